@@ -1,0 +1,35 @@
+"""A backbone's settings: what does not fit is refused by name."""
+
+import pytest
+
+from titans_ts.backbones.config import VARIANTS, BackboneConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variant": "MAC"}, r"variant='MAC' is not known; choose one of mac, mag, mal, lmm"),
+        ({"memory": "rnn"}, r"memory='rnn' is not known; choose one of titans, titans_linear"),
+        ({"width": 10, "heads": 4}, r"width must be a multiple of heads, got width=10 and heads=4"),
+        ({"width": 0}, r"width must be 1 or more, got 0"),
+        ({"memory_depth": 0}, r"memory_depth must be 1 or more, got 0"),
+        ({"refresh_every": 0}, r"refresh_every must be 1 or more, got 0"),
+        ({"window": -1}, r"window must be 1 or more, got -1"),
+        ({"convolution": 0}, r"convolution must be 1 or more, got 0"),
+        ({"layers": -1}, r"layers must be 0 or more, got -1"),
+        ({"persistent_tokens": -1}, r"persistent_tokens must be 0 or more, got -1"),
+        ({"dropout": -0.1}, r"dropout must be 0 or more, got -0.1"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BackboneConfig(**settings)
+
+
+def test_no_heads_are_refused_by_name():
+    with pytest.raises(ValueError, match="heads must be 1 or more, got 0"):
+        BackboneConfig(heads=0)
+
+
+def test_every_variant_is_accepted():
+    assert [BackboneConfig(variant=name).variant for name in VARIANTS] == list(VARIANTS)

@@ -1,0 +1,282 @@
+"""The promises, at the forecaster's face."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from sklearn.base import clone
+
+from titans_ts import TitansForecaster, load
+from titans_ts.estimators import persistence
+
+SMALL = {"horizon": 6, "lookback": 48, "patch_length": 8, "width": 16, "heads": 2, "window": 8, "refresh_every": 4}
+
+
+def wave(rows=400, channels=2, seed=0):
+    chance = np.random.default_rng(seed)
+    hours = np.arange(rows)[:, None] + 5 * np.arange(channels)
+    return np.sin(hours * 2 * np.pi / 24) + 0.1 * chance.normal(size=(rows, channels))
+
+
+def fitted(X, **arguments):
+    return TitansForecaster(**{**SMALL, "max_steps": 3, "random_state": 0, **arguments}).fit(X)
+
+
+@pytest.fixture(scope="module")
+def forecaster():
+    return fitted(wave())
+
+
+@pytest.fixture
+def fresh(forecaster, tmp_path):
+    """A copy that a test may change."""
+    forecaster.save(tmp_path / "model.titans")
+    return load(tmp_path / "model.titans")
+
+
+@pytest.mark.parametrize("pieces", [[1] * 20 + [180], [7, 93, 100], [199, 1]])
+@pytest.mark.parametrize("variant", ["mac", "mag", "mal", "lmm"])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+def test_update_in_pieces_equals_update_at_once_and_predict_of_the_whole(variant, pieces, precision, tolerance):
+    X = wave(200, seed=1)
+    forecaster = fitted(wave(), variant=variant, precision=precision)
+    whole = forecaster.predict(X)
+    forecaster.forget()
+    for part in np.split(X, np.cumsum(pieces)[:-1]):
+        forecaster.update(part)
+    assert forecaster.n_seen_ == 200
+    np.testing.assert_allclose(forecaster.predict(), whole, rtol=tolerance, atol=tolerance)
+
+
+def test_state_does_not_grow_and_nothing_is_cut(fresh):
+    sizes = []
+    for rows in (1000, 20_000):
+        fresh.forget().update(wave(rows))
+        sizes.append(fresh.state_.nbytes)
+        assert fresh.n_seen_ == rows
+    assert sizes[0] == sizes[1]
+
+
+def test_a_series_does_not_depend_on_its_neighbours():
+    series = [wave(300, 1, seed=i) for i in range(3)]
+    forecaster = fitted(series)
+    together = forecaster.predict()
+    for i in range(3):
+        only = [np.full((40, 1), 1e6), np.full((40, 1), 1e6), np.full((40, 1), 1e6)]
+        only[i] = series[i]
+        np.testing.assert_allclose(forecaster.predict(only)[i], together[i], rtol=1e-5, atol=1e-6)
+    forecaster.set_params(n_jobs=2)
+    np.testing.assert_array_equal(np.stack(forecaster.predict()), np.stack(together))
+
+
+@pytest.mark.parametrize("hole", [slice(0, 60), slice(100, 160), slice(340, 400)])
+def test_missing_values_never_give_nan(hole):
+    X = wave()
+    X[hole, 0] = np.nan
+    forecaster = fitted(X)
+    assert np.isfinite(forecaster.predict()).all()
+    assert np.isfinite(forecaster.predict(np.where(np.arange(90)[:, None] < 50, np.nan, X[200:290]))).all()
+    assert np.isfinite(forecaster.surprise(X)).all()
+
+
+def test_infinite_values_are_refused_by_place(fresh):
+    X = wave(50)
+    X[17, 1] = np.inf
+    before = fresh.predict()
+    for verb in (fresh.update, fresh.predict, fresh.fit):
+        with pytest.raises(ValueError, match="row 17"):
+            verb(X)
+    np.testing.assert_array_equal(fresh.predict(), before)
+
+
+@pytest.mark.parametrize("kind", ["constant", "noise", "spikes"])
+def test_stays_finite_on_hard_input_and_still_learns(fresh, kind):
+    chance = np.random.default_rng(0)
+    X = {"constant": np.full((30_000, 2), 3.0), "noise": chance.normal(size=(30_000, 2)), "spikes": wave(30_000)}[kind]
+    if kind == "spikes":
+        X[::997] *= 1e6
+    fresh.forget().update(X)
+    assert np.isfinite(fresh.predict()).all()
+    written = [w.clone() for w in _memory_weights(fresh)]
+    assert all(torch.isfinite(w).all() and w.abs().max() < 1e4 for w in written)
+    fresh.update(wave(160))
+    assert any(not torch.equal(a, b) for a, b in zip(written, _memory_weights(fresh), strict=True))
+
+
+def _memory_weights(forecaster):
+    return [w for layer in forecaster.state_.backbone for w in layer.memory.store.weights]
+
+
+def test_same_seed_same_numbers_and_global_chance_untouched():
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first = fitted(wave()).predict()
+    fitted(wave(seed=3), variant="lmm", random_state=9)
+    np.testing.assert_array_equal(fitted(wave()).predict(), first)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
+    assert not np.array_equal(fitted(wave(), random_state=1).predict(), first)
+
+
+def test_load_gives_back_the_model_its_memory_and_its_arguments(forecaster, tmp_path):
+    forecaster.save(tmp_path / "a.titans")
+    again = load(tmp_path / "a.titans")
+    np.testing.assert_array_equal(again.predict(), forecaster.predict())
+    assert again.get_params() == forecaster.get_params()
+    np.testing.assert_array_equal(again.update(wave(30)).predict(), load(tmp_path / "a.titans").update(wave(30)).predict())
+
+
+def test_an_interrupted_save_leaves_the_old_file(forecaster, tmp_path, monkeypatch):
+    path = tmp_path / "a.titans"
+    forecaster.save(path)
+    old = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("titans_ts.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        forecaster.save(path)
+    assert path.read_bytes() == old
+    assert [file.name for file in tmp_path.iterdir()] == ["a.titans"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "pickle", "newer"])
+def test_damaged_and_foreign_files_are_refused(forecaster, tmp_path, monkeypatch, damage):
+    import pickle
+
+    path = tmp_path / "a.titans"
+    forecaster.save(path)
+    content = path.read_bytes()
+    if damage == "newer":
+        content = content.replace(b'"version":"1"', b'"version":"9"')
+    path.write_bytes(
+        {"truncated": content[: len(content) // 2], "empty": b"", "pickle": pickle.dumps([1]), "newer": content}[damage]
+    )
+    monkeypatch.setattr(pickle, "load", pytest.fail)
+    monkeypatch.setattr(pickle, "loads", pytest.fail)
+    with pytest.raises(ValueError, match="newer titans_ts" if damage == "newer" else "damaged"):
+        persistence.load(path)
+
+
+def test_an_unfitted_forecaster_says_so():
+    from sklearn.exceptions import NotFittedError
+
+    with pytest.raises(NotFittedError):
+        TitansForecaster().predict()
+
+
+@pytest.mark.parametrize("backend", ["pandas", "polars"])
+def test_frames_come_back_as_they_went_in_with_time_continued(backend):
+    times = pd.date_range("2024-01-01", periods=400, freq="h")
+    frame = pd.DataFrame({"ds": times, "a": wave()[:, 0], "b": wave()[:, 1]})
+    X = frame if backend == "pandas" else pl.from_pandas(frame)
+    found = fitted(X).predict(level=[80])
+    assert type(found) is type(X)
+    assert list(found.columns) == ["ds", "a", "a-lo-80", "a-hi-80", "b", "b-lo-80", "b-hi-80"]
+    assert pd.DatetimeIndex(found["ds"].to_numpy())[0] == times[-1] + pd.Timedelta("1h")
+    low, middle, high = (found[name].to_numpy() for name in ("a-lo-80", "a", "a-hi-80"))
+    assert (low <= middle).all()
+    assert (middle <= high).all()
+
+
+def test_long_frames_update_by_id_and_start_new_series():
+    times = pd.date_range("2024-01-01", periods=300, freq="h")
+    frame = pd.concat(
+        [pd.DataFrame({"unique_id": name, "ds": times, "y": wave(300, 1, i)[:, 0]}) for i, name in enumerate("ab")]
+    )
+    forecaster = fitted(frame)
+    later = pd.DataFrame({"unique_id": ["b", "c"], "ds": [times[-1] + pd.Timedelta("1h"), times[0]], "y": [0.1, 0.2]})
+    forecaster.update(later)
+    assert forecaster.n_seen_ == {"a": 300, "b": 301, "c": 1}
+    assert np.isfinite(forecaster.predict()["y"]).all()
+    with pytest.raises(ValueError, match="'b'|b"):
+        forecaster.update(later.iloc[:1])
+    forecaster.forget("b")
+    assert forecaster.n_seen_["b"] == 0
+
+
+def test_an_unknown_series_does_not_depend_on_how_its_rows_came():
+    frame = pd.DataFrame({"unique_id": "a", "ds": np.arange(300), "y": wave(300, 1)[:, 0]})
+    new = pd.DataFrame({"unique_id": "z", "ds": np.arange(120), "y": 100 + 7 * wave(120, 1, 4)[:, 0]})
+    whole, parts = fitted(frame), fitted(frame)
+    whole.update(new)
+    for first in range(0, 120, 13):
+        parts.update(new.iloc[first : first + 13])
+    np.testing.assert_allclose(parts.predict()["y"], whole.predict()["y"], rtol=1e-5)
+
+
+def test_covariates_known_in_advance_matter_and_are_asked_for():
+    chance = np.random.default_rng(0)
+    push = chance.normal(size=700)
+    frame = pd.DataFrame({"y": wave(700, 1)[:, 0] + push, "push": push})
+    forecaster = fitted(frame, future_covariates="push", layers=0)
+    with pytest.raises(ValueError, match="push"):
+        forecaster.predict()
+    low, high = (forecaster.predict(future=pd.DataFrame({"push": np.full(6, x)})) for x in (-1.0, 1.0))
+    assert (high["y"].to_numpy() - low["y"].to_numpy() > 1.0).all()
+
+
+def test_backtest_never_looks_ahead(forecaster):
+    X = wave(500, seed=7)
+    found, metrics = forecaster.backtest(X, windows=5, step=11, level=[80])
+    changed = X.copy()
+    changed[480:] += 100
+    again, _ = forecaster.backtest(changed, windows=5, step=11, level=[80])
+    early = found["cutoff"] < 480
+    assert early.any()
+    np.testing.assert_array_equal(found.loc[early, "forecast"], again.loc[early, "forecast"])
+    assert metrics["windows"].tolist() == [5, 5]
+    for cutoff in found["cutoff"].unique():
+        one = found[(found["cutoff"] == cutoff) & (found["unique_id"] == "y0")]
+        np.testing.assert_allclose(one["forecast"], forecaster.predict(X[: cutoff + 1])[:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_rolling_errors_counts_every_window(forecaster):
+    X = wave(460, seed=2)
+    found = forecaster.rolling_errors(X, start=430, horizons=[2, 6])
+    for horizon, (mse, mae) in found.items():
+        errors = [
+            forecaster.predict(X[:origin])[:horizon] - X[origin : origin + horizon] for origin in range(430, 461 - horizon)
+        ]
+        np.testing.assert_allclose(mse, np.mean(np.square(errors)), rtol=1e-5)
+        np.testing.assert_allclose(mae, np.mean(np.abs(errors)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variant": "mcd"}, "variant"),
+        ({"memory": "tiatns"}, "memory"),
+        ({"width": 30, "heads": 4}, "heads"),
+        ({"patch_length": 64}, "patch_length"),
+        ({"quantiles": (0.9, 0.1)}, "quantiles"),
+        ({"horizon": 0}, "horizon"),
+        ({"device": "nowhere"}, "device"),
+    ],
+)
+def test_arguments_are_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fitted(wave(), **arguments)
+
+
+def test_too_short_and_wrong_channels_are_refused(forecaster):
+    with pytest.raises(ValueError, match="too short"):
+        fitted(wave(5))
+    with pytest.raises(ValueError, match="column|channel"):
+        forecaster.predict(wave(50, 3))
+    with pytest.raises(ValueError, match="level"):
+        forecaster.predict(level=[99])
+
+
+def test_a_constant_series_is_forecast_by_its_constant():
+    np.testing.assert_allclose(fitted(np.full(300, 5.0)).predict(), 5.0, rtol=0.02)
+
+
+def test_clone_and_mixed_channels():
+    forecaster = fitted(wave(), channels="mixed")
+    again = clone(forecaster).fit(wave())
+    np.testing.assert_array_equal(again.predict(), forecaster.predict())
+    assert forecaster.surprise(wave()).shape == (400, 1)

@@ -1,0 +1,86 @@
+"""Gates: their bounds whatever comes in, their half-lives at the start, and the constants that hold a memory finite."""
+
+import math
+
+import pytest
+import torch
+from memory.cases import tokens
+
+from titans_ts.memory.gates import (
+    FORGETTING_MIN,
+    LONGEST_HALF_LIFE,
+    MOMENTUM_MAX,
+    SHORTEST_HALF_LIFE,
+    STEP_MAX,
+    WRITE_BOUND,
+    TokenGates,
+)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e4])
+def test_gates_stay_within_their_bounds(scale):
+    torch.manual_seed(0)
+    gates = TokenGates(8, 4)
+    x = torch.cat([tokens(2, 30, 8, scale=scale).float(), torch.full((2, 2, 8), scale), torch.full((2, 2, 8), -scale)], 1)
+    log_step, log_retention, log_momentum = gates(x).floored()
+    for name, log_gate, largest in (
+        ("step", log_step, STEP_MAX),
+        ("retention", log_retention, 1 - FORGETTING_MIN),
+        ("momentum", log_momentum, MOMENTUM_MAX),
+    ):
+        gate = log_gate.double().exp()
+        assert gate.shape == (2, 4, 34)
+        assert torch.isfinite(log_gate).all(), name
+        assert (gate > 0).all(), name
+        assert (gate <= largest * (1 + 1e-6)).all(), name
+
+
+@pytest.mark.parametrize("raw", [-1e4, 1e4])
+def test_bounds_are_reached_and_not_passed(raw):
+    gates = TokenGates(8, 2)
+    with torch.no_grad():
+        gates.project.weight.zero_()
+        gates.project.bias.fill_(raw)
+    found = [x.double().exp().unique().item() for x in gates(torch.zeros(1, 3, 8)).floored()]
+    expected = [STEP_MAX, 1 - FORGETTING_MIN, MOMENTUM_MAX] if raw > 0 else [math.exp(-60)] * 3
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_gate_comes_from_its_own_token():
+    gates = TokenGates(8, 2)
+    x = tokens(1, 6, 8).float()
+    changed = x.clone()
+    changed[:, 3] += 1
+    for a, b in zip(gates(x), gates(changed), strict=True):
+        differs = (a != b).any(1)[0]
+        assert differs.tolist() == [False, False, False, True, False, False]
+
+
+@pytest.mark.parametrize("heads", [2, 3, 7, 8])
+def test_half_lives_start_spread_over_powers(heads):
+    gates = TokenGates(16, heads)(torch.zeros(1, 1, 16))
+    half_lives = -math.log(2) / gates.log_retention[0, :, 0].detach().double()
+    assert half_lives[0] == pytest.approx(SHORTEST_HALF_LIFE, rel=1e-3)
+    assert half_lives[-1] == pytest.approx(LONGEST_HALF_LIFE, rel=0.02)  # a logit of float32 holds no more
+    assert half_lives.log().diff().diff().abs().max() < 0.03 if heads > 2 else True
+
+
+def test_one_head_can_remember_too():
+    gates = TokenGates(8, 1)(torch.zeros(1, 1, 8))
+    half_life = -math.log(2) / gates.log_retention.item()
+    assert SHORTEST_HALF_LIFE * 0.99 <= half_life <= LONGEST_HALF_LIFE * 1.02
+
+
+def test_parts_switched_off_are_none():
+    x = tokens(1, 4, 8).float()
+    assert TokenGates(8, 2, forgetting=False)(x).log_retention is None
+    assert TokenGates(8, 2, momentum=False)(x).log_momentum is None
+    only = TokenGates(8, 2, forgetting=False, momentum=False)
+    assert only.project.out_features == 2
+    assert only(x).log_step.shape == (1, 2, 4)
+
+
+def test_the_four_constants_hold_a_memory_below_ten_thousand():
+    momentum = STEP_MAX * WRITE_BOUND / (1 - MOMENTUM_MAX)
+    assert momentum / FORGETTING_MIN < 1e4
+    assert math.log(2) / FORGETTING_MIN >= LONGEST_HALF_LIFE, "the longest half-life must lie inside the bound"

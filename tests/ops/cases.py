@@ -1,0 +1,165 @@
+"""Random inputs for the tests of the ops: tiny, with calm and loud stretches, so that a bound bites in some only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from titans_ts.ops import Gates, StoreState, WriteRule
+
+CALM, LOUD = 0.1, 3.0
+"""Scale of the values; it alternates every :data:`STRETCH` tokens."""
+STRETCH = 40
+BOUND = 3.0
+"""A write bound that bites in loud stretches; :func:`assert_bites` holds it to that."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a memory is given."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    gates: Gates
+    rule: WriteRule
+    state: StoreState
+    initial: tuple[Tensor, ...]
+
+    def tokens(self, start: int, stop: int) -> Case:
+        """Return the same case for some of its tokens."""
+        q, k, v = (x[:, :, start:stop] for x in (self.q, self.k, self.v))
+        gates = Gates(*(None if gate is None else gate[:, :, start:stop] for gate in self.gates))
+        return replace(self, q=q, k=k, v=v, gates=gates)
+
+    def sequence(self, index: int) -> Case:
+        """Return the case of one sequence of the batch."""
+        one = slice(index, index + 1)
+        gates = Gates(*(None if gate is None else gate[one] for gate in self.gates))
+        weights, momentum, anchor = (None if x is None else tuple(w[one] for w in x) for x in self.state[:3])
+        state = StoreState(weights, momentum, anchor, self.state.position)
+        return replace(self, q=self.q[one], k=self.k[one], v=self.v[one], gates=gates, state=state)
+
+    def inputs(self) -> dict[str, Tensor]:
+        """Return every tensor that a gradient may reach, by name."""
+        named = {"q": self.q, "k": self.k, "v": self.v, **self.gates._asdict()}
+        for part in ("weights", "momentum", "anchor"):
+            named |= {f"state.{part}[{i}]": w for i, w in enumerate(getattr(self.state, part) or ())}
+        named |= {f"initial[{i}]": w for i, w in enumerate(self.initial)}
+        return {name: x for name, x in named.items() if x is not None}
+
+    def call(self, execute: Callable, **how: object) -> tuple[Tensor, StoreState]:
+        """Return what a memory makes of this case."""
+        return execute(self.q, self.k, self.v, self.gates, self.rule, self.state, initial=self.initial, **how)
+
+    def to(self, dtype: torch.dtype) -> Case:
+        """Return the case in another precision."""
+        gates = Gates(*(None if gate is None else gate.to(dtype) for gate in self.gates))
+        weights, momentum, anchor = (None if x is None else tuple(w.to(dtype) for w in x) for x in self.state[:3])
+        state = StoreState(weights, momentum, anchor, self.state.position)
+        q, k, v = (x.to(dtype) for x in (self.q, self.k, self.v))
+        return Case(q, k, v, gates, self.rule, state, tuple(w.to(dtype) for w in self.initial))
+
+    def tracked(self) -> Case:
+        """Return the case with every input a leaf that asks for its gradient."""
+        for x in self.inputs().values():
+            x.requires_grad_()
+        return self
+
+
+def make_case(
+    rule: WriteRule,
+    *,
+    depth: int = 1,
+    length: int = 63,
+    batch: int = 2,
+    heads: int = 2,
+    momentum: bool = True,
+    retention: bool = True,
+    position: int = 0,
+    seed: int = 0,
+) -> Case:
+    """Return a case of key width 3, inner width 4 and value width 5, carried on from ``position``."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    widths = [3] + [4] * (depth - 1) + [5]
+    shapes = list(pairwise(widths))
+    tokens = (batch, heads, length)
+    q, k, v = normal(*tokens, 3), normal(*tokens, 3), normal(*tokens, 5)
+    k = k / k.norm(dim=-1, keepdim=True)
+    loud = torch.arange(length) // STRETCH % 2 == 1
+    v = v * torch.where(loud, LOUD, CALM).double()[:, None]
+    step = 0.01 if rule.refresh_every < 64 else 0.002  # many writes at one anchor overshoot when they are unclipped
+    forget = -0.01 * uniform(*tokens) - 0.5 * (uniform(*tokens) < 0.01)  # slow, now and then a good part
+    gates = Gates(
+        log_step=math.log(step) + 0.5 * normal(*tokens),
+        log_retention=forget if retention else None,
+        log_momentum=-0.1 - uniform(*tokens) if momentum else None,
+    )
+    scale = 0.15 if depth == 1 else 0.7
+    state = StoreState(
+        weights=tuple(scale * normal(batch, heads, *shape) for shape in shapes),
+        momentum=tuple(0.1 * normal(batch, heads, *shape) for shape in shapes) if momentum else None,
+        anchor=tuple(scale * normal(batch, heads, *shape) for shape in shapes),
+        position=position,
+    )
+    initial = tuple(scale * normal(heads, *shape) for shape in shapes)
+    return Case(q, k, v, gates, rule, state, initial)
+
+
+def run(execute: Callable, case: Case, **how: object) -> dict[str, Tensor]:
+    """Return all that a memory gives back, by name: outputs, surprise and the state to carry on."""
+    surprise = [case.q.new_empty(len(case.initial), *case.q.shape[:2], 0)]
+    output, state = case.call(execute, observe=surprise.append, **how)
+    return {"output": output, "surprise": torch.cat(surprise, dim=-1), **named_state(state)}
+
+
+def fold(execute: Callable, case: Case, cuts: Sequence[int], **how: object) -> dict[str, Tensor]:
+    """Return what :func:`run` does, from one call for every piece between the cuts."""
+    surprise = [case.q.new_empty(len(case.initial), *case.q.shape[:2], 0)]
+    outputs, state = [], case.state
+    for start, stop in pairwise([0, *cuts, case.q.shape[2]]):
+        piece = replace(case.tokens(start, stop), state=state)
+        output, state = piece.call(execute, observe=surprise.append, **how)
+        outputs.append(output)
+    output = torch.cat(outputs, dim=2)
+    return {"output": output, "surprise": torch.cat(surprise, dim=-1), **named_state(state)}
+
+
+def named_state(state: StoreState) -> dict[str, Tensor]:
+    """Return every part of a state by name, its position too."""
+    named = {"position": torch.tensor(state.position, dtype=torch.float64)}
+    for part in ("weights", "momentum", "anchor"):
+        named |= {f"{part}[{i}]": w for i, w in enumerate(getattr(state, part) or ())}
+    return named
+
+
+def gradients(results: dict[str, Tensor], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the gradient of one random weighting of the results, the state among them, for every input."""
+    generator = torch.Generator().manual_seed(1)
+    loss = 0.0
+    for name, x in results.items():
+        if name not in ("position", "surprise"):
+            loss = loss + (x * torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)).sum()
+    found = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(inputs, found, strict=True))
+
+
+def assert_bites(surprise: Tensor, bound: float) -> None:
+    """Fail unless the bound clips some writes and leaves stretches of 8 tokens unclipped in some layer."""
+    clipped = (surprise > bound).flatten(1, 2).any(1)  # layers t
+    share = clipped.double().mean()
+    assert clipped.any(), f"no write exceeds {bound}: the largest is {surprise.max():.2f}"
+    calm = ~clipped[:, : clipped.shape[1] // 8 * 8].unflatten(1, (-1, 8)).any(-1)
+    assert calm.any(), f"every stretch of 8 tokens holds a clipped write; {share:.0%} of the tokens have one"

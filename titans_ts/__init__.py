@@ -1,0 +1,51 @@
+"""Titans neural memory behind scikit-learn's face: read any length of history at constant cost, with nothing cut.
+
+The names below are imported when first used, so that ``import titans_ts`` costs next to nothing: torch, polars,
+Biopython and matplotlib arrive only with what needs them.
+
+Examples
+--------
+>>> import titans_ts
+>>> titans_ts.make_seasonal(n_steps=48, n_channels=2).shape
+(48, 2)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from titans_ts.data.generate import make_panel as make_panel
+    from titans_ts.data.generate import make_regimes as make_regimes
+    from titans_ts.data.generate import make_seasonal as make_seasonal
+    from titans_ts.data.load import list_datasets as list_datasets
+    from titans_ts.data.load import load_dataset as load_dataset
+    from titans_ts.estimators.forecaster import TitansForecaster as TitansForecaster
+    from titans_ts.estimators.persistence import load as load
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "TitansForecaster": "titans_ts.estimators.forecaster",
+    "list_datasets": "titans_ts.data.load",
+    "load": "titans_ts.estimators.persistence",
+    "load_dataset": "titans_ts.data.load",
+    "make_panel": "titans_ts.data.generate",
+    "make_regimes": "titans_ts.data.generate",
+    "make_seasonal": "titans_ts.data.generate",
+}
+
+__all__ = ["__version__", *_HOME_OF]  # noqa: PLE0604  every key is a name
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module it lives in, the first time it is asked for (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'titans_ts' has no attribute {name!r}; it offers {', '.join(sorted(_HOME_OF))}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value  # the next access finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, also those not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,88 @@
+"""The network's middle: sequence layers and feed-forward layers, one over the other, each with its own state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.memory_as_context import MemoryAsContext
+from titans_ts.backbones.memory_as_gate import MemoryAsGate
+from titans_ts.backbones.memory_as_layer import MemoryAsLayer
+from titans_ts.backbones.memory_only import MemoryOnly
+from titans_ts.blocks.feedforward import FeedForward
+
+LAYERS: dict[str, type[nn.Module]] = {
+    "mac": MemoryAsContext,
+    "mag": MemoryAsGate,
+    "mal": MemoryAsLayer,
+    "lmm": MemoryOnly,
+}
+
+State = tuple[Any, ...]
+"""One entry a layer: nested tuples of tensors and integers, whatever that layer carries."""
+
+
+class Block(nn.Module):
+    """A sequence layer and a feed-forward layer, each on normalised input and added to what came in."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.sequence_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.sequence_layer: Any = LAYERS[config.variant](config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.feedforward_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.feedforward = (
+            FeedForward(config.width, expansion=config.feedforward_expansion, dropout=config.dropout)
+            if config.feedforward_expansion
+            else None
+        )
+
+    def initial_state(self, batch: int) -> Any:
+        """Return what the sequence layer carries before the first token."""
+        return self.sequence_layer.initial_state(batch)
+
+    def forward(self, sequence: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Map ``(b, t, d)`` to ``(b, t, d)``."""
+        mixed, state = self.sequence_layer(self.sequence_norm(sequence), state)
+        sequence = sequence + self.dropout(mixed)
+        if self.feedforward is not None:
+            sequence = sequence + self.dropout(self.feedforward(self.feedforward_norm(sequence)))
+        return sequence, state
+
+
+class Backbone(nn.Module):
+    """A stack of blocks over tokens of any origin: it does not know whether they were series or bases.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+        Settings; ``layers=0`` gives the identity.
+
+    Examples
+    --------
+    >>> import torch
+    >>> backbone = Backbone(BackboneConfig(variant="mag", width=16, heads=2))
+    >>> y, state = backbone(torch.randn(3, 40, 16), backbone.initial_state(3))
+    >>> y.shape
+    torch.Size([3, 40, 16])
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first token."""
+        return tuple(block.initial_state(batch) for block in self.blocks if isinstance(block, Block))
+
+    def forward(self, sequence: Tensor, state: State) -> tuple[Tensor, State]:
+        """Map ``(b, t, d)`` to ``(b, t, d)``; over a sequence it equals a fold over any cut of it."""
+        carried = []
+        for block, before in zip(self.blocks, state, strict=True):
+            sequence, after = block(sequence, before)
+            carried.append(after)
+        return self.norm(sequence), tuple(carried)

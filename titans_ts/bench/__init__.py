@@ -1,0 +1,1 @@
+"""What the command line measures: public protocols on public data."""

@@ -1,0 +1,1 @@
+"""Bricks that know no memory: norm, feed-forward, causal convolution, windowed attention, persistent tokens."""

@@ -1,0 +1,96 @@
+"""What all estimators share: architecture and training arguments, and how they become configurations."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.training.loop import TrainingConfig
+from titans_ts.training.runtime import PRECISIONS
+
+_POSITIVE = Interval(Integral, 1, None, closed="left")
+_COUNT = Interval(Integral, 0, None, closed="left")
+
+ARCHITECTURE_CONSTRAINTS: dict[str, list[Any]] = {
+    "variant": [StrOptions(set(VARIANTS))],
+    "memory": [str],
+    "width": [_POSITIVE],
+    "layers": [_COUNT],
+    "heads": [_POSITIVE],
+    "memory_depth": [_POSITIVE],
+    "refresh_every": [_POSITIVE],
+    "window": [_POSITIVE],
+    "persistent_tokens": [_COUNT],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+}
+TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
+    "max_steps": [_COUNT],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "batch_size": [_POSITIVE],
+    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    "patience": [_POSITIVE],
+    "device": [str, object],
+    "precision": [StrOptions(set(PRECISIONS))],
+    "n_jobs": [None, Integral],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "callbacks": [None, list, tuple],
+}
+
+
+class BaseTitans(BaseEstimator):
+    """Base of every estimator."""
+
+    def _backbone_config(self) -> BackboneConfig:
+        """Return the backbone that the arguments describe; parts that do not fit are refused by name."""
+        return BackboneConfig(
+            variant=self.variant,
+            memory=self.memory,
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            memory_depth=self.memory_depth,
+            refresh_every=self.refresh_every,
+            window=self.window,
+            persistent_tokens=self.persistent_tokens,
+            dropout=float(self.dropout),
+        )
+
+    def _training_config(self, seed: int) -> TrainingConfig:
+        return TrainingConfig(
+            max_steps=self.max_steps,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            precision=self.precision,
+            seed=seed,
+        )
+
+    def _draw_seed(self) -> int:
+        """Return the seed of a fit; with ``random_state=None`` from the system, numpy's global generator untouched."""
+        if self.random_state is None:
+            return int(np.random.SeedSequence().generate_state(1)[0] >> 2)
+        if isinstance(self.random_state, np.random.RandomState):
+            return int(self.random_state.randint(2**30))
+        return int(self.random_state) % 2**30
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+
+def validation_rows(rows: int, fraction: float) -> int:
+    """Return how many of a series' last rows are for validation.
+
+    Examples
+    --------
+    >>> validation_rows(11520, 2880 / 11520)
+    2880
+    """
+    return min(math.floor(rows * fraction + 1e-6), rows)

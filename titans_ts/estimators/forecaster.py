@@ -1,0 +1,490 @@
+"""The forecaster: any length of history into a memory of fixed size, and a forecast out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from numbers import Integral
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from joblib import delayed
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from titans_ts import reading
+from titans_ts.data.frames import read_panel
+from titans_ts.data.future import read_future
+from titans_ts.data.outputs import Forecast, forecast_container
+from titans_ts.data.panel import Layout, Panel
+from titans_ts.estimators import persistence
+from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, validation_rows
+from titans_ts.estimators._intervals import check_levels, interval_bounds
+from titans_ts.estimators._rolling import backtest, rolling_errors
+from titans_ts.estimators._series_memory import SeriesMemory, panel_ids, some
+from titans_ts.network import ForecastConfig, ForecastNetwork
+from titans_ts.state import SeriesState
+from titans_ts.training.loop import Training
+from titans_ts.training.preparation import Preparation, learn_scale
+from titans_ts.training.runtime import choose_device, number_type, seeded
+
+_COLUMNS = [None, str, Integral, list, tuple]
+
+
+class TitansForecaster(SeriesMemory):
+    """Forecast one or many series with a neural memory that learns while it reads.
+
+    ``fit`` learns how to memorise. ``predict`` and ``update`` memorise: any length of history goes into a state of fixed
+    size, at constant cost a row, with nothing cut and nothing trained.
+
+    Parameters
+    ----------
+    horizon : int, default=24
+        Rows to forecast. One model serves every shorter horizon too.
+    lookback : int, default=336
+        Rows of the trailing window that scales a forecast and that the direct linear path sees.
+    patch_length : int, default=16
+        Rows that make one token of the memory.
+    channels : {"independent", "mixed"}, default="independent"
+        Whether each channel is a stream of its own with shared weights, or a token holds all channels.
+    quantiles : sequence of float, default=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+        Levels learned beside the median; ``level=90`` needs .05 and .95 or wider ones.
+    past_covariates, future_covariates, static_covariates : str, int or list, optional
+        Columns of X that are known up to now, known in advance, or constant within a series; indices for arrays.
+    freq : str, optional
+        Step of the time stamps, as pandas spells it; inferred by default.
+    id_column, time_column : str, default="unique_id", "ds"
+        A frame with ``id_column`` is a long one, of many series.
+    target_columns : str, int or list, optional
+        Columns to forecast; by default ``y`` of a long frame, else every numeric column without another role.
+    variant : {"mac", "mag", "mal", "lmm"}, default="mac"
+        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone.
+    memory : str, default="titans"
+        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
+    width, layers, heads : int, default=64, 2, 4
+        Size of the network; ``layers=0`` is the direct linear path alone.
+    memory_depth : int, default=2
+        Layers of the memory itself.
+    refresh_every : int, default=16
+        Tokens that share one reading of the memory for their gradients.
+    window : int, default=32
+        Tokens of a segment (MAC) or of the sliding window (MAG, MAL).
+    persistent_tokens : int, default=4
+        Learned tokens that attention always sees.
+    dropout : float, default=0.2
+        Share of each layer's output that is set to zero in training.
+    max_steps : int, default=300
+        Training steps of the memory, at most; the direct path before it has a few hundred fast ones of its own.
+    learning_rate : float, default=1e-3
+        Peak learning rate.
+    batch_size : int, default=16
+        Streams read side by side.
+    validation_fraction : float, default=0.1
+        Share of each series' last rows that chooses the weights and fits the intervals; 0 for none.
+    patience : int, default=5
+        Evaluations without a better error before training stops.
+    device : str, default="auto"
+        Where to compute.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere. The memory itself is never below
+        float32.
+    n_jobs : int, optional
+        Series that ``predict`` and ``update`` read side by side, in threads. It changes no number.
+    random_state : int, RandomState or None, default=None
+        Seed of all chance; the global generators are left as they are.
+    verbose : int, default=0
+        1 shows progress.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last one.
+    callbacks : list of callable, optional
+        Each is called after every step with the run and a report, and may stop it by returning true;
+        :class:`titans_ts.training.checkpoint.Checkpoint` makes a run that can be interrupted.
+
+    Attributes
+    ----------
+    network_ : ForecastNetwork
+        The trained network.
+    n_seen_ : int or dict of id to int
+        Rows that the memory has read, gaps in the time axis included.
+    state_ : SeriesState or dict of id to SeriesState
+        What is kept of all that was read; ``state_.nbytes`` does not grow with it.
+    n_features_in_ : int
+        Columns seen by ``fit``.
+    training_history_ : list of dict
+        Phase, step, loss and validation error of every evaluation.
+
+    Notes
+    -----
+    Missing values (NaN) are masked; infinite ones are refused by row and column. A missing stretch of the time axis is
+    filled with missing rows. ``predict(X)`` reads X with a fresh memory and leaves ``state_`` alone; after ``fit`` the
+    final weights have read the whole training history.
+
+    References
+    ----------
+    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hours = np.arange(400)
+    >>> load = np.sin(hours * 2 * np.pi / 24)
+    >>> forecaster = TitansForecaster(horizon=6, lookback=48, max_steps=2, random_state=0).fit(load)
+    >>> forecaster.predict().shape
+    (6, 1)
+    >>> forecaster.update(load[:24]).n_seen_
+    424
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "horizon": [Interval(Integral, 1, None, closed="left")],
+        "lookback": [Interval(Integral, 1, None, closed="left")],
+        "patch_length": [Interval(Integral, 1, None, closed="left")],
+        "channels": [StrOptions({"independent", "mixed"})],
+        "quantiles": ["array-like"],
+        "past_covariates": _COLUMNS,
+        "future_covariates": _COLUMNS,
+        "static_covariates": _COLUMNS,
+        "freq": [None, object],
+        "id_column": [str],
+        "time_column": [str],
+        "target_columns": _COLUMNS,
+        **ARCHITECTURE_CONSTRAINTS,
+        **TRAINING_CONSTRAINTS,
+    }
+
+    def __init__(
+        self,
+        horizon: int = 24,
+        *,
+        lookback: int = 336,
+        patch_length: int = 16,
+        channels: str = "independent",
+        quantiles: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+        past_covariates: Any = None,
+        future_covariates: Any = None,
+        static_covariates: Any = None,
+        freq: Any = None,
+        id_column: str = "unique_id",
+        time_column: str = "ds",
+        target_columns: Any = None,
+        variant: str = "mac",
+        memory: str = "titans",
+        width: int = 64,
+        layers: int = 2,
+        heads: int = 4,
+        memory_depth: int = 2,
+        refresh_every: int = 16,
+        window: int = 32,
+        persistent_tokens: int = 4,
+        dropout: float = 0.2,
+        max_steps: int = 300,
+        learning_rate: float = 1e-3,
+        batch_size: int = 16,
+        validation_fraction: float = 0.1,
+        patience: int = 5,
+        device: Any = "auto",
+        precision: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        self.horizon = horizon
+        self.lookback = lookback
+        self.patch_length = patch_length
+        self.channels = channels
+        self.quantiles = quantiles
+        self.past_covariates = past_covariates
+        self.future_covariates = future_covariates
+        self.static_covariates = static_covariates
+        self.freq = freq
+        self.id_column = id_column
+        self.time_column = time_column
+        self.target_columns = target_columns
+        self.variant = variant
+        self.memory = memory
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.memory_depth = memory_depth
+        self.refresh_every = refresh_every
+        self.window = window
+        self.persistent_tokens = persistent_tokens
+        self.dropout = dropout
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+
+    def fit(self, X: Any, y: None = None) -> TitansForecaster:
+        """Learn how to memorise, and read the training history.
+
+        Parameters
+        ----------
+        X : array (t,) or (t, c), list of such arrays, wide frame, or long frame
+            History, oldest row first; see :func:`titans_ts.data.frames.read_panel`.
+        y : None
+            Ignored; it is there for scikit-learn.
+
+        Returns
+        -------
+        TitansForecaster
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument or X cannot be used; the message names it, the place, and the remedy.
+        """
+        self._validate_params()
+        self._check_arguments()
+        panel = read_panel(
+            X,
+            id_column=self.id_column,
+            time_column=self.time_column,
+            target_columns=self.target_columns,
+            past_covariates=() if self.past_covariates is None else self.past_covariates,
+            future_covariates=() if self.future_covariates is None else self.future_covariates,
+            static_covariates=() if self.static_covariates is None else self.static_covariates,
+            freq=self.freq,
+            require_observed=True,
+        )
+        return self.fit_panel(panel)
+
+    def fit_panel(self, panel: Panel) -> TitansForecaster:
+        """Fit on series that are read and checked already."""
+        training_rows = [len(one) - validation_rows(len(one), self.validation_fraction) for one in panel]
+        if max(training_rows) <= self.patch_length:
+            raise ValueError(
+                f"X is too short: its longest series has {max(map(len, panel))} rows, {max(training_rows)} of them for "
+                f"training; fit needs {self.patch_length + 1} or more (patch_length + 1): give more rows, or a smaller "
+                "patch_length or validation_fraction"
+            )
+        layout = panel.layout
+        preparation = Preparation.learn(panel, training_rows)
+        config = ForecastConfig(
+            horizon=self.horizon,
+            lookback=self.lookback,
+            patch_length=self.patch_length,
+            channels=len(layout.target_columns),
+            mixed=self.channels == "mixed",
+            quantiles=tuple(map(float, self.quantiles)),
+            calendar=preparation.calendar,
+            past=len(layout.past_columns),
+            future=len(layout.future_columns),
+            static=len(layout.static_columns),
+            backbone=self._backbone_config(),
+        )
+        seed = self._draw_seed()
+        network = self._start_network(config, seed).to(choose_device(self.device))
+        scales = {one.id: learn_scale(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)}
+        series = [preparation.tensors(one, scales[one.id]) for one in panel]
+        training = Training(
+            network,
+            series,
+            training_rows,
+            self._training_config(seed),
+            callbacks=tuple(self.callbacks or ()),
+            verbose=int(self.verbose),
+        )
+        training.run()
+        self.network_, self.preparation_, self.layout_, self.scales_ = network, preparation, layout, scales
+        self.training_history_ = [vars(report) for report in training.history]
+        self.training_rows_ = {one.id: rows for one, rows in zip(panel, training_rows, strict=True)}
+        self.note_features(layout)
+        self.first_times_ = {one.id: None if one.times is None else one.times[0] for one in panel}
+        self.states_ = {}
+        self.forget()
+        self._absorb(panel, dict(zip(panel_ids(panel), series, strict=True)))
+        return self
+
+    def predict(self, X: Any = None, *, level: Sequence[float] | None = None, future: Any = None) -> Any:
+        """Forecast the ``horizon`` rows after the history.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``, optional
+            Another history of any length, read with a fresh memory; ``state_`` is left alone. By default the history that
+            ``fit`` and ``update`` have read goes on.
+        level : sequence of float, optional
+            Intervals to add, in percent: ``level=[80]`` gives columns ``-lo-80`` and ``-hi-80``.
+        future : frame or array, optional
+            Covariates known in advance, for the rows of the horizon; needed if the model was fitted with any.
+
+        Returns
+        -------
+        array, list or frame
+            The same kind of container, ``horizon`` rows a series, time stamps continued; with ``level`` an array gives a
+            long frame.
+
+        Raises
+        ------
+        ValueError
+            If nothing was read, X or ``future`` does not fit, or a level is wider than the quantiles that were learned.
+        """
+        check_is_fitted(self)
+        levels = check_levels(level, self.network_.config.quantiles)
+        if X is None:
+            layout, states, last_times = self.layout_, self.states_, self.last_times_
+            unread = [name for name, state in states.items() if not state.n_seen]
+            if unread or not states:
+                raise ValueError(
+                    f"nothing has been read since forget(){_named(unread)}: call update(rows), or predict(X) with a history"
+                )
+        else:
+            panel = self._read(X)
+            layout = panel.layout
+            starts = {one.id: self._start_state(one) for one in panel}
+            states, last_times = self._read_on(panel, starts)
+        ahead = read_future(future, replace(self.layout_, **_form(layout)), last_times, self.network_.config.horizon)
+        found = self._in_parallel(
+            delayed(self._forecast_one)(state, ahead[name], last_times[name], levels) for name, state in states.items()
+        )
+        return forecast_container(layout, dict(zip(states, found, strict=True)))
+
+    def backtest(
+        self,
+        X: Any,
+        *,
+        windows: int | None = 10,
+        step: int | None = None,
+        refit: bool = False,
+        level: Sequence[float] | None = None,
+    ) -> tuple[Any, Any]:
+        """Forecast from many origins, each knowing only the rows before it, and compare with what came.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            The whole history, from its first row; it is read once, with a fresh memory.
+        windows : int or None, default=10
+            Origins a series, the last one ``horizon`` rows before the end; ``None`` takes all after the training rows.
+        step : int, optional
+            Rows between two origins; the horizon by default.
+        refit : bool, default=False
+            Whether to fit anew on the rows before each origin; much slower.
+        level : sequence of float, optional
+            Intervals, in percent.
+
+        Returns
+        -------
+        forecasts : frame
+            ``unique_id, ds, cutoff, y, forecast`` and bounds.
+        metrics : frame
+            A row a series and column: ``mse``, ``mae``, ``mase`` against the seasonless naive forecast, and the coverage
+            of each level.
+
+        Raises
+        ------
+        ValueError
+            If a series is too short for the origins asked for.
+        """
+        check_is_fitted(self)
+        levels = check_levels(level, self.network_.config.quantiles)
+        return backtest(self, self._read(X), windows=windows, step=step, refit=refit, levels=levels)
+
+    def rolling_errors(
+        self,
+        X: Any,
+        *,
+        start: int,
+        stop: int | None = None,
+        horizons: Sequence[int],
+        memory: Literal["written", "silent", "linear"] = "written",
+    ) -> dict[int, tuple[float, float]]:
+        """Return mean squared and absolute error over every origin, stride 1, in the units of X.
+
+        Parameters
+        ----------
+        X : container of one series
+            The whole history; it is read from its first row, the memory carried.
+        start : int
+            Rows before the first origin.
+        stop : int, optional
+            Rows that forecasts may reach; all by default. A horizon ``f`` has ``stop - start - f + 1`` origins.
+        horizons : sequence of int
+            None longer than ``horizon``.
+        memory : {"written", "silent", "linear"}, default="written"
+            The model as it is; with every memory's output set to zero; or its direct linear path alone.
+
+        Returns
+        -------
+        dict of int to (mse, mae)
+            Averages over origins, steps and channels; missing values are left out.
+        """
+        check_is_fitted(self)
+        panel = self._read(X)
+        return rolling_errors(self, panel, start=start, stop=stop, horizons=horizons, memory=memory)
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted model and its memory to one file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to; :func:`titans_ts.load` reads it. Nothing in it is pickled.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; an older file is left as it was.
+        """
+        check_is_fitted(self)
+        persistence.save_forecaster(self, path)
+
+    def _check_arguments(self) -> None:
+        """Refuse, by name, arguments that are wrong or do not fit each other."""
+        levels = [float(level) for level in self.quantiles]
+        if not levels or any(not 0 < level < 1 for level in levels) or levels != sorted(set(levels)):
+            raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {self.quantiles!r}")
+        if self.patch_length > self.lookback:
+            raise ValueError(
+                f"patch_length={self.patch_length} is longer than lookback={self.lookback}: a patch is the end of the "
+                "look-back; make lookback at least as long"
+            )
+        self._backbone_config()
+        choose_device(self.device)
+
+    def _start_network(self, config: ForecastConfig, seed: int) -> ForecastNetwork:
+        if self.warm_start and hasattr(self, "network_"):
+            if self.network_.config != config:
+                raise ValueError(
+                    "warm_start=True goes on from the fitted network, but arguments or columns have changed since: set "
+                    "warm_start=False, or fit with the same ones"
+                )
+            return self.network_
+        with seeded(seed, torch.device("cpu")):
+            return ForecastNetwork(config).to(number_type(self.precision))
+
+    def note_features(self, layout: Layout) -> None:
+        """Note which columns were seen, as scikit-learn does."""
+        names = (*layout.target_columns, *layout.past_columns, *layout.future_columns, *layout.static_columns)
+        self.n_features_in_ = len(names)
+        if all(isinstance(name, str) for name in names):
+            self.feature_names_in_ = np.array(names, dtype=object)
+
+    def _forecast_one(self, state: SeriesState, ahead: np.ndarray, last_time: Any, levels: tuple[float, ...]) -> Forecast:
+        future = self.preparation_.future_tensor(ahead)
+        found = reading.forecast(self.network_, state, future)
+        point, quantiles = found.point[0].cpu().numpy(), found.quantiles[0].cpu().numpy()
+        return Forecast(point, last_time, interval_bounds(quantiles, self.network_.config.quantiles, levels))
+
+
+def _form(layout: Layout) -> dict[str, Any]:
+    """Return the part of a layout that says what kind of container it was."""
+    return {"kind": layout.kind, "backend": layout.backend}
+
+
+def _named(names: Sequence[Hashable]) -> str:
+    return f" by {some(names)}" if any(name is not None for name in names) else ""

@@ -1,0 +1,95 @@
+"""Tensors and plain facts in one file: safetensors with a JSON header, written whole or not at all, never unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+FORMAT = "titans_ts"
+VERSION = 1
+"""Version of the file format; a file of a newer one is refused."""
+
+
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write a file beside its place and move it there: an interruption or a full disk leaves the old file whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where to; its folder must exist.
+    tensors : dict of str to Tensor
+        What to write; tensors may share memory.
+    header : dict
+        Plain values, kept as JSON.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; nothing of it is left.
+    """
+    from safetensors.torch import save
+
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {str(path.parent)!r} of path={str(path)!r} does not exist; make it first")
+    whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
+    content = save(whole, {"format": FORMAT, "version": str(VERSION), "header": json.dumps(header)})
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the header of a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, was not written by this library, or by a newer version of it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f"{str(path)!r} is damaged, cut short, or not a file of titans_ts ({error}); save the model again"
+        ) from None
+    if about.get("format") != FORMAT:
+        raise ValueError(f"{str(path)!r} is a safetensors file, but titans_ts did not write it")
+    try:
+        version, header = int(about["version"]), json.loads(about["header"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} has a damaged header ({error}); save the model again") from None
+    if version > VERSION:
+        raise ValueError(
+            f"{str(path)!r} was written by a newer titans_ts (file format {version}; this one reads up to {VERSION}): "
+            "upgrade titans_ts"
+        )
+    return tensors, header
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

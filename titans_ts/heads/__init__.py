@@ -1,0 +1,1 @@
+"""From model width to answers, and the losses they are trained by."""

@@ -1,0 +1,1 @@
+"""From raw arrays to model width: series now, other sequences later."""

@@ -1,0 +1,41 @@
+"""The learned start of a memory: a matrix, or an MLP with SiLU between its layers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+class Store(nn.Module):
+    """Initial weights ``M_0`` of a memory, one set a head, learned like any other parameter.
+
+    Parameters
+    ----------
+    heads : int
+        Number of heads.
+    key_width, value_width : int
+        What a key and a value measure.
+    depth : int, default=2
+        Layers: 1 is a matrix.
+    expansion : float, default=2.0
+        Inner width as a multiple of the key width.
+
+    Examples
+    --------
+    >>> [tuple(w.shape) for w in Store(2, 4, 4, depth=2).layers]
+    [(2, 4, 8), (2, 8, 4)]
+    """
+
+    def __init__(self, heads: int, key_width: int, value_width: int, *, depth: int = 2, expansion: float = 2.0) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"depth must be 1 or more layers, got {depth}")
+        inner = max(int(key_width * expansion), 1)
+        sizes = [key_width, *[inner] * (depth - 1), value_width]
+        self.layers = nn.ParameterList(torch.randn(heads, rows, columns) / rows**0.5 for rows, columns in pairwise(sizes))
+
+    def forward(self) -> tuple[Tensor, ...]:
+        """Return ``M_0``, one ``(h, k, v)`` a layer."""
+        return tuple(self.layers)

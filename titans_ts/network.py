@@ -1,0 +1,138 @@
+"""Inputs, backbone and head from one configuration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.stack import Backbone, State
+from titans_ts.heads.forecast import Forecast, ForecastHead, LinearPath, QuantileHead
+from titans_ts.inputs.series import Extras, SeriesEmbedding, Windows
+
+
+@dataclass(frozen=True)
+class ForecastConfig:
+    """Everything that is needed to build a forecasting network again.
+
+    Parameters
+    ----------
+    horizon, lookback, patch_length : int
+        Rows forecast, rows of the trailing window, rows of a token.
+    channels : int
+        Channels of a series.
+    mixed : bool
+        Whether a token holds all channels; otherwise every channel is a stream of its own.
+    quantiles : tuple of float
+        Levels that the head gives beside the median.
+    calendar, past, future, static : int
+        Columns of each kind of covariate.
+    backbone : BackboneConfig
+        The middle of the network.
+    """
+
+    horizon: int
+    lookback: int = 336
+    patch_length: int = 16
+    channels: int = 1
+    mixed: bool = False
+    quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    calendar: int = 0
+    past: int = 0
+    future: int = 0
+    static: int = 0
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+
+    @property
+    def streams(self) -> int:
+        """Streams that one series makes."""
+        return 1 if self.mixed else self.channels
+
+    @property
+    def token_channels(self) -> int:
+        """Channels that a token holds."""
+        return self.channels if self.mixed else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as they go into a model file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ForecastConfig:
+        """Return the configuration of a model file."""
+        values = dict(values)
+        values["quantiles"] = tuple(values["quantiles"])
+        return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
+
+
+class ForecastNetwork(nn.Module):
+    """A stream of patches in, a forecast of the horizon at every one of them out.
+
+    ``direct(look-back) + head(backbone(tokens))``: the head starts at zero, so that training starts from the linear path.
+
+    Parameters
+    ----------
+    config : ForecastConfig
+        Settings.
+    """
+
+    def __init__(self, config: ForecastConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.backbone.width
+        extra = config.calendar + 2 * config.past * config.patch_length + config.static
+        self.embedding = SeriesEmbedding(
+            width,
+            patch_length=config.patch_length,
+            channels=config.token_channels,
+            extra=extra,
+            channel_names=config.streams,
+        )
+        self.direct = LinearPath(config.lookback, config.horizon, future=config.future)
+        self.backbone = Backbone(config.backbone)
+        self.head = ForecastHead(width, config.horizon, channels=config.token_channels, dropout=config.backbone.dropout)
+        self.quantile_head = QuantileHead(width, config.horizon, channels=config.token_channels, quantiles=config.quantiles)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Kind of number that the network computes in."""
+        return self.direct.past.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return self.direct.past.weight.device
+
+    def initial_state(self, batch: int) -> State:
+        """Return the backbone's state before the first token."""
+        return self.backbone.initial_state(batch)
+
+    def forward(self, windows: Windows, extras: Extras, state: State) -> tuple[Tensor, Tensor, State]:
+        """Read ``n`` tokens and forecast at each.
+
+        Returns
+        -------
+        point : Tensor
+            ``(b, c, n, f)`` on the window's scale.
+        hidden : Tensor
+            ``(b, n, d)``, from which :meth:`quantiles` are made.
+        state : State
+            To hand to the next call.
+        """
+        hidden, state = self.read(windows, extras, state)
+        point = self.direct(windows, extras)
+        if self.config.backbone.layers:
+            point = point + self.head(hidden)
+        return point, hidden, state
+
+    def read(self, windows: Windows, extras: Extras, state: State) -> tuple[Tensor, State]:
+        """Absorb tokens without forecasting; returns ``(b, n, d)`` and the state."""
+        return self.backbone(self.embedding(windows, extras), state)
+
+    def forecast(self, windows: Windows, extras: Extras, state: State) -> Forecast:
+        """Return the forecast, quantiles included."""
+        point, hidden, _ = self(windows, extras, state)
+        return Forecast(point, self.quantile_head(point, hidden))

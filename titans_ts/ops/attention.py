@@ -1,0 +1,77 @@
+"""Attention that sees a window of the past, and always some tokens beside it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from titans_ts._shapes import check_shape
+
+
+def windowed_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, window: int, always: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """Attend causally to the last ``window`` tokens, oneself included, and to tokens that are always visible.
+
+    Queries are taken in blocks of one window, each against two windows of keys, so cost and memory grow with the length
+    and not with its square.
+
+    Parameters
+    ----------
+    q : Tensor
+        ``(b, h, t, k)``.
+    k, v : Tensor
+        ``(b, h, past + t, k)`` and ``(b, h, past + t, v)``: the keys and values of earlier tokens first. Only the last
+        ``window - 1`` of them can be seen.
+    window : int
+        Tokens that a query sees.
+    always : tuple of two Tensor, optional
+        Keys and values ``(b, h, m, k)``, ``(b, h, m, v)`` that every query sees (persistent memory, eq 19).
+
+    Returns
+    -------
+    Tensor
+        ``(b, h, t, v)``.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer keys than queries or the window is below 1.
+
+    References
+    ----------
+    arXiv 2501.00663, equations 26 to 31; 2004.05150 for sliding windows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> v = torch.arange(5.0).reshape(1, 1, 5, 1)
+    >>> windowed_attention(torch.zeros(1, 1, 5, 2), torch.zeros(1, 1, 5, 2), v, window=2).flatten().tolist()
+    [0.0, 0.5, 1.5, 2.5, 3.5]
+    """
+    size = check_shape(q, "b h t k", name="queries")
+    if window < 1:
+        raise ValueError(f"window must be 1 or more tokens, got {window}")
+    past = k.shape[2] - size["t"]
+    if past < 0:
+        raise ValueError(f"there are {k.shape[2]} keys for {size['t']} queries; expected at least as many")
+    if size["t"] == 0:
+        return v[:, :, :0]
+    block = min(window, size["t"])
+    blocks = -(-size["t"] // block)
+    reach = window - 1
+    before, after = max(reach - past, 0), blocks * block - size["t"]
+    if past > reach:
+        k, v = k[:, :, past - reach :], v[:, :, past - reach :]
+    k, v = (F.pad(x, (0, 0, before, after)).unfold(2, block + reach, block).mT for x in (k, v))  # b h blocks j k
+    q = F.pad(q, (0, 0, 0, after)).unflatten(2, (blocks, block))
+    i = torch.arange(block, device=q.device)[:, None]
+    j = torch.arange(block + reach, device=q.device)[None, :]
+    real = j + torch.arange(blocks, device=q.device)[:, None, None] * block >= before
+    visible = (j >= i) & (j <= i + reach) & real  # blocks i j
+    if always is not None:
+        k, v = (torch.cat([a[:, :, None].expand(-1, -1, blocks, -1, -1), x], 3) for a, x in zip(always, (k, v), strict=True))
+        visible = F.pad(visible, (always[0].shape[2], 0), value=True)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+    return out.flatten(2, 3)[:, :, : size["t"]]

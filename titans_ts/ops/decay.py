@@ -1,0 +1,82 @@
+"""How much of an old write is left: products of gates between two tokens, without subtracting running sums."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from titans_ts.ops.rule import Gates
+
+
+class Decays(NamedTuple):
+    """Shares of old and new in a chunk of ``n`` tokens; ``None`` where a part is switched off.
+
+    Attributes
+    ----------
+    write : Tensor
+        ``C = D(a) D(eta)``, ``(..., n, n)``: how much the write of token s counts in ``M_t``.
+    memory : Tensor or None
+        ``A``, ``(..., n)``: how much of the memory before the chunk is left in ``M_t``; ``None`` for all.
+    forgotten : Tensor or None
+        ``1 - A`` without cancellation.
+    momentum : Tensor or None
+        ``B``, ``(..., n)``: how much of the momentum before the chunk has entered ``M_t``.
+    write_momentum : Tensor or None
+        Last row of ``D(eta)``, ``(..., n)``: how much the write of s counts in the last momentum.
+    momentum_left : Tensor or None
+        ``(...)``: how much of the momentum before the chunk is left in the last one.
+    """
+
+    write: Tensor
+    memory: Tensor | None
+    forgotten: Tensor | None
+    momentum: Tensor | None
+    write_momentum: Tensor | None
+    momentum_left: Tensor | None
+
+
+def decay_matrix(log_gate: Tensor) -> Tensor:
+    """Return ``D[t, s] = prod of gates over s < r <= t``, lower triangular with ones on the diagonal.
+
+    Built from masked segment sums: the difference of two running sums loses 1e-4 in float32 after strong forgetting.
+
+    Parameters
+    ----------
+    log_gate : Tensor
+        ``(..., n)``, logarithms of a factor a token.
+
+    Returns
+    -------
+    Tensor
+        ``(..., n, n)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> decay_matrix(torch.tensor([0.9, 0.5, 0.2]).log()).round(decimals=3).tolist()
+    [[1.0, 0.0, 0.0], [0.5, 1.0, 0.0], [0.10000000149011612, 0.20000000298023224, 1.0]]
+    """
+    n = log_gate.shape[-1]
+    below = torch.ones(n, n, dtype=torch.bool, device=log_gate.device).tril(-1)
+    terms = log_gate[..., :, None].expand(*log_gate.shape, n).masked_fill(~below, 0)
+    return terms.cumsum(-2).exp().tril()
+
+
+def chunk_decays(gates: Gates) -> Decays:
+    """Return every share that a chunk needs, for gates of ``(..., n)`` tokens."""
+    retention, inertia = gates.log_retention, gates.log_momentum
+    n = gates.log_step.shape[-1]
+    running = None if retention is None else retention.cumsum(-1)
+    memory = None if running is None else running.exp()
+    forgotten = None if running is None else -torch.expm1(running)
+    keep = None if retention is None else decay_matrix(retention)
+    if inertia is None:
+        write = torch.ones_like(gates.log_step)[..., None].expand(*gates.log_step.shape, n).tril()
+        return Decays(write if keep is None else keep, memory, forgotten, None, None, None)
+    carry = decay_matrix(inertia)
+    left = inertia.cumsum(-1).exp()  # m_t
+    if keep is None:
+        return Decays(carry.cumsum(-2), None, None, left.cumsum(-1), carry[..., -1, :], left[..., -1])
+    return Decays(keep @ carry, memory, forgotten, (keep @ left[..., None])[..., 0], carry[..., -1, :], left[..., -1])

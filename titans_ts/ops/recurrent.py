@@ -1,0 +1,131 @@
+"""The reference: one loop over tokens, gradients by autograd. It defines truth; it is slow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from titans_ts.ops.rule import (
+    Gates,
+    Initial,
+    StoreState,
+    WriteRule,
+    check_arguments,
+    clip_scale,
+    effective_step,
+    read_store,
+    safe_norm,
+)
+
+
+def memory_recurrent(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gates: Gates,
+    rule: WriteRule,
+    state: StoreState,
+    *,
+    initial: Initial = None,
+    observe: Callable[[Tensor], None] | None = None,
+) -> tuple[Tensor, StoreState]:
+    """Write and read a memory token by token, as the equations say.
+
+    Parameters
+    ----------
+    q, k : Tensor
+        Queries and keys, ``(b, h, t, k)``.
+    v : Tensor
+        Values, ``(b, h, t, v)``.
+    gates : Gates
+        Logarithms of step size, retention and momentum, ``(b, h, t)`` each.
+    rule : WriteRule
+        Which memory this is.
+    state : StoreState
+        Where an earlier call stopped, or :func:`~titans_ts.ops.rule.fresh_state`.
+    initial : sequence of Tensor, optional
+        ``M_0``, needed when ``rule.forget_towards == "initial"`` and something is forgotten.
+    observe : callable, optional
+        Called with the surprise ``(layers, b, h, t)``: the norms ``|x||g|`` of the writes before clipping.
+
+    Returns
+    -------
+    output : Tensor
+        ``(b, h, t, v)``, what each token read after its own write.
+    state : StoreState
+        To hand to the next call.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or the rule refuses the store.
+
+    References
+    ----------
+    arXiv 2501.00663, equations 8 to 15.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from titans_ts.ops.rule import fresh_state
+    >>> start = [torch.zeros(1, 2, 2)]
+    >>> k, v = torch.eye(2)[None, None], torch.tensor([[3.0, 0.0], [0.0, 5.0]])[None, None]
+    >>> gates = Gates(log_step=torch.full((1, 1, 2), 0.5).log())
+    >>> rule = WriteRule(write_bound=None)
+    >>> y, _ = memory_recurrent(k, k, v, gates, rule, fresh_state(start, batch=1, momentum=False))
+    >>> y[0, 0].tolist()  # half of the gradient of ||.||^2 writes each value whole
+    [[3.0, 0.0], [0.0, 5.0]]
+    """
+    check_arguments(q, k, v, gates, rule, state, initial)
+    gates = gates.floored()
+    step = effective_step(gates, k, rule)
+    weights, momentum, anchor, position = state
+    outputs, surprises = [], []
+    for t in range(k.shape[2]):
+        here = [gate if gate is None else gate[:, :, t, None, None].exp() for gate in gates[1:]]
+        retention, inertia = here
+        if (position + t) % rule.refresh_every == 0:
+            anchor = weights
+        read_at = _forget(anchor, retention, rule, initial) if rule.read_from == "decayed" else anchor
+        gradient = _gradient(read_at, k[:, :, t : t + 1], v[:, :, t : t + 1], rule)
+        norms = [safe_norm(g, axes=2) for g in gradient]
+        surprises.append(torch.stack(norms))
+        scales = [clip_scale(norm, rule) for norm in norms]
+        writes = [
+            -step[:, :, t, None, None] * (g if scale is None else g * scale[..., None, None])
+            for g, scale in zip(gradient, scales, strict=True)
+        ]
+        if momentum is not None and inertia is not None:
+            momentum = tuple(inertia * s + write for s, write in zip(momentum, writes, strict=True))
+            writes = list(momentum)
+        weights = tuple(w + write for w, write in zip(_forget(weights, retention, rule, initial), writes, strict=True))
+        outputs.append(read_store(weights, q[:, :, t : t + 1]))
+    if observe is not None and surprises:
+        observe(torch.stack(surprises, dim=-1))
+    output = torch.cat(outputs, dim=2) if outputs else v[:, :, :0]
+    return output, StoreState(weights, momentum, anchor, position + k.shape[2])
+
+
+def _forget(weights: tuple[Tensor, ...], retention: Tensor | None, rule: WriteRule, initial: Initial) -> tuple[Tensor, ...]:
+    """Return ``M_0 + a (M - M_0)``, or ``a M`` when forgetting leads to zero."""
+    if retention is None:
+        return weights
+    if rule.forget_towards == "zero" or initial is None:
+        return tuple(retention * w for w in weights)
+    return tuple(w0 + retention * (w - w0) for w, w0 in zip(weights, initial, strict=True))
+
+
+def _gradient(weights: tuple[Tensor, ...], key: Tensor, value: Tensor, rule: WriteRule) -> tuple[Tensor, ...]:
+    """Return the gradient of one token's loss with respect to every layer, itself differentiable."""
+    record = torch.is_grad_enabled() and any(x.requires_grad for x in (*weights, key, value))
+    with torch.enable_grad():
+        at = weights if record else tuple(w.detach() for w in weights)
+        at = tuple(w if w.requires_grad else w.detach().requires_grad_() for w in at)
+        predicted = read_store(at, key)
+        if rule.objective == "dot":
+            loss = -(predicted * value).sum()
+        else:
+            loss = rule.loss_factor / 2 * (predicted - value).square().sum()
+        return torch.autograd.grad(loss, at, create_graph=record)

@@ -1,0 +1,245 @@
+"""The one write rule of the family, as data: what a token writes, what it forgets, what is carried on.
+
+With ``M`` the memory, ``S`` the momentum and ``grad_t`` the gradient of the loss of token ``t`` (arXiv 2501.00663)::
+
+    S_t = eta_t S_{t-1} - theta_t grad_t        momentum of past surprise               (eqs 10, 14)
+    M_t = M_0 + a_t (M_{t-1} - M_0) + S_t       forgetting, towards the learned start   (eq 13, with M_0 = 0)
+    y_t = M_t(q_t)                              read without writing                    (eq 15)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from titans_ts._shapes import check_shape
+
+LOG_FLOOR = -60.0
+"""Smallest logarithm of a gate: ``exp(-60)`` clears everything, and its products stay finite where ``-inf`` would not."""
+
+
+@dataclass(frozen=True)
+class WriteRule:
+    """How a memory is written: every memory of the family is one setting of these fields.
+
+    Parameters
+    ----------
+    objective : {"l2", "dot"}, default="l2"
+        Loss of a token: ``loss_factor / 2 * ||M(k) - v||^2`` (eq 12), or ``-<M(k), v>`` (Hebbian).
+    read_from : {"previous", "decayed"}, default="previous"
+        Whether the gradient is taken at the memory as it was (Titans, DeltaNet), or after this token's forgetting
+        (Gated DeltaNet, arXiv 2412.06464). The two differ by far more than rounding. ``"decayed"`` needs one layer.
+    step : {"explicit", "implicit"}, default="explicit"
+        Plain step, or the exact implicit one ``theta / (1 + theta ||k||^2)`` (Longhorn, arXiv 2407.14207). The implicit
+        step is that of the linear store with ``loss_factor=1``.
+    loss_factor : float, default=2.0
+        2 for the gradient of ``||.||^2`` (Titans, TTT), 1 for that of ``1/2 ||.||^2`` (the delta family). It scales the
+        gradient of ``"l2"`` only.
+    refresh_every : int, default=1
+        How many tokens share one reading of the memory for their gradients (the paper's mini-batch ``b``), counted from
+        position 0 of the sequence. Part of the model: it changes answers, unlike ``chunk_size``.
+    forget_towards : {"initial", "zero"}, default="initial"
+        Where forgetting leads. ``"zero"`` is the paper's letter, and a store of two layers or more that has forgotten
+        everything there can never learn again (0 is a fixed point of its gradient).
+    write_bound : float or None, default=1.0
+        Largest norm ``|x_l| |g_l|`` of one token's write in layer ``l``, before the step size; larger writes are scaled
+        down to it. ``None`` writes unclipped, and may then overflow on data with nearly parallel keys.
+
+    Notes
+    -----
+    With retention ``<= 1 - floor``, step ``<= theta``, momentum ``<= ceiling < 1`` and ``s = theta * write_bound /
+    (1 - ceiling)``: ``|S| <= max(|S_0|, s)`` because ``S`` is a geometric sum of writes no larger than ``theta *
+    write_bound``; hence ``|M - M_0| <= max(|M_start - M_0|, max(|S_0|, s) / floor)``, the fixed point of
+    ``x -> (1 - floor) x + s``. This holds per layer and head, whatever the input, as long as the input is finite.
+    With retention 1 there is no such bound: the norm may grow as the square root of time under an adversary.
+
+    Examples
+    --------
+    >>> WriteRule(refresh_every=16).write_bound
+    1.0
+    """
+
+    objective: Literal["l2", "dot"] = "l2"
+    read_from: Literal["previous", "decayed"] = "previous"
+    step: Literal["explicit", "implicit"] = "explicit"
+    loss_factor: float = 2.0
+    refresh_every: int = 1
+    forget_towards: Literal["initial", "zero"] = "initial"
+    write_bound: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        choices = {
+            "objective": ("l2", "dot"),
+            "read_from": ("previous", "decayed"),
+            "step": ("explicit", "implicit"),
+            "forget_towards": ("initial", "zero"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if self.refresh_every < 1:
+            raise ValueError(f"refresh_every must be 1 or more tokens, got {self.refresh_every}")
+        if self.write_bound is not None and not self.write_bound > 0:
+            raise ValueError(f"write_bound must be positive, or None for unclipped writes, got {self.write_bound}")
+        if self.step == "implicit" and (self.objective, self.loss_factor) != ("l2", 1.0):
+            raise ValueError("step='implicit' is defined for objective='l2' with loss_factor=1")
+
+
+class Gates(NamedTuple):
+    """What a token decides about the memory, each ``(b, h, t)`` and a logarithm; ``None`` switches the part off.
+
+    Attributes
+    ----------
+    log_step : Tensor
+        Logarithm of the step size ``theta``.
+    log_retention : Tensor or None
+        Logarithm of the retention ``a = 1 - alpha``; ``None`` keeps everything.
+    log_momentum : Tensor or None
+        Logarithm of the momentum ``eta``; ``None`` means no momentum, and no ``S`` in the state.
+    """
+
+    log_step: Tensor
+    log_retention: Tensor | None = None
+    log_momentum: Tensor | None = None
+
+    def floored(self) -> Gates:
+        """Return the gates with every logarithm at least :data:`LOG_FLOOR`."""
+        return self.changed(lambda gate: gate.clamp(min=LOG_FLOOR))
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Gates:
+        """Return gates with every part that is there changed."""
+        rest = (None if gate is None else change(gate) for gate in (self.log_retention, self.log_momentum))
+        return Gates(change(self.log_step), *rest)
+
+
+class StoreState(NamedTuple):
+    """What a memory carries from one token to the next: all of it, so that any cut of a sequence gives the same answer.
+
+    Attributes
+    ----------
+    weights : tuple of Tensor
+        The memory ``M``, one matrix a layer, ``(b, h, k, v)`` with inner widths in between.
+    momentum : tuple of Tensor or None
+        ``S``, of the same shapes; ``None`` without momentum.
+    anchor : tuple of Tensor
+        The memory as read at the last refresh, where gradients are taken until the next one.
+    position : int
+        Tokens read so far.
+    """
+
+    weights: tuple[Tensor, ...]
+    momentum: tuple[Tensor, ...] | None
+    anchor: tuple[Tensor, ...]
+    position: int
+
+
+Initial = Sequence[Tensor] | None
+"""The learned start ``M_0``, one ``(h, k, v)`` or ``(b, h, k, v)`` a layer; needed when forgetting leads back to it."""
+
+
+def fresh_state(initial: Sequence[Tensor], *, batch: int, momentum: bool) -> StoreState:
+    """Return the state before the first token: the initial memory for every sequence of a batch.
+
+    Parameters
+    ----------
+    initial : sequence of Tensor
+        ``M_0``, one ``(h, k, v)`` a layer.
+    batch : int
+        Number of sequences.
+    momentum : bool
+        Whether the memory has momentum; it starts at zero.
+
+    Returns
+    -------
+    StoreState
+        At position 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> fresh_state([torch.zeros(2, 4, 3)], batch=5, momentum=False).weights[0].shape
+    torch.Size([5, 2, 4, 3])
+    """
+    weights = tuple(w.expand(batch, *w.shape) for w in initial)
+    zeros = tuple(torch.zeros_like(w) for w in weights) if momentum else None
+    return StoreState(weights, zeros, weights, 0)
+
+
+def read_store(weights: Sequence[Tensor], queries: Tensor) -> Tensor:
+    """Read a memory without writing (eq 15): a matrix, or an MLP with SiLU between its layers.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor
+        One ``(b, h, k, v)`` a layer.
+    queries : Tensor
+        ``(b, h, t, k)``.
+
+    Returns
+    -------
+    Tensor
+        ``(b, h, t, v)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> read_store([torch.eye(3).expand(1, 1, 3, 3)], torch.ones(1, 1, 2, 3)).sum().item()
+    6.0
+    """
+    hidden = queries @ weights[0]
+    for layer in weights[1:]:
+        hidden = F.silu(hidden) @ layer
+    return hidden
+
+
+def clip_scale(norms: Tensor, rule: WriteRule) -> Tensor | None:
+    """Return the factor, at most 1, that brings writes of these norms inside the bound; ``None`` when unclipped."""
+    if rule.write_bound is None:
+        return None
+    return rule.write_bound / norms.clamp_min(rule.write_bound)
+
+
+def safe_norm(x: Tensor, *, axes: int = 1) -> Tensor:
+    """Return the norm over the last ``axes`` axes, divided by the largest entry first so that squares cannot overflow."""
+    last = tuple(range(-axes, 0))
+    largest = x.detach().abs().amax(dim=last, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    return torch.linalg.vector_norm(x / largest, dim=last) * largest.reshape(x.shape[:-axes])
+
+
+def effective_step(gates: Gates, keys: Tensor, rule: WriteRule) -> Tensor:
+    """Return the step size ``(b, h, t)`` that multiplies the gradient, implicit form included."""
+    step = gates.log_step.exp()
+    if rule.step == "implicit":
+        step = step / (1 + step * keys.square().sum(-1))
+    return step
+
+
+def check_arguments(
+    q: Tensor, k: Tensor, v: Tensor, gates: Gates, rule: WriteRule, state: StoreState, initial: Initial
+) -> None:
+    """Refuse, by name, shapes that do not fit and parts that contradict each other."""
+    size = check_shape(k, "b h t k", name="keys")
+    b, h, t = size["b"], size["h"], size["t"]
+    check_shape(q, "b h t k", name="queries", **size)
+    check_shape(v, "b h t v", name="values", b=b, h=h, t=t)
+    for name, gate in zip(Gates._fields, gates, strict=True):
+        if gate is not None:
+            check_shape(gate, "b h t", name=name, b=b, h=h, t=t)
+    depth = len(state.weights)
+    first, last = state.weights[0], state.weights[-1]
+    check_shape(first, "b h k v", name="state.weights[0]", b=b, h=h, k=size["k"])
+    check_shape(last, "b h k v", name=f"state.weights[{depth - 1}]", b=b, h=h, v=v.shape[-1])
+    if (gates.log_momentum is None) != (state.momentum is None):
+        raise ValueError("gates.log_momentum and state.momentum must be given together, or both be None")
+    if depth > 1 and (rule.read_from == "decayed" or rule.step == "implicit"):
+        raise ValueError(
+            f"read_from={rule.read_from!r} with step={rule.step!r} is defined for a store of one layer; this one has "
+            f"{depth}: use read_from='previous' and step='explicit'"
+        )
+    if rule.forget_towards == "initial" and gates.log_retention is not None and initial is None:
+        raise ValueError("forget_towards='initial' needs the argument initial, the memory that forgetting leads back to")

@@ -1,0 +1,300 @@
+"""Pictures of forecasts, surprise and backtests, drawn on matplotlib's objects.
+
+No global state is touched: without `ax` a free-standing figure is made, which ``pyplot`` does not know and nothing
+shows or writes until asked (``axes.figure.savefig("forecast.png")``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from titans_ts.data.files import replacing
+from titans_ts.data.panel import Column
+from titans_ts.data.tracks import (
+    Band,
+    Track,
+    aligned,
+    find_bands,
+    find_target,
+    one_column,
+    read_track,
+    read_tracks,
+    some_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Slate, brick, ink and amber: apart for the colour-blind, and in grey by their lightness.
+HISTORY, FORECAST, ACTUAL, ALERT = "#5b7083", "#c8452f", "#17202a", "#e8a33d"
+_DASHES = (0, (4, 1.5))
+_DATES: dict[str, Any] = {  # by step between ticks: years, months, days, hours, minutes, seconds
+    "formats": ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"],
+    "zero_formats": ["", "%b", "%d %b", "%d %b", "%H:%M", "%H:%M"],
+    "offset_formats": ["", "%Y", "%Y", "%Y", "%d %b %Y", "%d %b %Y"],
+}
+
+
+def plot_forecast(
+    history: Any,
+    forecast: Any,
+    *,
+    ax: Axes | None = None,
+    level: float | Sequence[float] | None = None,
+    column: Column | None = None,
+    unique_id: Hashable = None,
+    actual: Any = None,
+    title: str | None = None,
+    last: int | None = None,
+    id_column: str = "unique_id",
+    time_column: str = "ds",
+) -> Axes:
+    """Draw the end of a series, its forecast with intervals, and what came, if that is known.
+
+    Parameters
+    ----------
+    history : array-like (t,) or (t, c), list of them, or frame
+        What the forecast was made from.
+    forecast : as `TitansForecaster.predict` gives it
+        Its columns ``<target>-lo-80`` and ``<target>-hi-80`` are drawn as a band. Without time stamps it begins right
+        after the history.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; None makes a figure.
+    level : float, sequence or None
+        Levels of the bands, in percent; None draws all that the forecast has.
+    column : str, int or None
+        The target to draw, by name (index for arrays); None takes the first.
+    unique_id : hashable or None
+        The series to draw (the item number for a list); None takes the first of the forecast.
+    actual : like `history`, optional
+        The rows that came, from the first one forecast; those after the forecast's end are not drawn.
+    title : str, optional
+        A title.
+    last : int or None
+        Rows of history to draw; None takes three times the rows forecast, but no fewer than 48.
+    id_column, time_column : str
+        As the forecaster was given them.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        A column, series or level is not there; the message lists those that are.
+
+    Examples
+    --------
+    >>> tide = np.sin(np.arange(224) / 4)
+    >>> axes = plot_forecast(tide[:200], tide[200:], title="tide")  # doctest: +SKIP
+    >>> axes.figure.savefig("tide.png")  # doctest: +SKIP
+    """
+    axes = _figure(4.2).subplots() if ax is None else ax
+    names = (id_column, time_column)
+    ahead_column, place = find_target(forecast, column, names, "forecast")
+    past_column = one_column(history, ahead_column, place, "history", names)
+    bands = find_bands(forecast, ahead_column, level)
+    ahead = read_track(forecast, [ahead_column, *_edges(bands)], unique_id, names)
+    past = read_track(history, [past_column], ahead.id, names)
+    past, ahead = aligned(past, ahead)
+    shown = past.tail(max(3 * len(ahead.times), 48) if last is None else last)
+    axes.plot(shown.times, shown.values[:, 0], color=HISTORY, lw=1.1, label="history")
+    _draw_forecast(axes, ahead, bands)
+    if actual is not None:
+        came = read_track(actual, [one_column(actual, past_column, place, "actual", names)], ahead.id, names)
+        came = came.after(past)
+        came = came.where(came.times <= ahead.times[-1])
+        axes.plot(came.times, came.values[:, 0], color=ACTUAL, lw=1.2, ls=_DASHES, label="actual", zorder=4)
+    _dress(axes, past, label=past_column, title=title)
+    return axes
+
+
+def plot_surprise(
+    series: Any,
+    surprise: Any,
+    *,
+    ax: Sequence[Axes] | None = None,
+    column: Column | None = None,
+    unique_id: Hashable = None,
+    threshold: float | None = None,
+    title: str | None = None,
+    last: int | None = None,
+    id_column: str = "unique_id",
+    time_column: str = "ds",
+) -> Figure:
+    """Draw a series above, and below how much each of its rows surprised the memory.
+
+    Parameters
+    ----------
+    series : array-like (t,) or (t, c), list of them, or frame
+        What was read.
+    surprise : as `TitansForecaster.surprise` gives it
+        One value a row, or one a row and target.
+    ax : two matplotlib.axes.Axes, optional
+        Where to draw the series and the surprise; None makes a figure.
+    column, unique_id, title, last, id_column, time_column : as in `plot_forecast`
+    threshold : float, optional
+        Rows with more surprise than this are marked in both panels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError, ValueError
+        As in `plot_forecast`; or the two differ in length.
+
+    Examples
+    --------
+    >>> figure = plot_surprise(series, model.surprise(series))  # doctest: +SKIP
+    """
+    upper, lower = _figure(5.4).subplots(2, 1, sharex=True, height_ratios=(2, 1)) if ax is None else ax
+    names = (id_column, time_column)
+    series_column, place = find_target(series, column, names, "series")
+    track = read_track(series, [series_column], unique_id, names)
+    track = track.numbered()
+    found = read_track(surprise, [one_column(surprise, series_column, place, "surprise", names)], track.id, names)
+    if len(found.values) != len(track.values):
+        raise ValueError(
+            f"surprise has {len(found.values)} rows and series {len(track.values)}; pass what surprise(series) returned"
+        )
+    track = track.tail(last)
+    values = found.values[-len(track.values) :, 0]
+    upper.plot(track.times, track.values[:, 0], color=HISTORY, lw=1.1)
+    lower.plot(track.times, values, color=FORECAST, lw=1.1)
+    lower.fill_between(track.times, 0, values, color=FORECAST, alpha=0.2, lw=0)
+    if threshold is not None:
+        marked = np.where(values > threshold, track.values[:, 0], np.nan)
+        upper.plot(track.times, marked, color=ALERT, lw=2.6, marker="o", ms=3.2, label=f"surprise above {threshold:g}")
+        lower.axhline(threshold, color=ALERT, lw=1.2, ls=_DASHES)
+    lower.set_ylim(bottom=0)
+    _dress(upper, track, label=series_column, title=title)
+    _dress(lower, track, label="surprise", title=None)
+    return cast("Figure", lower.figure)
+
+
+def plot_backtest(
+    forecasts: Any,
+    *,
+    ax: Axes | None = None,
+    level: float | Sequence[float] | None = None,
+    unique_id: Hashable = None,
+    title: str | None = None,
+    last: int | None = None,
+) -> Axes:
+    """Draw what came, and over it the forecast from every origin.
+
+    Parameters
+    ----------
+    forecasts : frame
+        What `TitansForecaster.backtest` gives first: ``unique_id, ds, cutoff, y, forecast`` and bounds.
+    ax, level, title : as in `plot_forecast`
+    unique_id : hashable or None
+        The series to draw; None takes the first.
+    last : int or None
+        Origins to draw, counted from the last; None draws all.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError, ValueError
+        As in `plot_forecast`.
+
+    Examples
+    --------
+    >>> forecasts, metrics = model.backtest(X, windows=5, step=24, level=[80])  # doctest: +SKIP
+    >>> axes = plot_backtest(forecasts)  # doctest: +SKIP
+    """
+    axes = _figure(4.2).subplots() if ax is None else ax
+    bands = find_bands(forecasts, "forecast", level)
+    ids = np.asarray(forecasts["unique_id"])
+    chosen = ids[0] if unique_id is None else unique_id
+    if not (ids == chosen).any():
+        raise ValueError(f"unique_id={chosen!r} is not in forecasts, which has {some_of(dict.fromkeys(ids.tolist()))}")
+    rows = forecasts[ids == chosen] if hasattr(forecasts, "iloc") else forecasts.filter(ids == chosen)
+    columns: list[Column] = ["forecast", *_edges(bands), "y"]
+    tracks = read_tracks(rows, columns, ("cutoff", "ds"))[-(last or 0) :]
+    times, actual = _joined(tracks)
+    for number, track in enumerate(tracks):
+        _draw_forecast(axes, track, bands, label=number == 0, thin=len(tracks) > 1)
+    axes.plot(times, actual, color=ACTUAL, lw=1.2, label="actual", zorder=4)
+    _dress(axes, tracks[0], label=chosen, title=title)
+    return axes
+
+
+def save_figure(axes: Axes, path: str | Path) -> None:
+    """Write the figure of some axes to a picture file, whole or not at all; the suffix says which kind."""
+    with replacing(path) as temporary:
+        cast("Figure", axes.figure).savefig(temporary, dpi=150)
+
+
+def _joined(tracks: list[Track]) -> tuple[np.ndarray, np.ndarray]:
+    """Return time stamps and last column of overlapping tracks, every row once, NaN where no track has been."""
+    times, first = np.unique(np.concatenate([track.times for track in tracks]), return_index=True)
+    values = np.concatenate([track.values[:, -1] for track in tracks])[first]
+    steps = np.concatenate([np.diff(track.times) for track in tracks])
+    gaps = np.flatnonzero(np.diff(times) > steps.max()) + 1 if len(steps) else np.zeros(0, int)
+    return np.insert(times, gaps, times[gaps]), np.insert(values, gaps, np.nan)
+
+
+def _edges(bands: list[Band]) -> list[str]:
+    return [edge for band in bands for edge in (band.low, band.high)]
+
+
+def _draw_forecast(axes: Axes, track: Track, bands: list[Band], *, label: bool = True, thin: bool = False) -> None:
+    """Draw a forecast, the first column of its track, over its bands, the pairs that follow it."""
+    alone = len(track.times) == 1  # one point makes no line and no area
+    width = 1.2 if thin else 1.8
+    style: dict[str, Any] = {"color": FORECAST, "lw": width, "zorder": 3, "marker": "o" if alone else None, "ms": 4}
+    axes.plot(track.times, track.values[:, 0], label="forecast" if label else None, **style)
+    for number, (percent, *_) in enumerate(bands):
+        low, high = track.values[:, 1 + 2 * number], track.values[:, 2 + 2 * number]
+        band: dict[str, Any] = {"color": FORECAST, "alpha": 0.18 + 0.1 * number}
+        band["label"] = f"{percent:g} % interval" if label else None
+        if alone:
+            axes.vlines(track.times, low, high, lw=5, **band)
+        else:
+            axes.fill_between(track.times, low, high, lw=0, **band)
+
+
+def _dress(axes: Axes, track: Track, *, label: Hashable, title: str | None) -> None:
+    """Give the axes dates to be read, a light grid, and a legend that covers nothing."""
+    if track.times.dtype.kind == "M":
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        locator = AutoDateLocator(tz=track.layout.time_zone, minticks=4, maxticks=9)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=track.layout.time_zone, **_DATES))
+    else:
+        axes.locator_params(axis="x", integer=True)
+    axes.margins(x=0.01)
+    axes.grid(color="#d5dbe1", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylabel(label if isinstance(label, str) else "")
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2}
+        axes.legend(ncols=len(handles), frameon=False, fontsize="small", handlelength=1.8, columnspacing=1.6, **place)
+    if title:
+        axes.set_title(title, loc="left", fontweight="bold", pad=24 if handles else 6)
+
+
+def _figure(height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("drawing needs matplotlib; `pip install 'titans-ts[plot]'`") from error
+    return Figure(figsize=(10, height), dpi=150, layout="constrained")

@@ -1,0 +1,260 @@
+"""The training loop: the direct path first, then the memory's correction to it, then the quantiles around both.
+
+The first two phases lower the absolute error on streams and keep the weights that are best by validation; the second
+starts from the best direct path, which the head leaves as it is at its first step, so that a memory which does not help
+on validation is not used. The third fits the quantiles to a network that no longer moves. A run can be stopped after any
+step and taken up again to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from titans_ts.backbones.stack import State
+from titans_ts.network import ForecastNetwork
+from titans_ts.origins import Origins, SeriesTensors, to_device
+from titans_ts.state import map_tensors
+from titans_ts.training.objective import calibrate_quantiles, point_loss, quantile_loss, validation_error
+from titans_ts.training.runtime import mixed_precision, seeded
+from titans_ts.training.schedule import learning_rate_factor
+from titans_ts.training.stopping import BestWeights
+from titans_ts.training.streams import StreamSampler
+
+Phase = Literal["direct", "memory", "quantiles"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    max_steps : int
+        Steps of the second phase, at most.
+    direct_steps, quantile_steps : int
+        Steps of the first and of the third phase.
+    learning_rate, direct_learning_rate, quantile_learning_rate : float
+        Peak learning rates of the backbone, of the direct path in the first phase, and of the quantiles.
+    direct_share : float
+        Learning rate of the direct path in the second phase, as a share of the backbone's.
+    weight_decay : float
+        AdamW's, on matrices of the backbone.
+    batch_size : int
+        Streams read side by side.
+    segment : int
+        Tokens between two steps; the state is carried over them, gradients are not.
+    overlap : float
+        Share of training patches that overlap the one before.
+    evaluate_every : int
+        Steps between two evaluations.
+    patience : int
+        Evaluations without a better error before the second phase stops.
+    gradient_bound : float
+        Largest norm of a step's gradient.
+    precision : str
+        See :func:`titans_ts.training.runtime.mixed_precision`.
+    seed : int
+        Source of all chance.
+    """
+
+    max_steps: int = 300
+    direct_steps: int = 400
+    quantile_steps: int = 60
+    learning_rate: float = 1e-3
+    direct_learning_rate: float = 2e-3
+    quantile_learning_rate: float = 1e-2
+    direct_share: float = 1.0
+    weight_decay: float = 0.01
+    batch_size: int = 32
+    segment: int = 256
+    overlap: float = 0.1
+    evaluate_every: int = 25
+    patience: int = 5
+    gradient_bound: float = 1.0
+    precision: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a callback is told after every step.
+
+    Attributes
+    ----------
+    phase : {"direct", "memory", "quantiles"}
+        What is being trained.
+    step : int
+        Steps of this phase done.
+    steps : int
+        Steps of this phase at most.
+    loss : float
+        Of this step.
+    validation : float or None
+        Error of an evaluation made after this step.
+    """
+
+    phase: Phase
+    step: int
+    steps: int
+    loss: float
+    validation: float | None
+
+
+class Training:
+    """One run of training, in a form that can be saved between two steps.
+
+    Parameters
+    ----------
+    network : ForecastNetwork
+        Trained in place.
+    series : list of SeriesTensors
+        All rows, validation part included.
+    validation_starts : list of int
+        First validation row of each series; its length where there is none.
+    config : TrainingConfig
+        Settings.
+    callbacks : sequence of callable, default=()
+        Each is called with the run and a :class:`Report` after every step; a true answer stops training.
+    verbose : int, default=0
+        1 or more shows progress.
+    """
+
+    def __init__(
+        self,
+        network: ForecastNetwork,
+        series: list[SeriesTensors],
+        validation_starts: list[int],
+        config: TrainingConfig,
+        *,
+        callbacks: Sequence[Callable[[Training, Report], Any]] = (),
+        verbose: int = 0,
+    ) -> None:
+        self.network, self.series, self.starts, self.config = network, series, validation_starts, config
+        self.callbacks, self.verbose = callbacks, verbose
+        self.validated = any(start < one.length for start, one in zip(validation_starts, series, strict=True))
+        self.best = BestWeights(config.patience)
+        self.random_state: Tensor | None = None
+        self.history: list[Report] = []
+        self.begin("direct")
+
+    def begin(self, phase: Phase) -> None:
+        """Set up the first step of a phase."""
+        config, network = self.config, self.network
+        self.phase, self.step, self.stopped = phase, 0, False
+        self.state: State | None = None
+        self.steps = {
+            "direct": config.direct_steps,
+            "memory": config.max_steps if network.config.backbone.layers else 0,
+            "quantiles": config.quantile_steps,
+        }[phase]
+        generator = torch.Generator().manual_seed(config.seed * 3 + ("direct", "memory", "quantiles").index(phase))
+        training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
+        segment, batch = config.segment, config.batch_size
+        self.sampler = StreamSampler(
+            training_part, network.config, batch, segment, config.overlap, generator, dtype=network.dtype
+        )
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
+        self.best.waited = 0
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return what a phase trains, and how fast."""
+        config, network = self.config, self.network
+        if self.phase == "direct":
+            return [{"params": list(network.direct.parameters()), "peak": config.direct_learning_rate}]
+        if self.phase == "quantiles":
+            return [{"params": list(network.quantile_head.parameters()), "peak": config.quantile_learning_rate}]
+        learned = [x for part in (network.embedding, network.backbone, network.head) for x in part.parameters()]
+        peak = config.learning_rate
+        return [
+            {"params": [x for x in learned if x.ndim >= 2], "peak": peak, "weight_decay": config.weight_decay},
+            {"params": [x for x in learned if x.ndim < 2], "peak": peak},
+            {"params": list(network.direct.parameters()), "peak": peak * config.direct_share},
+        ]
+
+    def run(self) -> None:
+        """Train through all phases and leave the best weights in the network."""
+        for callback in self.callbacks:
+            if hasattr(callback, "resume"):
+                callback.resume(self)
+        with seeded(self.config.seed, self.network.device):
+            if self.random_state is not None:
+                torch.set_rng_state(self.random_state)
+            while True:
+                self._run_phase()
+                if self.phase == "quantiles":
+                    break
+                self.best.restore(self.network)
+                self.begin("memory" if self.phase == "direct" else "quantiles")
+        self.network.eval()
+        if self.validated:
+            calibrate_quantiles(self.network, self.series, self.starts)
+
+    def _run_phase(self) -> None:
+        if self.phase == "direct" and self.step == 0:
+            self._validate()
+        progress = tqdm(
+            total=self.steps, initial=self.step, desc=self.phase, disable=self.verbose < 1, unit="step", leave=False
+        )
+        with progress:
+            segments = self.sampler.segments()
+            while self.step < self.steps and not self.stopped:
+                begins, origins = next(segments)
+                loss = self._train_step(begins, to_device(origins, self.network.device))
+                self.step += 1
+                due = self.step % self.config.evaluate_every == 0 or self.step == self.steps
+                error = self._validate() if due and self.phase != "quantiles" else None
+                self._report(Report(self.phase, self.step, self.steps, loss, error), progress)
+
+    def _report(self, report: Report, progress: Any) -> None:
+        """Show a step, note it, tell the callbacks."""
+        progress.update()
+        if report.validation is not None:
+            progress.set_postfix(validation=f"{report.validation:.4f}", best=f"{self.best.error:.4f}")
+            self.history.append(report)
+        for callback in self.callbacks:
+            self.stopped |= bool(callback(self, report))
+
+    def _train_step(self, begins: bool, origins: Origins) -> float:
+        """Take one step on a segment; the state goes on, its gradient does not."""
+        config, network = self.config, self.network
+        network.train(self.phase == "memory")
+        if begins or self.state is None:
+            self.state = network.initial_state(len(origins.target))
+        state = map_tensors(torch.Tensor.detach, self.state)
+        factor = learning_rate_factor(self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        with mixed_precision(config.precision, network.device):
+            loss, state = self._loss(origins, state)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        trained = [x for group in self.optimizer.param_groups for x in group["params"]]
+        nn.utils.clip_grad_norm_(trained, config.gradient_bound)
+        self.optimizer.step()
+        self.state = map_tensors(torch.Tensor.detach, state)
+        return float(loss.detach())
+
+    def _loss(self, origins: Origins, state: State) -> tuple[Tensor, State]:
+        if self.phase == "direct":
+            return point_loss(self.network.direct(origins.windows, origins.extras), origins), state
+        with torch.set_grad_enabled(self.phase == "memory"):
+            point, hidden, state = self.network(origins.windows, origins.extras, state)
+        if self.phase == "memory":
+            return point_loss(point, origins), state
+        return quantile_loss(self.network, point, hidden, origins, self.step), state
+
+    def _validate(self) -> float | None:
+        """Measure the error on the validation part and note the weights if it is the best so far."""
+        if not self.validated:
+            return None
+        self.network.eval()
+        error = validation_error(self.network, self.series, self.starts, direct_only=self.phase == "direct")
+        at_end_of_patience = self.best.see(error, self.step, self.network)
+        self.stopped |= at_end_of_patience and self.phase == "memory"
+        return error

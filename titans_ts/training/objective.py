@@ -1,0 +1,110 @@
+"""What training lowers, and what validation measures: the absolute error on the long-run scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from titans_ts.heads.losses import masked_absolute_error, masked_pinball
+from titans_ts.network import ForecastNetwork
+from titans_ts.origins import Origins, SeriesTensors, origins_at, to_device
+
+STREAMS_AT_ONCE, TOKENS_AT_ONCE = 64, 256
+"""What an evaluation holds at once; changes nothing else."""
+QUANTILE_TOKENS = 8
+"""One token in so many trains the quantiles: they follow the point forecast and need fewer."""
+
+
+def point_loss(point: Tensor, origins: Origins) -> Tensor:
+    """Return the mean absolute error in units of each channel's long-run spread."""
+    return masked_absolute_error(point, origins.target, origins.windows.spread[..., None])
+
+
+def quantile_loss(network: ForecastNetwork, point: Tensor, hidden: Tensor, origins: Origins, offset: int) -> Tensor:
+    """Return the pinball loss of the quantiles around a point forecast that they do not move."""
+    some = slice(offset % QUANTILE_TOKENS, None, QUANTILE_TOKENS)
+    found = network.quantile_head(point[:, :, some].detach(), hidden[:, some].detach())
+    levels = torch.tensor(network.config.quantiles, dtype=found.dtype, device=found.device)
+    return masked_pinball(found, origins.target[:, :, some], origins.windows.spread[:, :, some, None], levels)
+
+
+def validation_error(
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, direct_only: bool = False
+) -> float:
+    """Return the mean absolute error at every patch end from ``starts`` on, the state carried from the first row.
+
+    Parameters
+    ----------
+    network : ForecastNetwork
+        In evaluation mode.
+    series : list of SeriesTensors
+        Training and validation rows.
+    starts : list of int
+        First validation row of each series.
+    direct_only : bool, default=False
+        Leave the backbone out.
+
+    Returns
+    -------
+    float
+        In units of each channel's long-run spread; NaN when nothing was observed after ``starts``.
+    """
+    total = count = 0.0
+    for origins, point, _ in _validation_points(network, series, starts, direct_only=direct_only):
+        observed = ~origins.target.isnan()
+        error = (point - origins.target.nan_to_num()) * origins.windows.spread[..., None]
+        total += float(torch.where(observed, error, 0).abs().double().sum())
+        count += float(observed.sum())
+    return total / count if count else float("nan")
+
+
+@torch.no_grad()
+def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], starts: list[int]) -> None:
+    """Stretch every quantile's distance from the median so that it has its share of the validation rows below it.
+
+    References
+    ----------
+    Split conformal prediction with a multiplicative score, as in arXiv 1905.03222.
+    """
+    ratios: list[list[Tensor]] = [[] for _ in network.config.quantiles]
+    for origins, point, hidden in _validation_points(network, series, starts):
+        found = network.quantile_head(point[:, :, ::QUANTILE_TOKENS], hidden[:, ::QUANTILE_TOKENS])
+        target, middle = origins.target[:, :, ::QUANTILE_TOKENS], point[:, :, ::QUANTILE_TOKENS]
+        observed = ~target.isnan()
+        for level, kept in enumerate(ratios):
+            kept.append(((target - middle) / (found[..., level] - middle))[observed].double())
+    for level, share in enumerate(network.config.quantiles):
+        values = torch.cat(ratios[level]) if ratios[level] else torch.zeros(0)
+        if share != 0.5 and len(values):
+            rank = share if share > 0.5 else 1 - share
+            stretch = torch.from_numpy(np.quantile(values.cpu().numpy(), [rank]))[0]
+            network.quantile_head.stretch[level] *= stretch.clamp_min(0.05).to(network.dtype)
+
+
+@torch.no_grad()
+def _validation_points(
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, direct_only: bool = False
+) -> Iterator[tuple[Origins, Tensor, Tensor]]:
+    """Yield origins from ``starts`` on, with the network's point forecast and hidden tokens; no target before them."""
+    config = network.config
+    group = max(STREAMS_AT_ONCE // config.streams, 1)
+    for first in range(0, len(series), group):
+        some, begin = series[first : first + group], starts[first : first + group]
+        ends = torch.arange(1, max(one.length for one in some) // config.patch_length + 1) * config.patch_length
+        before = torch.tensor(begin).repeat_interleave(config.streams)
+        state = network.initial_state(len(before))
+        for part in ends.split(TOKENS_AT_ONCE) if len(ends) else ():
+            if direct_only and int(part[-1]) < min(begin):
+                continue
+            origins = origins_at(some, [0] * len(some), part, config, dtype=network.dtype)
+            early = (part < before[:, None])[:, None].expand(-1, config.token_channels, -1)
+            origins.target[early] = float("nan")
+            origins = to_device(origins, network.device)
+            if direct_only:
+                yield origins, network.direct(origins.windows, origins.extras), origins.target
+            else:
+                point, hidden, state = network(origins.windows, origins.extras, state)
+                yield origins, point, hidden
