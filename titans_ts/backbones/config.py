@@ -76,11 +76,11 @@ class BackboneConfig:
             raise ValueError(f"variant={self.variant!r} is not known; choose one of {', '.join(VARIANTS)}")
         if self.memory not in PRESETS:
             raise ValueError(f"memory={self.memory!r} is not known; choose one of {', '.join(sorted(PRESETS))}")
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads, got width={self.width} and heads={self.heads}")
         for name in ("width", "heads", "memory_depth", "refresh_every", "window", "convolution"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
         for name in ("layers", "persistent_tokens", "feedforward_expansion", "dropout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got width={self.width} and heads={self.heads}")
