@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 FORMAT = "titans_ts"
 VERSION = 1
 """Version of the file format; a file of a newer one is refused."""
+
+_SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -38,7 +42,9 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {str(path.parent)!r} of path={str(path)!r} does not exist; make it first")
     whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
-    content = save(whole, {"format": FORMAT, "version": str(VERSION), "header": json.dumps(header)})
+    text = json.dumps(header)
+    about = {"format": FORMAT, "version": str(VERSION), "header": text, "digest": _digest(whole, text)}
+    content = save(whole, about)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -79,6 +85,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{str(path)!r} is a safetensors file, but titans_ts did not write it")
     try:
         version, header = int(about["version"]), json.loads(about["header"])
+        if not isinstance(header, dict):
+            raise ValueError(f"expected a table, got {header!r}")
     except (KeyError, ValueError) as error:
         raise ValueError(f"{str(path)!r} has a damaged header ({error}); save the model again") from None
     if version > VERSION:
@@ -86,7 +94,18 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{str(path)!r} was written by a newer titans_ts (file format {version}; this one reads up to {VERSION}): "
             "upgrade titans_ts"
         )
+    if about.get("digest") != _digest(tensors, about["header"]):
+        raise ValueError(f"{str(path)!r} is damaged: its content is not what was written (digest); save the model again")
     return tensors, header
+
+
+def _digest(tensors: dict[str, Tensor], header: str) -> str:
+    """Return the SHA-256 of everything in a file: a flipped bit in a weight would be read without a word."""
+    found = hashlib.sha256(header.encode())
+    for name, x in sorted(tensors.items()):
+        found.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
+        found.update(x.view(_SAME_SIZE[x.element_size()]).numpy().tobytes())  # numpy knows no bfloat16
+    return found.hexdigest()
 
 
 def _umask() -> int:

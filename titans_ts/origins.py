@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from titans_ts.inputs.series import Extras, Scale, Windows, trailing_windows
+from titans_ts.inputs.series import Extras, Scale, Windows, on_long_run_scale, trailing_windows
 from titans_ts.network import ForecastConfig
 
 
@@ -97,9 +97,8 @@ def read_origins(
     windows, extras = read_windows(series, ends, config, dtype=dtype)
     first, last = int(ends.min()), int(ends.max()) + config.horizon
     after = series.rows[:, first:last]
-    padded = F.pad(after, (0, last - first - after.shape[1]), value=float("nan"))
-    ahead = padded.unfold(-1, config.horizon, 1)[:, ends - first]  # c n f
-    long_run = (ahead - series.scale.level[0, :, None, None]) / series.scale.spread[0, :, None, None]
+    padded = F.pad(on_long_run_scale(after[None], series.scale)[0], (0, last - first - after.shape[1]), value=float("nan"))
+    long_run = padded.unfold(-1, config.horizon, 1)[:, ends - first]  # c n f
     long_run = long_run[None] if config.mixed else long_run[:, None]
     target = (long_run.to(windows.level.dtype) - windows.level[..., None]) / windows.spread[..., None]
     return Origins(windows, extras, target)

@@ -192,9 +192,11 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
     """Return how much each row surprised the memory, ``(t, streams)``, reading the series with a fresh state.
 
     The root mean square over layers and heads of a write's norm ``|x||g|`` before clipping; every row of a patch has the
-    patch's value. The last, incomplete patch is read provisionally.
+    patch's value. The last, incomplete patch is read provisionally. A network without layers is never surprised.
     """
     config = network.config
+    if not config.backbone.layers:
+        return torch.zeros(series.length, config.streams, dtype=network.dtype)
     ends = torch.arange(config.patch_length, max(series.length, config.patch_length), config.patch_length)
     state = network.initial_state(config.streams)
     squares = []

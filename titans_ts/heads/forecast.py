@@ -134,6 +134,6 @@ class QuantileHead(nn.Module):
         growth = nn.functional.softplus(self.growth)
         lower = -growth[:, : self.below].cumsum(-1).flip(-1)
         upper = growth[:, self.below :].cumsum(-1)
-        middle = [torch.zeros_like(growth[:, :1])] if self.middle else []
+        middle = [growth.new_zeros(len(growth), 1)] if self.middle else []
         distance = self.stretch * torch.cat([lower, *middle, upper], dim=-1)  # f q
         return point[..., None] + width[..., None] * distance.sort(dim=-1).values

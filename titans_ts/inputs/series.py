@@ -16,6 +16,10 @@ from titans_ts._shapes import check_shape
 SPREAD_FLOOR = 1e-3
 """Least spread of a window as a share of the long-run spread: a flat stretch is not blown up to noise."""
 
+FARTHEST = 1e15
+"""Distance from the long-run level, in long-run spreads, beyond which rows are taken to lie at it: their squares, summed
+over any look-back, stay finite in float32. 9.97e36 is what netCDF writes where nothing was measured."""
+
 LEVEL_JITTER = 1.0
 """In training, each stream's level is shifted by a normal draw of this size: where a series stood in the training years is
 no reason to expect it back there. Without it ETTh1's validation error falls and its test error rises."""
@@ -75,15 +79,21 @@ def long_run_scale(rows: Tensor) -> Scale:
     """Return mean and standard deviation of the observed rows ``(b, c, t)``; spread 1 where there is none."""
     observed = ~rows.isnan()
     count = observed.sum(-1).clamp_min(1)
-    level = torch.where(observed, rows, 0).sum(-1) / count
-    variance = torch.where(observed, rows - level[..., None], 0).square().sum(-1) / count
-    spread = variance.sqrt()
+    largest = torch.where(observed, rows, 0).abs().amax(-1, keepdim=True).clamp_min(1.0)  # squares cannot overflow
+    level = (torch.where(observed, rows / largest, 0).sum(-1) / count) * largest[..., 0]
+    variance = torch.where(observed, (rows - level[..., None]) / largest, 0).square().sum(-1) / count
+    spread = variance.sqrt() * largest[..., 0]
     return Scale(level, torch.where(spread > 1e-9 * level.abs().clamp_min(1e-300), spread, 1.0))
 
 
 def unknown_scale(channels: int) -> Scale:
     """Return the scale of a series of which nothing is known yet: NaN."""
     return Scale(*torch.full((2, 1, channels), float("nan"), dtype=torch.float64))
+
+
+def on_long_run_scale(rows: Tensor, scale: Scale) -> Tensor:
+    """Return rows ``(b, c, t)`` in spreads from the long-run level, float64, none farther than :data:`FARTHEST`."""
+    return ((rows - scale.level[..., None]) / scale.spread[..., None]).clamp(-FARTHEST, FARTHEST)
 
 
 def trailing_windows(
@@ -118,11 +128,11 @@ def trailing_windows(
     """
     check_shape(rows, "b c t", name="rows")
     first = max(int(ends.min()) - lookback, 0)
-    near = (rows[..., first : int(ends.max())] - scale.level[..., None]) / scale.spread[..., None]
+    near = on_long_run_scale(rows[..., first : int(ends.max())], scale)
     near = nn.functional.pad(near, (lookback, 0), value=float("nan")).to(dtype)  # precise differences, then small numbers
     missing = near.isnan()
     at = ends - first
-    cut = near.nan_to_num(0.0, posinf=None, neginf=None).unfold(-1, lookback, 1)[:, :, at]  # b c n l
+    cut = near.nan_to_num(0.0).unfold(-1, lookback, 1)[:, :, at]  # b c n l
     if int(at.min()) >= lookback and not bool(missing[..., lookback:].any()):  # nothing missing: fewer passes
         mean = cut.mean(-1)
         centred = cut - mean[..., None]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from titans_ts.files import read_tensors, write_tensors
 from titans_ts.state import pack, unpack
-
-if TYPE_CHECKING:
-    from titans_ts.training.loop import Report, Training
+from titans_ts.training.loop import Report, Training
 
 
 class Checkpoint:
@@ -62,14 +61,23 @@ class Checkpoint:
                 f"checkpoint {str(self.path)!r} was written by another run (other data, network or training arguments); "
                 "give Checkpoint another path, or delete the file to train afresh"
             )
-        _restore(training, tensors, found)
+        try:
+            _restore(training, tensors, found)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"checkpoint {str(self.path)!r} is damaged: it lacks a part ({error}); delete the file to train afresh"
+            ) from None
 
 
 def _identity(training: Training) -> str:
     """Return what must agree for a run to be taken up."""
-    rows = [float(one.rows.nan_to_num().sum()) for one in training.series]
-    parts = [asdict(training.network.config), asdict(training.config), training.starts, rows]
-    return json.dumps(parts, sort_keys=True)
+    parts = [asdict(training.network.config), asdict(training.config), training.starts]
+    found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    for one in training.series:
+        for x in (one.rows, one.calendar, one.past, one.future, one.static, *one.scale):
+            found.update(f"{tuple(x.shape)}".encode())
+            found.update(x.contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def _facts(training: Training) -> dict[str, Any]:
@@ -80,6 +88,7 @@ def _facts(training: Training) -> dict[str, Any]:
         "step": training.step,
         "stopped": training.stopped,
         "next_token": training.sampler.next_token,
+        "history": [asdict(report) for report in training.history],
         "best": [best.error, best.step, best.waited],
     }
 
@@ -103,7 +112,11 @@ def _restore(training: Training, tensors: dict[str, Tensor], found: dict[str, An
     training.begin(found["phase"])
     training.network.load_state_dict(under("network."))
     training.step, training.stopped = found["step"], found["stopped"]
+    training.history = [Report(**report) for report in found["history"]]
     training.best.weights = under("best.")
+    if training.best.weights:
+        training.best.restore(training.network)  # raises where a part is missing
+        training.network.load_state_dict(under("network."))
     training.best.error, training.best.step, training.best.waited = found["best"]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, x in under("optimizer.").items():

@@ -120,9 +120,15 @@ class Training:
     config : TrainingConfig
         Settings.
     callbacks : sequence of callable, default=()
-        Each is called with the run and a :class:`Report` after every step; a true answer stops training.
+        Each is called with the run and a :class:`Report` after every step; a true answer stops training: no phase begins
+        after it, and the best weights until then are kept.
     verbose : int, default=0
         1 or more shows progress.
+
+    Raises
+    ------
+    ValueError
+        If no row is left to train on.
     """
 
     def __init__(
@@ -139,6 +145,9 @@ class Training:
         self.callbacks, self.verbose = callbacks, verbose
         self.validated = any(start < one.length for start, one in zip(validation_starts, series, strict=True))
         self.best = BestWeights(config.patience)
+        if not any(start > 0 for start in validation_starts):
+            raise ValueError("there are no rows to train on: all are for validation; make validation_fraction smaller")
+        self.halted = False
         self.random_state: Tensor | None = None
         self.history: list[Report] = []
         self.begin("direct")
@@ -190,6 +199,8 @@ class Training:
                 if self.phase == "quantiles":
                     break
                 self.best.restore(self.network)
+                if self.halted:
+                    break
                 self.begin("memory" if self.phase == "direct" else "quantiles")
         self.network.eval()
         if self.validated:
@@ -203,7 +214,7 @@ class Training:
         )
         with progress:
             segments = self.sampler.segments()
-            while self.step < self.steps and not self.stopped:
+            while self.step < self.steps and not (self.stopped or self.halted):
                 begins, origins = next(segments)
                 loss = self._train_step(begins, to_device(origins, self.network.device))
                 self.step += 1
@@ -218,7 +229,7 @@ class Training:
             progress.set_postfix(validation=f"{report.validation:.4f}", best=f"{self.best.error:.4f}")
             self.history.append(report)
         for callback in self.callbacks:
-            self.stopped |= bool(callback(self, report))
+            self.halted |= bool(callback(self, report))
 
     def _train_step(self, begins: bool, origins: Origins) -> float:
         """Take one step on a segment; the state goes on, its gradient does not."""

@@ -16,6 +16,8 @@ STREAMS_AT_ONCE, TOKENS_AT_ONCE = 64, 256
 """What an evaluation holds at once; changes nothing else."""
 QUANTILE_TOKENS = 8
 """One token in so many trains the quantiles: they follow the point forecast and need fewer."""
+CALIBRATION_TOKENS = 64
+"""Validation tokens that the quantiles are calibrated on, at least, where there are so many."""
 
 
 def point_loss(point: Tensor, origins: Origins) -> Tensor:
@@ -69,10 +71,12 @@ def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], s
     ----------
     Split conformal prediction with a multiplicative score, as in arXiv 1905.03222.
     """
+    patches = sum((one.length - start) // network.config.patch_length for one, start in zip(series, starts, strict=True))
+    every = min(max(patches * network.config.streams // CALIBRATION_TOKENS, 1), QUANTILE_TOKENS)
     ratios: list[list[Tensor]] = [[] for _ in network.config.quantiles]
     for origins, point, hidden in _validation_points(network, series, starts):
-        found = network.quantile_head(point[:, :, ::QUANTILE_TOKENS], hidden[:, ::QUANTILE_TOKENS])
-        target, middle = origins.target[:, :, ::QUANTILE_TOKENS], point[:, :, ::QUANTILE_TOKENS]
+        found = network.quantile_head(point[:, :, ::every], hidden[:, ::every])
+        target, middle = origins.target[:, :, ::every], point[:, :, ::every]
         observed = ~target.isnan()
         for level, kept in enumerate(ratios):
             kept.append(((target - middle) / (found[..., level] - middle))[observed].double())
