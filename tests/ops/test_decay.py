@@ -1,7 +1,5 @@
 """Products of gates between two tokens: against loops, and in single precision after strong forgetting."""
 
-import math
-
 import pytest
 import torch
 from ops.cases import make_case
@@ -56,16 +54,6 @@ def test_running_sums_would_lose_digits():
     assert error(difference) > 5 * TOLERANCE[torch.float32]
 
 
-def test_forgotten_share_does_not_cancel():
-    """A share that is just below 1 leaves little forgotten, and that little keeps its digits."""
-    log_retention = torch.full((8,), -1e-6)
-    forgotten = chunk_decays(Gates(torch.zeros(8), log_retention)).forgotten.double()
-    true = torch.tensor([-math.expm1(-1e-6 * (t + 1)) for t in range(8)], dtype=torch.float64)
-    assert ((forgotten - true).abs() / true).max() < TOLERANCE[torch.float32]
-    naive = 1 - log_retention.cumsum(-1).exp().double()
-    assert ((naive - true).abs() / true).max() > 100 * TOLERANCE[torch.float32]
-
-
 @pytest.mark.parametrize("retention", [True, False])
 @pytest.mark.parametrize("momentum", [True, False])
 @pytest.mark.parametrize("length", [1, 13])
@@ -93,10 +81,8 @@ def test_chunk_decays_by_following_one_write(length, momentum, retention):
     if retention:
         in_memory, _ = follow(1.0, 0.0, None)
         assert_agree(shares.memory, in_memory, name="memory")
-        assert_agree(shares.forgotten, 1 - in_memory, name="forgotten")
     else:
         assert shares.memory is None
-        assert shares.forgotten is None
     if momentum:
         in_memory, in_momentum = follow(0.0, 1.0, None)
         assert_agree(shares.momentum, in_memory, name="momentum")

@@ -13,13 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from titans_ts.ops.chunked_deep import (
-    Writes,
-    anchored_writes,
-    read_after_writes,
-    state_after_writes,
-    written_rows,
-)
+from titans_ts.ops.chunked_deep import Writes, anchored_writes, linear_writes
+from titans_ts.ops.chunked_reads import read_after_writes, state_after_writes
 from titans_ts.ops.decay import Decays, chunk_decays
 from titans_ts.ops.rule import Gates, Initial, StoreState, WriteRule, check_arguments, effective_step
 
@@ -112,7 +107,11 @@ def memory_chunked(
         if observe is not None:
             observe(torch.stack(norms).unflatten(1, k.shape[:2]))
 
-    output, flat_state = _run(tokens, sizes, rule, _map_state(_flat, state), flat_start, report)
+    before = _map_state(_flat, state)
+    if flat_start is not None:  # within a call, weights are distances from M_0
+        before = before._replace(weights=tuple(w - w0 for w, w0 in zip(before.weights, flat_start, strict=True)))
+    output, flat_state = _run(tokens, sizes, rule, before, flat_start, report)
+    flat_state = flat_state._replace(weights=_whole(flat_state.weights, flat_start))
     return output.unflatten(0, k.shape[:2]), _map_state(lambda x: x.unflatten(0, k.shape[:2]), flat_state)
 
 
@@ -131,6 +130,11 @@ Report = Callable[[list[Tensor]], None]
 
 def _flat(x: Tensor | None) -> Any:
     return None if x is None else x.flatten(0, 1)
+
+
+def _whole(distances: tuple[Tensor, ...], initial: Initial) -> tuple[Tensor, ...]:
+    """Return the memory itself from its distance to ``M_0``."""
+    return distances if initial is None else tuple(map(torch.add, distances, initial))
 
 
 def _map_state(change: Callable[[Tensor], Tensor], state: StoreState) -> StoreState:
@@ -194,14 +198,14 @@ def _one_refresh(
 ) -> tuple[Tensor, StoreState]:
     """Run tokens that share one anchor: no system to solve, any depth."""
     if state.position % rule.refresh_every == 0:
-        state = state._replace(anchor=state.weights)
+        state = state._replace(anchor=_whole(state.weights, initial))
     if rule.read_from == "decayed" and piece.gates.log_retention is not None:
         writes = _decayed_writes(piece, piece.gates.log_retention, rule, state, initial)
     else:
         writes = anchored_writes(state.anchor, piece.keys, piece.values, piece.step, rule)
     report(writes.norms)
     output = read_after_writes(piece.queries, writes, decays, state, initial)
-    return output, state_after_writes(writes, decays, state, initial)
+    return output, state_after_writes(writes, decays, state)
 
 
 def _decayed_writes(piece: _Tokens, log_retention: Tensor, rule: WriteRule, state: StoreState, initial: Initial) -> Writes:
@@ -210,7 +214,7 @@ def _decayed_writes(piece: _Tokens, log_retention: Tensor, rule: WriteRule, stat
     if initial is not None:
         kept = kept - torch.expm1(log_retention)[..., None] * (piece.keys @ initial[0])
     error = -piece.values if rule.objective == "dot" else rule.loss_factor * (kept - piece.values)
-    return written_rows(state.anchor, [piece.keys], [], error, piece.step, rule)
+    return linear_writes(piece.keys, error, piece.step, rule)
 
 
 def _many_refreshes(
@@ -225,14 +229,14 @@ def _many_refreshes(
     report(writes.norms)
     output = read_after_writes(piece.queries, writes, decays, state, initial)
     anchor = _weights_before(length - 1 - (length - 1) % refresh, writes, piece.gates, state, initial)
-    return output, state_after_writes(writes, decays, state, initial)._replace(anchor=anchor)
+    return output, state_after_writes(writes, decays, state)._replace(anchor=anchor)
 
 
 def _weights_before(token: int, writes: Writes, gates: Gates, state: StoreState, initial: Initial) -> tuple[Tensor, ...]:
     """Return the memory that the refresh beginning at ``token`` reads."""
     part = Writes(*([x[:, :token] for x in field] for field in writes))
     before = gates.changed(lambda gate: gate[:, :token])
-    return state_after_writes(part, chunk_decays(before), state, initial).weights
+    return _whole(state_after_writes(part, chunk_decays(before), state).weights, initial)
 
 
 def _solved_writes(piece: _Tokens, decays: Decays, rule: WriteRule, state: StoreState, initial: Initial) -> Writes:
@@ -242,27 +246,24 @@ def _solved_writes(piece: _Tokens, decays: Decays, rule: WriteRule, state: Store
     """
     _, k, v, step, gates = piece
     if rule.objective == "dot":
-        return written_rows(state.weights, [k], [], -v, step, rule)
+        return linear_writes(k, -v, step, rule)
     seen = torch.arange(k.shape[1], device=k.device)
     seen = seen - seen % rule.refresh_every  # how many writes of the piece a token's read has seen
 
     def as_read(share: Tensor | None, before: float) -> Tensor | None:
         return None if share is None else F.pad(share, (1, 0), value=before)[..., seen]
 
-    memory, forgotten, momentum = (
-        as_read(share, before) for share, before in ((decays.memory, 1.0), (decays.forgotten, 0.0), (decays.momentum, 0.0))
-    )
+    memory, momentum = as_read(decays.memory, 1.0), as_read(decays.momentum, 0.0)
     writes_seen = F.pad(decays.write, (0, 0, 1, 0))[..., seen, :]
     if rule.read_from == "decayed" and gates.log_retention is not None and memory is not None:
         own = gates.log_retention.exp()
         memory, writes_seen = own * memory, own[..., None] * writes_seen
         momentum = None if momentum is None else own * momentum
-        forgotten = None if forgotten is None else own * forgotten - torch.expm1(gates.log_retention)
     predicted = k @ state.weights[0] if memory is None else memory[..., None] * (k @ state.weights[0])
-    if forgotten is not None and initial is not None:
-        predicted = predicted + forgotten[..., None] * (k @ initial[0])
+    if initial is not None:
+        predicted = predicted + k @ initial[0]
     if momentum is not None and state.momentum is not None:
         predicted = predicted + momentum[..., None] * (k @ state.momentum[0])
     system = writes_seen * (k @ k.mT) * (rule.loss_factor * step[..., None, :])
     error = torch.linalg.solve_triangular(system, predicted - v, upper=False, unitriangular=True)
-    return written_rows(state.weights, [k], [], rule.loss_factor * error, step, rule)
+    return linear_writes(k, rule.loss_factor * error, step, rule)

@@ -1,10 +1,10 @@
-"""The dual form of a store of any depth while all its gradients are taken at one anchor.
+"""The dual form of a store of any depth while all its gradients are taken at one anchor: what tokens write.
 
-Every layer's gradient is rank one, ``u_l(s) = x_{l-1}(s) g_l(s)^T``, so a layer after t writes reads
-``z -> A_t z W_l + (1 - A_t) z W_0 + B_t z S_l + sum_{s<=t} C[t, s] (z . x_{l-1}(s)) G_l(s)`` with ``G = -theta g``:
-a masked attention product. No memory is ever made for a single token.
+Every layer's gradient is rank one, ``u_l(s) = x_{l-1}(s) g_l(s)^T``, so no memory is ever made for a single token. What a
+token then reads, and how the state moves on, is in :mod:`titans_ts.ops.chunked_reads`.
 
-Batch and head are one axis here, so that every product is one ``bmm``.
+Batch and head are one axis here, so that every product is one ``bmm``. Derivatives are written by hand: one node of
+autograd's graph for all layers, in half the passes over memory that it would take.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from titans_ts.ops.decay import Decays
-from titans_ts.ops.rule import Initial, StoreState, WriteRule, safe_norm
+from titans_ts.ops.rule import WriteRule, safe_norm
 
 
 class Writes(NamedTuple):
@@ -38,121 +37,135 @@ class Writes(NamedTuple):
     norms: list[Tensor]
 
 
-class _SiluAndSlope(torch.autograd.Function):
-    """``silu(z)`` and its derivative, in fewer passes than autograd would take."""
+def anchored_writes(anchor: Sequence[Tensor], keys: Tensor, values: Tensor, step: Tensor, rule: WriteRule) -> Writes:
+    """Return the writes of tokens whose gradients are all taken at ``anchor``.
 
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
-        gate = torch.sigmoid(z)
-        active = z * gate
-        slope = torch.addcmul(gate, active, 1 - gate)
-        ctx.save_for_backward(gate, active, slope)
-        return active, slope
+    The unclipped error goes down to the layer below; the clip acts on what is written.
+    """
+    depth = len(anchor)
+    found = _AnchoredWrites.apply(keys, values, step, rule, *anchor)
+    inputs, rows, norms = found[: depth - 1], found[depth - 1 : 2 * depth - 1], found[2 * depth - 1 :]
+    return Writes([keys, *inputs], list(rows), list(norms))
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_active: Tensor, d_slope: Tensor) -> Tensor:
-        gate, active, slope = ctx.saved_tensors
-        curve = torch.addcmul(slope, gate, 1 - active).mul_(1 - gate)  # silu''
-        return torch.addcmul(d_active * slope, d_slope, curve)
+
+def linear_writes(keys: Tensor, error: Tensor, step: Tensor, rule: WriteRule) -> Writes:
+    """Return the writes of a store of one layer whose errors are known."""
+    rows, norms = _ClippedRows.apply(keys, error, step, rule.write_bound)
+    return Writes([keys], [rows], [norms])
+
+
+class _Clip(NamedTuple):
+    """What the derivative of a clip needs, ``(b h, n)`` each."""
+
+    scale: Tensor
+    x_norm: Tensor
+    error_norm: Tensor
+
+
+def _clip(x: Tensor, error: Tensor, step: Tensor, bound: float | None) -> tuple[Tensor, Tensor, _Clip]:
+    """Return ``-theta min(1, bound / (|x||g|)) g`` and the norm ``|x||g|``."""
+    x_norm, error_norm = safe_norm(x), safe_norm(error)
+    norm = x_norm * error_norm
+    scale = torch.ones_like(norm) if bound is None else bound / norm.clamp_min(bound)
+    return (step * scale).neg_()[..., None] * error, norm, _Clip(scale, x_norm, error_norm)
+
+
+def _clip_backward(d_rows: Tensor, error: Tensor, step: Tensor, clip: _Clip) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the derivatives by x (as a factor on x, ``(b h, n)``), by the error and by the step size.
+
+    Where clipped, the factor is ``bound / (|x||g|)``, whose gradient is ``-factor x / |x|^2`` and ``-factor g / |g|^2``.
+    """
+    d_factor = torch.linalg.vecdot(d_rows, error).neg_()
+    size = step * clip.scale
+    share = torch.where(clip.scale < 1, d_factor * size, 0)
+    d_error = size.neg_()[..., None] * d_rows
+    d_error.addcmul_((share / clip.error_norm.square().clamp_min_(1e-30)).neg_()[..., None], error)
+    return (share / clip.x_norm.square().clamp_min_(1e-30)).neg_(), d_error, d_factor.mul_(clip.scale)
 
 
 class _ClippedRows(torch.autograd.Function):
-    """``-theta min(1, bound / (|x||g|)) g`` and the norm ``|x||g|``, in fewer passes than autograd would take."""
+    """Rows of one layer, clipped, and the norms of its writes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, error: Tensor, step: Tensor, bound: float | None) -> tuple[Tensor, Tensor]:
-        x_norm, error_norm = safe_norm(x), safe_norm(error)
-        norm = x_norm * error_norm
-        scale = torch.ones_like(norm) if bound is None else bound / norm.clamp_min(bound)
-        rows = (step * scale).neg_()[..., None] * error
-        ctx.save_for_backward(x, error, step, scale, x_norm, error_norm)
+        rows, norm, clip = _clip(x, error, step, bound)
+        ctx.save_for_backward(x, error, step, *clip)
         ctx.mark_non_differentiable(norm)
         return rows, norm
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_rows: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        x, error, step, scale, x_norm, error_norm = ctx.saved_tensors
-        d_factor = -torch.linalg.vecdot(d_rows, error)
-        size = step * scale
-        d_error = size.neg()[..., None] * d_rows
-        # where clipped, the factor is bound / (|x||g|), whose gradient is -factor x / |x|^2 and -factor g / |g|^2
-        share = torch.where(scale < 1, d_factor * size, 0)
-        d_x = (share / x_norm.square().clamp_min(1e-30)).neg_()[..., None] * x
-        d_error.addcmul_((share / error_norm.square().clamp_min(1e-30)).neg_()[..., None], error)
-        return d_x, d_error, d_factor * scale, None
+        x, error, step, *clip = ctx.saved_tensors
+        d_x, d_error, d_step = _clip_backward(d_rows, error, step, _Clip(*clip))
+        return d_x[..., None] * x, d_error, d_step, None
 
 
-def anchored_writes(anchor: Sequence[Tensor], keys: Tensor, values: Tensor, step: Tensor, rule: WriteRule) -> Writes:
-    """Return the writes of tokens whose gradients are all taken at ``anchor``."""
-    inputs, slopes = [keys], []
-    hidden = torch.bmm(keys, anchor[0])
-    for layer in anchor[1:]:
-        active, slope = _SiluAndSlope.apply(hidden)
-        slopes.append(slope)
-        inputs.append(active)
-        hidden = torch.bmm(active, layer)
-    error = -values if rule.objective == "dot" else rule.loss_factor * (hidden - values)
-    return written_rows(anchor, inputs, slopes, error, step, rule)
+class _AnchoredWrites(torch.autograd.Function):
+    """Inputs of the upper layers, rows and norms of all; every layer's error is propagated back through the anchor."""
 
+    @staticmethod
+    def forward(
+        ctx: Any, keys: Tensor, values: Tensor, step: Tensor, rule: WriteRule, *anchor: Tensor
+    ) -> tuple[Tensor, ...]:
+        inputs, gates, slopes = [keys], [], []
+        hidden = torch.bmm(keys, anchor[0])
+        for layer in anchor[1:]:
+            gates.append(torch.sigmoid(hidden))
+            inputs.append(hidden.mul_(gates[-1]))
+            slopes.append(torch.addcmul(gates[-1], inputs[-1], 1 - gates[-1]))  # of silu
+            hidden = torch.bmm(inputs[-1], layer)
+        error = -values if rule.objective == "dot" else hidden.sub_(values).mul_(rule.loss_factor)
+        top, returned, rows, norms, clips = error, [], [], [], []
+        for layer in range(len(anchor) - 1, -1, -1):
+            row, norm, clip = _clip(inputs[layer], error, step, rule.write_bound)
+            rows.append(row)
+            norms.append(norm)
+            clips.append(clip)
+            if layer > 0:
+                returned.append(torch.bmm(error, anchor[layer].mT))
+                error = returned[-1] * slopes[layer - 1]
+        ctx.rule, ctx.top, ctx.gates, ctx.slopes = rule, top, gates, slopes
+        ctx.clips, ctx.returned = clips[::-1], returned[::-1]
+        ctx.save_for_backward(keys, step, *anchor, *inputs[1:])
+        ctx.mark_non_differentiable(*norms)
+        return (*inputs[1:], *rows[::-1], *norms[::-1])
 
-def written_rows(
-    anchor: Sequence[Tensor],
-    inputs: list[Tensor],
-    slopes: list[Tensor],
-    error: Tensor,
-    step: Tensor,
-    rule: WriteRule,
-) -> Writes:
-    """Propagate the last layer's error back through the anchor and clip what each layer writes.
-
-    The unclipped error goes down to the layer below; the clip acts on what is written.
-    """
-    rows: list[Tensor] = []
-    norms: list[Tensor] = []
-    for layer in range(len(anchor) - 1, -1, -1):
-        row, norm = _ClippedRows.apply(inputs[layer], error, step, rule.write_bound)
-        rows.append(row)
-        norms.append(norm)
-        if layer > 0:
-            error = torch.bmm(error, anchor[layer].mT) * slopes[layer - 1]
-    return Writes(inputs, rows[::-1], norms[::-1])
-
-
-def read_after_writes(q: Tensor, writes: Writes, decays: Decays, state: StoreState, initial: Initial) -> Tensor:
-    """Read with every query the memory as of its own token, ``(b h, n, v)``."""
-    hidden = q
-    for layer, (x, rows) in enumerate(zip(writes.inputs, writes.rows, strict=True)):
-        if layer > 0:
-            hidden = torch.nn.functional.silu(hidden)
-        out = torch.bmm(hidden, state.weights[layer])
-        if decays.memory is not None:
-            out = decays.memory[..., None] * out
-        if decays.forgotten is not None and initial is not None:
-            out = torch.addcmul(out, decays.forgotten[..., None], torch.bmm(hidden, initial[layer]))
-        if decays.momentum is not None and state.momentum is not None:
-            out = torch.addcmul(out, decays.momentum[..., None], torch.bmm(hidden, state.momentum[layer]))
-        hidden = torch.baddbmm(out, decays.write * torch.bmm(hidden, x.mT), rows)
-    return hidden
-
-
-def state_after_writes(writes: Writes, decays: Decays, state: StoreState, initial: Initial) -> StoreState:
-    """Return the state after the last token; the anchor stays where it was."""
-    weights, momentum = [], []
-    n = writes.rows[0].shape[1]
-    share = decays.write[:, -1, :, None]
-    for layer, (x, rows) in enumerate(zip(writes.inputs, writes.rows, strict=True)):
-        new = state.weights[layer]
-        if decays.memory is not None:
-            new = decays.memory[:, -1, None, None] * new
-        if decays.forgotten is not None and initial is not None:
-            new = torch.addcmul(new, decays.forgotten[:, -1, None, None], initial[layer])
-        if state.momentum is not None and decays.momentum is not None:
-            new = torch.addcmul(new, decays.momentum[:, -1, None, None], state.momentum[layer])
-        weights.append(torch.baddbmm(new, (share * x).mT, rows))
-        if state.momentum is not None and decays.write_momentum is not None and decays.momentum_left is not None:
-            left = decays.momentum_left[:, None, None] * state.momentum[layer]
-            momentum.append(torch.baddbmm(left, (decays.write_momentum[..., None] * x).mT, rows))
-    carried = tuple(momentum) if state.momentum is not None else None
-    return StoreState(tuple(weights), carried, state.anchor, state.position + n)
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *d_found: Tensor) -> tuple[Tensor | None, ...]:
+        keys, step, *rest = ctx.saved_tensors
+        depth = (len(rest) + 1) // 2
+        anchor, inputs = rest[:depth], [keys, *rest[depth:]]
+        d_inputs: list[Tensor | None] = [None, *d_found[: depth - 1]]
+        d_rows, d_slopes, d_anchor = d_found[depth - 1 : 2 * depth - 1], [], []
+        d_step, shares = torch.zeros_like(step), []
+        d_below = None  # by the error of the layer below
+        for layer in range(depth):
+            error = ctx.top if layer == depth - 1 else ctx.returned[layer] * ctx.slopes[layer]
+            share, d_error, d_own = _clip_backward(d_rows[layer], error, step, ctx.clips[layer])
+            shares.append(share)
+            d_step += d_own
+            if d_below is not None:
+                d_slopes.append(d_below * ctx.returned[layer - 1])
+                d_returned = d_below.mul_(ctx.slopes[layer - 1])
+                d_error.baddbmm_(d_returned, anchor[layer])
+                d_anchor.append(torch.bmm(d_returned.mT, error))
+            else:
+                d_anchor.append(torch.zeros_like(anchor[layer]))
+            d_below = d_error
+        d_hidden = d_below if ctx.rule.objective == "dot" else d_below.mul_(ctx.rule.loss_factor)
+        d_values = -d_hidden
+        if ctx.rule.objective == "dot":
+            d_hidden = torch.zeros_like(d_hidden)
+        for layer in range(depth - 1, -1, -1):
+            d_anchor[layer].baddbmm_(inputs[layer].mT, d_hidden)
+            d_input = torch.bmm(d_hidden, anchor[layer].mT)
+            d_input.addcmul_(shares[layer][..., None], inputs[layer])
+            if layer == 0:
+                return (d_input, d_values, d_step, None, *d_anchor)
+            d_input += d_inputs[layer]
+            gate, slope = ctx.gates[layer - 1], ctx.slopes[layer - 1]
+            curve = torch.addcmul(slope, gate, 1 - inputs[layer]).mul_(1 - gate)  # silu''
+            d_hidden = d_input.mul_(slope).addcmul_(d_slopes[layer - 1], curve)
+        raise AssertionError("a store has a layer")

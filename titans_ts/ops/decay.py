@@ -19,10 +19,10 @@ class Decays(NamedTuple):
         ``C = D(a) D(eta)``, ``(..., n, n)``: how much the write of token s counts in ``M_t``.
     memory : Tensor or None
         ``A``, ``(..., n)``: how much of the memory before the chunk is left in ``M_t``; ``None`` for all.
-    forgotten : Tensor or None
-        ``1 - A`` without cancellation.
     momentum : Tensor or None
         ``B``, ``(..., n)``: how much of the momentum before the chunk has entered ``M_t``.
+    write_last, memory_last, momentum_last : Tensor or None
+        The last row of ``write`` and the last entries of ``memory`` and ``momentum``: what counts in the last memory.
     write_momentum : Tensor or None
         Last row of ``D(eta)``, ``(..., n)``: how much the write of s counts in the last momentum.
     momentum_left : Tensor or None
@@ -31,8 +31,10 @@ class Decays(NamedTuple):
 
     write: Tensor
     memory: Tensor | None
-    forgotten: Tensor | None
     momentum: Tensor | None
+    write_last: Tensor
+    memory_last: Tensor | None
+    momentum_last: Tensor | None
     write_momentum: Tensor | None
     momentum_left: Tensor | None
 
@@ -68,15 +70,15 @@ def chunk_decays(gates: Gates) -> Decays:
     """Return every share that a chunk needs, for gates of ``(..., n)`` tokens."""
     retention, inertia = gates.log_retention, gates.log_momentum
     n = gates.log_step.shape[-1]
-    running = None if retention is None else retention.cumsum(-1)
-    memory = None if running is None else running.exp()
-    forgotten = None if running is None else -torch.expm1(running)
+    memory = None if retention is None else retention.cumsum(-1).exp()
+    memory_last = None if memory is None else memory[..., -1]
     keep = None if retention is None else decay_matrix(retention)
     if inertia is None:
-        write = torch.ones_like(gates.log_step)[..., None].expand(*gates.log_step.shape, n).tril()
-        return Decays(write if keep is None else keep, memory, forgotten, None, None, None)
+        write = torch.ones_like(gates.log_step)[..., None].expand(*gates.log_step.shape, n).tril() if keep is None else keep
+        return Decays(write, memory, None, write[..., -1, :], memory_last, None, None, None)
     carry = decay_matrix(inertia)
     left = inertia.cumsum(-1).exp()  # m_t
-    if keep is None:
-        return Decays(carry.cumsum(-2), None, None, left.cumsum(-1), carry[..., -1, :], left[..., -1])
-    return Decays(keep @ carry, memory, forgotten, (keep @ left[..., None])[..., 0], carry[..., -1, :], left[..., -1])
+    write = carry.cumsum(-2) if keep is None else keep @ carry
+    entered = left.cumsum(-1) if keep is None else (keep @ left[..., None])[..., 0]
+    last = (write[..., -1, :], memory_last, entered[..., -1])
+    return Decays(write, memory, entered, *last, carry[..., -1, :], left[..., -1])
