@@ -68,7 +68,8 @@ def id_column(layout: Layout, ids: Sequence[Hashable], repeats: Any) -> Any:
     dtype = getattr(nw, layout.id_dtype or "", None)  # an Enum is not named by its dtype alone: it comes back as text
     if dtype is not None:
         values = values.cast(dtype)
-    return values[np.repeat(np.arange(len(values)), repeats)].to_native()
+    column = values[np.repeat(np.arange(len(values)), repeats)].to_native()
+    return column.cast("large_string") if layout.id_dtype == "LargeString" else column
 
 
 def time_column(layout: Layout, times: np.ndarray) -> Any:

@@ -202,7 +202,9 @@ def _group_by_id(table: Table, column: Any) -> Table:
         row = int(np.flatnonzero(missing.to_numpy())[0])
         raise ValueError(f"X has no id in row {row} of column {column.name!r}; fill it in or drop the row")
     codes, ids = pd.factorize(column.to_numpy())
-    dtype = str(column.to_native().dtype) if column.implementation.is_pandas() else str(column.dtype)
+    native = column.to_native()
+    dtype = str(native.dtype) if column.implementation.is_pandas() else str(column.dtype)
+    dtype = "LargeString" if str(getattr(native, "type", "")) == "large_string" else dtype  # narwhals says String
     table = replace(
         table,
         layout=replace(table.layout, kind="long", id_column=column.name, id_dtype=dtype),

@@ -149,13 +149,14 @@ def row_values_container(
     if layout.backend == "numpy":
         return [part.astype(layout.value_dtype) for part in parts] if layout.kind == "list" else parts[0]
     data = _split(layout, names, np.concatenate(parts))
-    if panel.index is not None:
+    if panel.index is not None and (layout.time_in_index or not layout.has_times):
         return build_frame(layout, data, panel.index)
     if not layout.has_times:
         ids: dict[Column, Any] = {layout.id_column or "": id_column(layout, [s.id for s in panel], [len(p) for p in parts])}
         return build_frame(layout, (ids if layout.kind == "long" else {}) | data)
     times = np.concatenate([s.times if s.given is None else s.times[s.given] for s in panel if s.times is not None])
-    return _with_rows(layout, [s.id for s in panel], np.array([len(p) for p in parts]), times, data)
+    frame = _with_rows(layout, [s.id for s in panel], np.array([len(p) for p in parts]), times, data)
+    return frame if panel.index is None else frame.set_axis(panel.index, axis=0)
 
 
 def backtest_frame(layout: Layout, results: Mapping[Hashable, Backtest]) -> Any:

@@ -24,7 +24,12 @@ def check_levels(level: float | Sequence[float] | None, quantiles: tuple[float, 
     """
     if level is None:
         return ()
-    levels = tuple(np.atleast_1d(np.asarray(level, dtype=np.float64)).tolist())
+    try:
+        levels = tuple(np.atleast_1d(np.asarray(level, dtype=np.float64)).tolist())
+    except (TypeError, ValueError):
+        levels = ()
+    if np.ndim(levels) != 1 or (np.size(level) and not levels):
+        raise ValueError(f"level must be a number or a list of numbers, in percent, got {level!r}; for example level=[80]")
     widest = 100 * min(1 - 2 * quantiles[0], 2 * quantiles[-1] - 1)
     for one in levels:
         if not 0 < one < 100:

@@ -45,10 +45,17 @@ def rolling_errors(
     forecaster: TitansForecaster, panel: Panel, *, start: int, stop: int | None, horizons: Sequence[int], memory: str
 ) -> dict[int, tuple[float, float]]:
     """Return mean squared and absolute errors of :meth:`TitansForecaster.rolling_errors`."""
+    if len(panel) != 1:
+        raise ValueError(f"X holds {len(panel)} series; rolling_errors takes one: choose it, or use backtest for many")
     (one,) = panel
     network = forecaster.network_
     stop = len(one) if stop is None else stop
+    horizons = np.atleast_1d(np.asarray(horizons)).tolist()
+    if not horizons or not all(_is_count(horizon) for horizon in horizons):
+        raise ValueError(f"horizons must be whole numbers of rows, 1 or more, got {horizons}; for example horizons=[24]")
     longest = max(horizons)
+    if not (_is_count(start) and _is_count(stop)):
+        raise ValueError(f"start and stop must be whole numbers of rows, 1 or more, got start={start!r} and stop={stop!r}")
     if longest > network.config.horizon:
         raise ValueError(f"horizons: {longest} is longer than horizon={network.config.horizon}, which the model forecasts")
     if not 0 < start <= stop - min(horizons) <= len(one) - min(horizons):
@@ -70,14 +77,21 @@ def rolling_errors(
             for horizon, total in sums.items():
                 whole = error[np.array(group) + horizon <= stop, :horizon]
                 total += np.nansum(whole**2), np.nansum(np.abs(whole)), np.isfinite(whole).sum()
+    unseen = [horizon for horizon, total in sums.items() if not total[2]]
+    if unseen:
+        raise ValueError(f"X has no observed value within {unseen[0]} rows of start={start} to compare with: start earlier")
     return {horizon: (total[0] / total[2], total[1] / total[2]) for horizon, total in sums.items()}
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and bool(value > 0)
 
 
 def _choose_origins(forecaster: TitansForecaster, series: Series, windows: int | None, step: int | None) -> np.ndarray:
     horizon = forecaster.network_.config.horizon
     step = horizon if step is None else step
-    if step < 1 or (windows is not None and windows < 1):
-        raise ValueError(f"windows and step must be 1 or more, got windows={windows} and step={step}")
+    if not _is_count(step) or (windows is not None and not _is_count(windows)):
+        raise ValueError(f"windows and step must be whole numbers, 1 or more, got windows={windows!r} and step={step!r}")
     last = len(series) - horizon
     first = forecaster.training_rows_.get(series.id, 1) if windows is None else last - (windows - 1) * step
     if first < 1 or last < first:

@@ -61,7 +61,7 @@ class SeriesMemory(BaseTitans):
             If rows overlap what was read, or X does not fit; nothing is absorbed then.
         """
         check_is_fitted(self)
-        self._absorb(read_panel(X, like=self.layout_, freq=self.freq, follow=self.last_times_))
+        self._absorb(self._read(X, follow=self.last_times_))
         return self
 
     def forget(self, ids: Hashable | Iterable[Hashable] | None = None) -> Self:
@@ -71,15 +71,22 @@ class SeriesMemory(BaseTitans):
         ----------
         ids : id or list of ids, optional
             Which series; all by default.
+
+        Raises
+        ------
+        ValueError
+            If there is no series of an id; none is forgotten then.
         """
         check_is_fitted(self)
         if ids is None:
             self.states_ = {name: self.fresh_state(scale=scale) for name, scale in self.scales_.items()}
             self.last_times_ = {}
             return self
-        for name in [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else ids:
+        names = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
+        for name in names:
             if name not in self.states_:
                 raise ValueError(f"ids: there is no series {name!r}; there are {some(self.states_)}")
+        for name in names:
             scale = self.scales_.get(name, unknown_scale(self.network_.config.channels))
             self.states_[name] = self.fresh_state(scale=scale)
             self.last_times_.pop(name, None)
@@ -122,8 +129,9 @@ class SeriesMemory(BaseTitans):
         columns = ["surprise"] if self.network_.config.mixed else None
         return row_values_container(panel.layout, panel, values, columns=columns)
 
-    def _read(self, X: Any) -> Panel:
-        return read_panel(X, like=self.layout_, freq=self.freq)
+    def _read(self, X: Any, *, follow: Mapping[Hashable, Any] | None = None) -> Panel:
+        names = {"id_column": self.id_column, "time_column": self.time_column}  # where fit saw none
+        return read_panel(X, **names, freq=self.freq, like=self.layout_, follow=follow)
 
     def ready(self, series: Series) -> SeriesTensors:
         """Return a whole series as the network reads it, by the scale that ``fit`` gave it or its first look-back's."""
@@ -162,6 +170,8 @@ class SeriesMemory(BaseTitans):
 
     def _absorb(self, panel: Panel, ready: Mapping[Hashable, SeriesTensors] | None = None) -> None:
         """Read a panel into the states that are kept; on an error nothing has changed."""
+        for one in panel:
+            self._refuse_other_static(one)
         states = {
             one.id: state if (state := self.states_.get(one.id)) is not None and state.n_seen else self._start_state(one)
             for one in panel
@@ -169,6 +179,21 @@ class SeriesMemory(BaseTitans):
         found, last = self._read_on(panel, states, ready)
         self.states_ |= found
         self.last_times_ |= last
+
+    def _refuse_other_static(self, series: Series) -> None:
+        """Refuse rows whose static covariates are not those that the series began with: the state would not follow them."""
+        state = self.states_.get(series.id)
+        if state is None or not state.n_seen:
+            return
+        given = self.preparation_.static_tensor(series.static)
+        changed = (given != state.static).nonzero()
+        if len(changed):
+            j = int(changed[0])
+            name = "" if series.id is None else f", id {series.id!r}"
+            raise ValueError(
+                f"X: the static covariate {self.layout_.static_columns[j]!r}{name} is {series.static[j]:g} now, but was "
+                "another when the series began; forget() the series to begin anew, or fit it as a past covariate"
+            )
 
     def _in_parallel(self, tasks: Iterable[Any]) -> list[Any]:
         return list(Parallel(n_jobs=self.n_jobs, backend="threading")(tasks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -422,6 +423,11 @@ class TitansForecaster(SeriesMemory):
         -------
         dict of int to (mse, mae)
             Averages over origins, steps and channels; missing values are left out.
+
+        Raises
+        ------
+        ValueError
+            If X holds several series, no origin is left, or nothing was observed after one.
         """
         check_is_fitted(self)
         panel = self._read(X)
@@ -445,9 +451,17 @@ class TitansForecaster(SeriesMemory):
 
     def _check_arguments(self) -> None:
         """Refuse, by name, arguments that are wrong or do not fit each other."""
-        levels = [float(level) for level in self.quantiles]
+        try:
+            levels = [float(level) for level in self.quantiles]
+        except (TypeError, ValueError):
+            levels = []
         if not levels or any(not 0 < level < 1 for level in levels) or levels != sorted(set(levels)):
             raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {self.quantiles!r}")
+        if self.n_jobs == 0:
+            raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
+        for callback in self.callbacks or ():
+            if not callable(callback):
+                raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
         if self.patch_length > self.lookback:
             raise ValueError(
                 f"patch_length={self.patch_length} is longer than lookback={self.lookback}: a patch is the end of the "
@@ -463,7 +477,7 @@ class TitansForecaster(SeriesMemory):
                     "warm_start=True goes on from the fitted network, but arguments or columns have changed since: set "
                     "warm_start=False, or fit with the same ones"
                 )
-            return self.network_
+            return copy.deepcopy(self.network_)  # an interrupted fit leaves the fitted one as it was
         with seeded(seed, torch.device("cpu")):
             return ForecastNetwork(config).to(number_type(self.precision))
 

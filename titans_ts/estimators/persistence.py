@@ -77,6 +77,8 @@ def load(path: str | Path, *, device: str = "auto") -> TitansForecaster:
 
 def save_forecaster(forecaster: TitansForecaster, path: str | Path) -> None:
     """Write a fitted forecaster: weights, states, and all that is needed to read them."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"path={str(path)!r} is a folder; name a file in it, for example 'model.titans'")
     tensors = {f"network.{name}": x for name, x in forecaster.network_.state_dict().items()}
     series = []
     for place, (name, state) in enumerate(forecaster.states_.items()):
@@ -111,7 +113,7 @@ def _json_arguments(forecaster: TitansForecaster) -> dict[str, Any]:
         if name == "callbacks":
             continue
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-        value = str(value) if name in ("device", "freq") and value is not None else value
+        value = str(value) if name == "device" else getattr(value, "freqstr", value) if name == "freq" else value
         try:
             json.dumps(value)
         except TypeError:

@@ -1,0 +1,213 @@
+"""Notebooks hold the pictures of a run in order, say nothing of the machine they ran on, and run anew as they stand."""
+
+import base64
+import copy
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import titans_ts
+
+pytest.importorskip("nbformat", reason="reading notebooks needs nbformat: pip install 'titans-ts[dev]'")
+pytest.importorskip("nbclient", reason="running notebooks needs nbclient: pip install 'titans-ts[dev]'")
+pytest.importorskip("ipykernel", reason="running notebooks needs ipykernel: pip install 'titans-ts[dev]'")
+import nbformat
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+REPOSITORY = Path(titans_ts.__file__).parents[1]
+TUTORIALS = REPOSITORY / "tutorials"
+NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
+SECONDS_A_CELL = 300
+BYTES = 600_000
+DRAWS = re.compile(r"\bplot_\w+\(")
+LOCAL_PATH = re.compile(r"(?<![\w/:.])/(home|root|Users|tmp|var|opt|mnt|usr|private)/|\b[A-Z]:\\|site-packages|~/")
+
+
+class ThisInterpreter(AsyncKernelManager):
+    """Starts a kernel of the interpreter that runs the tests, whatever kernels are installed."""
+
+    @property
+    def kernel_spec(self):
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def run(notebook, folder):
+    """Return the notebook as a fresh kernel leaves it; one thread, since spinning threads starve on a busy machine."""
+    here, profile = folder / "here", folder / "profile"
+    here.mkdir(parents=True)
+    found = copy.deepcopy(notebook)
+    for cell in code_cells(found):
+        cell.update(outputs=[], execution_count=None)
+    client = NotebookClient(
+        found,
+        timeout=SECONDS_A_CELL,
+        kernel_manager_class=ThisInterpreter,
+        resources={"metadata": {"path": str(here)}},
+    )
+    places = {"PYTHONPATH": str(REPOSITORY), "IPYTHONDIR": str(profile), "PYTHONDONTWRITEBYTECODE": "1"}
+    return client.execute(env={**os.environ, **places, "OMP_NUM_THREADS": "1"})
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def pictures(cell):
+    """Return the PNG pictures among the outputs of a cell, decoded."""
+    found = [output["data"]["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
+    return [png for png in map(base64.b64decode, found) if png.startswith(b"\x89PNG\r\n\x1a\n")]
+
+
+def texts(cell):
+    """Return everything of a cell that can be read: its source, and its outputs except pictures."""
+    found = [cell.source]
+    for output in cell.get("outputs", []):
+        found += [output.get("text", ""), output.get("evalue", ""), *output.get("traceback", [])]
+        found += [str(data) for kind, data in output.get("data", {}).items() if not kind.startswith("image/")]
+    return found
+
+
+def faults(notebook):
+    """Say what is wrong with a notebook that has been run."""
+    cells, found = code_cells(notebook), []
+    counts = [cell.execution_count for cell in cells]
+    if counts != list(range(1, len(cells) + 1)):
+        found.append(f"cells were run in the order {counts}; restart the kernel and run them all")
+    for cell in cells:
+        if DRAWS.search(cell.source) and not pictures(cell):
+            found.append(f"cell {cell.id} draws and shows no picture; end it with the figure")
+        if any(output.output_type == "error" for output in cell.outputs) or "Traceback" in "".join(texts(cell)):
+            found.append(f"cell {cell.id} ended in an error")
+    for cell in notebook.cells:
+        text = "\n".join(texts(cell))
+        own = [place for place in (str(REPOSITORY), str(Path.home()), sys.prefix) if len(place) > 1 and place in text]
+        if own or LOCAL_PATH.search(text):
+            found.append(f"cell {cell.id} names a place on somebody's machine")
+    if sum(len(pictures(cell)) for cell in cells) < 3:
+        found.append("there are fewer than 3 pictures")
+    kernel = notebook.metadata.get("kernelspec", {})
+    if (kernel.get("name"), kernel.get("language")) != ("python3", "python"):
+        found.append(f"the kernel is {dict(kernel)}; readers have python3")
+    return found
+
+
+def notebook_of(*sources, picture="iVBORw0KGgo="):
+    """Return a small notebook that looks as if it had been run, every cell with a picture."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    for number, source in enumerate(sources, 1):
+        output = nbformat.v4.new_output("execute_result", {"image/png": picture, "text/plain": "<Figure>"})
+        cell = nbformat.v4.new_code_cell(source, execution_count=number, outputs=[output], id=f"cell-{number}")
+        notebook.cells.append(cell)
+    return notebook
+
+
+def test_there_is_a_tutorial():
+    assert NOTEBOOKS, f"there is no notebook in {TUTORIALS}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_stored_notebook_can_be_read_without_running_it(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert faults(notebook) == []
+    assert path.stat().st_size < BYTES, f"{path.name} is large: draw with fewer dots per inch"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_as_it_stands_and_writes_nothing(path, tmp_path):
+    stored, before = read(path), sorted(TUTORIALS.rglob("*"))
+    executed = run(stored, tmp_path)
+    assert faults(executed) == []
+    assert [len(pictures(cell)) for cell in code_cells(executed)] == [len(pictures(cell)) for cell in code_cells(stored)]
+    assert list((tmp_path / "here").iterdir()) == []
+    assert sorted(TUTORIALS.rglob("*")) == before
+
+
+def test_the_kernel_is_this_interpreter_and_an_error_is_raised(tmp_path):
+    notebook = notebook_of("import sys, titans_ts\nprint(sys.executable, titans_ts.__file__)")
+    (output,) = run(notebook, tmp_path / "first").cells[0].outputs
+    assert output.text.split() == [sys.executable, titans_ts.__file__]
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        run(notebook_of("1 / 0"), tmp_path / "second")
+
+
+def test_a_whole_notebook_has_no_fault():
+    assert faults(notebook_of("plot_forecast(x)", "plot_surprise(x)", "from a import plot_b\nfigure  # 1/2, a/tmp/b")) == []
+
+
+def _swap(notebook):
+    notebook.cells[0].execution_count, notebook.cells[1].execution_count = 2, 1
+
+
+def _skip(notebook):
+    notebook.cells[2].execution_count = None
+
+
+def _clear(notebook):
+    notebook.cells[1].outputs = []
+
+
+def _spoil(notebook):
+    notebook.cells[1].outputs[0].data["image/png"] = "AAAA"
+
+
+def _fail(notebook):
+    notebook.cells[2].outputs += [nbformat.v4.new_output("error", ename="E", evalue="e", traceback=["line"])]
+
+
+def _print(text):
+    def put(notebook):
+        notebook.cells[2].outputs += [nbformat.v4.new_output("stream", name="stderr", text=text)]
+
+    return put
+
+
+def _drop_a_cell(notebook):
+    del notebook.cells[2]
+
+
+def _other_kernel(notebook):
+    notebook.metadata.kernelspec.name = "my-env"
+
+
+def _source(text):
+    def put(notebook):
+        notebook.cells.append(nbformat.v4.new_markdown_cell(text))
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("break_it", "word"),
+    [
+        (_swap, "order [2, 1, 3]"),
+        (_skip, "order [1, 2, None]"),
+        (_clear, "cell-2 draws and shows no picture"),
+        (_spoil, "cell-2 draws and shows no picture"),
+        (_fail, "cell-3 ended in an error"),
+        (_print("Traceback (most recent call last):"), "cell-3 ended in an error"),
+        (_print("a /home/somebody/file.py:21: UserWarning"), "cell-3 names a place"),
+        (_print(f"{titans_ts.__file__}:1: UserWarning"), "cell-3 names a place"),
+        (_print("lib/site-packages/tqdm/auto.py"), "cell-3 names a place"),
+        (_print("C:\\Users\\me"), "cell-3 names a place"),
+        (_source("read `/tmp/demand.csv`"), "names a place"),
+        (_drop_a_cell, "fewer than 3 pictures"),
+        (_other_kernel, "readers have python3"),
+    ],
+)
+def test_a_broken_notebook_is_seen(break_it, word):
+    notebook = notebook_of("plot_forecast(x)", "plot_surprise(x)", "figure")
+    break_it(notebook)
+    assert any(word in fault for fault in faults(notebook)), faults(notebook)
