@@ -117,14 +117,14 @@ class _AnchoredWrites(torch.autograd.Function):
             hidden = torch.bmm(inputs[-1], layer)
         error = -values if rule.objective == "dot" else hidden.sub_(values).mul_(rule.loss_factor)
         top, returned, rows, norms, clips = error, [], [], [], []
-        for layer in range(len(anchor) - 1, -1, -1):
-            row, norm, clip = _clip(inputs[layer], error, step, rule.write_bound)
+        for place in range(len(anchor) - 1, -1, -1):
+            row, norm, clip = _clip(inputs[place], error, step, rule.write_bound)
             rows.append(row)
             norms.append(norm)
             clips.append(clip)
-            if layer > 0:
-                returned.append(torch.bmm(error, anchor[layer].mT))
-                error = returned[-1] * slopes[layer - 1]
+            if place > 0:
+                returned.append(torch.bmm(error, anchor[place].mT))
+                error = returned[-1] * slopes[place - 1]
         ctx.rule, ctx.top, ctx.gates, ctx.slopes = rule, top, gates, slopes
         ctx.clips, ctx.returned = clips[::-1], returned[::-1]
         ctx.save_for_backward(keys, step, *anchor, *inputs[1:])
@@ -137,10 +137,10 @@ class _AnchoredWrites(torch.autograd.Function):
         keys, step, *rest = ctx.saved_tensors
         depth = (len(rest) + 1) // 2
         anchor, inputs = rest[:depth], [keys, *rest[depth:]]
-        d_inputs: list[Tensor | None] = [None, *d_found[: depth - 1]]
+        d_inputs = d_found[: depth - 1]
         d_rows, d_slopes, d_anchor = d_found[depth - 1 : 2 * depth - 1], [], []
         d_step, shares = torch.zeros_like(step), []
-        d_below = None  # by the error of the layer below
+        d_below: Any = None  # by the error of the layer below
         for layer in range(depth):
             error = ctx.top if layer == depth - 1 else ctx.returned[layer] * ctx.slopes[layer]
             share, d_error, d_own = _clip_backward(d_rows[layer], error, step, ctx.clips[layer])
@@ -164,7 +164,7 @@ class _AnchoredWrites(torch.autograd.Function):
             d_input.addcmul_(shares[layer][..., None], inputs[layer])
             if layer == 0:
                 return (d_input, d_values, d_step, None, *d_anchor)
-            d_input += d_inputs[layer]
+            d_input += d_inputs[layer - 1]
             gate, slope = ctx.gates[layer - 1], ctx.slopes[layer - 1]
             curve = torch.addcmul(slope, gate, 1 - inputs[layer]).mul_(1 - gate)  # silu''
             d_hidden = d_input.mul_(slope).addcmul_(d_slopes[layer - 1], curve)

@@ -80,11 +80,13 @@ class _LayerRead(torch.autograd.Function):
             if held is not None and share is None:
                 out.baddbmm_(hidden, held)
             elif held is not None and share is not None and held.shape[1] <= held.shape[2]:
-                parts[-1] = share[..., None] * hidden
-                out.baddbmm_(parts[-1], held)
+                scaled = share[..., None] * hidden
+                out.baddbmm_(scaled, held)
+                parts[-1] = scaled
             elif held is not None and share is not None:
-                parts[-1] = torch.bmm(hidden, held)
-                out.addcmul_(share[..., None], parts[-1])
+                found = torch.bmm(hidden, held)
+                out.addcmul_(share[..., None], found)
+                parts[-1] = found
         ctx.gate, ctx.hidden, ctx.seen, ctx.parts = gate, hidden, seen, parts
         ctx.save_for_backward(write, x, rows, memory, weights, entered, momentum, initial)
         return out

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from titans_ts.backbones.stack import State
 from titans_ts.network import ForecastNetwork

@@ -13,7 +13,7 @@ from torch import Tensor
 from titans_ts.data.calendar_axis import to_wall
 from titans_ts.data.panel import Panel, Series
 from titans_ts.inputs.calendar import CYCLES, calendar_cycles, calendar_features, feature_count
-from titans_ts.inputs.series import Scale, long_run_scale
+from titans_ts.inputs.series import FARTHEST, Scale, long_run_scale
 from titans_ts.origins import SeriesTensors
 
 
@@ -119,4 +119,5 @@ def _moments(table: np.ndarray) -> tuple[tuple[float, float], ...]:
 
 def _standardised(table: np.ndarray, moments: tuple[tuple[float, float], ...]) -> Tensor:
     mean, spread = np.array(moments, dtype=np.float64).reshape(-1, 2).T
-    return torch.from_numpy(((table - mean) / spread).astype(np.float32))
+    near = np.clip((table - mean) / spread, -FARTHEST, FARTHEST)
+    return torch.from_numpy(near.astype(np.float32))
