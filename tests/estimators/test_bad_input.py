@@ -224,6 +224,16 @@ def test_missing_values_never_give_nan_or_a_warning(missing, column, forecaster)
     forecaster.forget().update(covariate_frame(LOCAL))
 
 
+@pytest.mark.parametrize("size", [1e20, 9.96921e36, 1e60, 1e300])
+def test_a_covariate_of_any_size_never_gives_nan(size, forecaster):
+    frame = covariate_frame(LOCAL)
+    future = rows_ahead(frame)
+    future.loc[future.index[2], "ahead"] = size
+    assert np.isfinite(forecaster.predict(frame, future=future)["y"]).all()
+    frame.loc[17, ["past", "ahead"]] = size
+    assert np.isfinite(forecaster.predict(frame, future=rows_ahead(covariate_frame(LOCAL)))["y"]).all()
+
+
 def test_a_gap_is_filled_counted_and_told():
     forecaster = fitted(wide_frame(), layers=1)
     gapped = wide_frame(HOURS + pd.Timedelta(hours=310)).drop(range(20, 25))

@@ -1,6 +1,6 @@
 """Every memory by name: which rule writes it and which parts it has.
 
-Adding a memory: a row here, an oracle in ``tests/oracles.py``, its source, a line in the changelog.
+Adding a memory: a row here, an oracle in ``tests/ops/test_oracles.py``, its source, a line in the changelog.
 """
 
 from __future__ import annotations

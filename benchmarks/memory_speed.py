@@ -1,0 +1,117 @@
+"""Speed and peak memory of the neural memory, ours beside titans-pytorch 0.5.5, in one process.
+
+Width 256, 4 heads, memory depth 2, expansion 4, float32, one sequence; forward and backward at 4,096 tokens where gradients
+follow the memory every n tokens, the two taking turns; then ours without gradients at 4k, 16k and 64k tokens. Peak memory is
+what a fresh process holds above its level before the first pass.
+
+    python benchmarks/memory_speed.py [--rounds 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import psutil
+import torch
+
+TOKENS, WIDTH, HEADS, DEPTH, EXPANSION = 4096, 256, 4, 2, 4.0
+
+
+def build(name: str, every: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a pass over ``(1, t, d)`` by one of the two memories."""
+    torch.manual_seed(0)
+    if name == "ours":
+        from titans_ts.memory.neural_memory import NeuralMemory
+
+        ours = NeuralMemory(WIDTH, heads=HEADS, depth=DEPTH, expansion=EXPANSION, refresh_every=every)
+        return lambda x: ours(x, ours.initial_state(1))[0]
+    from titans_pytorch import NeuralMemory as Rival
+
+    rival = Rival(dim=WIDTH, dim_head=WIDTH // HEADS, heads=HEADS, chunk_size=every, batch_size=every, qk_rmsnorm=True)
+    return lambda x: rival(x)[0]
+
+
+def seconds(run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, *, gradients: bool = True) -> float:
+    """Time one pass, forward and, if asked for, backward."""
+    begun = time.perf_counter()
+    if gradients:
+        run(x).square().mean().backward()
+    else:
+        with torch.no_grad():
+            run(x)
+    return time.perf_counter() - begun
+
+
+def peak_of(name: str, every: int, answer: multiprocessing.SimpleQueue) -> None:
+    """Answer with the MiB that one pass holds above what the process held before it."""
+    torch.set_num_threads(2)
+    run, x = build(name, every), torch.randn(1, TOKENS, WIDTH)
+    before = psutil.Process().memory_info().rss
+    seconds(run, x)
+    answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**20)
+
+
+def peak(name: str, every: int) -> float:
+    """Return the peak of a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    answer = context.SimpleQueue()
+    process = context.Process(target=peak_of, args=(name, every, answer))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{name} at n={every} ended with {process.exitcode}")
+    return float(answer.get())
+
+
+def compare(rounds: int) -> None:
+    """Print tokens a second and peak memory of both, by how often gradients follow the memory."""
+    print("| n | ours, tokens/s | titans-pytorch, tokens/s | ratio (min - max) | peak MiB, ours | theirs | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    x = torch.randn(1, TOKENS, WIDTH)
+    for every in (64, 16):
+        ours, theirs = build("ours", every), build("theirs", every)
+        seconds(ours, x), seconds(theirs, x)  # not counted
+        pairs = [(seconds(ours, x), seconds(theirs, x)) for _ in range(rounds)]
+        rates = [TOKENS / statistics.median(times) for times in zip(*pairs, strict=True)]
+        ratios = [b / a for a, b in pairs]
+        held = [peak(name, every) for name in ("ours", "theirs")]
+        print(
+            f"| {every} | {rates[0]:,.0f} | {rates[1]:,.0f} | {statistics.median(ratios):.1f} "
+            f"({min(ratios):.1f} - {max(ratios):.1f}) | {held[0]:,.0f} | {held[1]:,.0f} | {held[0] / held[1]:.2f} |",
+            flush=True,
+        )
+
+
+def lengths(rounds: int) -> None:
+    """Print what a token costs without gradients, by the length of the sequence."""
+    print("\n| tokens, no gradients, n = 64 | microseconds a token |")
+    print("|---|---|")
+    run = build("ours", 64)
+    inputs = [torch.randn(1, tokens, WIDTH) for tokens in (4096, 16384, 65536)]
+    times = [[seconds(run, x, gradients=False) for x in inputs] for _ in range(rounds + 1)][1:]
+    for x, column in zip(inputs, zip(*times, strict=True), strict=True):
+        print(f"| {x.shape[1]:,} | {1e6 * statistics.median(column) / x.shape[1]:.1f} |")
+
+
+def main() -> None:
+    """Print both tables, and on what they were made."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=8, help="paired runs (default: 8)")
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(2)
+    rival = version("titans-pytorch")
+    print(f"torch {torch.__version__}, titans-pytorch {rival}, {os.cpu_count()} cores, {platform.machine()}")
+    compare(rounds)
+    lengths(rounds)
+
+
+if __name__ == "__main__":
+    main()
