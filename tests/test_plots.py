@@ -65,6 +65,13 @@ def test_the_default_tail_is_three_horizons_but_at_least_48_rows():
     assert len(y_of(plot_forecast(HISTORY[:10], POINT), "history")) == 10
 
 
+def test_what_came_is_drawn_from_the_first_row_that_was_forecast():
+    frame = pd.DataFrame({"ds": DAYS, "load": np.r_[HISTORY, ACTUAL]})
+    found = forecast_of(frame[:200])
+    axes = plot_forecast(frame[:190], found, actual=frame[190:])
+    assert (lines(axes)["actual"].get_xdata() == DAYS[200:].to_numpy()).all()
+
+
 @pytest.mark.parametrize("kind", ["pandas", "polars", "index", "series"])
 def test_frames_are_drawn_at_their_dates_with_their_bands(kind):
     frame = pd.DataFrame({"ds": DAYS[:200], "load": HISTORY})

@@ -111,7 +111,7 @@ def plot_forecast(
     if actual is not None:
         came = read_track(actual, [one_column(actual, past_column, place, "actual", names)], ahead.id, names)
         came = came.after(past)
-        came = came.where(came.times <= ahead.times[-1])
+        came = came.where((ahead.times[0] <= came.times) & (came.times <= ahead.times[-1]))
         axes.plot(came.times, came.values[:, 0], color=ACTUAL, lw=1.2, ls=_DASHES, label="actual", zorder=4)
     _dress(axes, past, label=past_column, title=title)
     return axes
