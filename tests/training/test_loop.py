@@ -221,9 +221,9 @@ def learn(config: ForecastConfig, **settings: object) -> tuple[float, float, flo
 @pytest.mark.parametrize("variant", ["mac", "lmm"])
 def test_learns_what_no_look_back_holds(variant):
     config = config_of(variant, dropout=0.0, horizon=8)
-    direct, trained, without = learn(config, max_steps=60, learning_rate=2e-2)
-    assert trained < 0.85 * direct, f"{trained:.3f} against {direct:.3f} by the direct path alone"
-    assert without > 1.08 * trained, f"{without:.3f} without the memory, {trained:.3f} with it"
+    direct, trained, without = learn(config, max_steps=200, learning_rate=1e-2)
+    assert trained < 0.75 * direct, f"{trained:.3f} against {direct:.3f} by the direct path alone"
+    assert without > 1.2 * trained, f"{without:.3f} without the memory, {trained:.3f} with it"
 
 
 def test_a_series_of_one_level_is_learned_without_error():
