@@ -2,7 +2,7 @@
 
 Width 256, 4 heads, memory depth 2, expansion 4, float32, one sequence; forward and backward at 4,096 tokens where gradients
 follow the memory every n tokens, the two taking turns; then ours without gradients at 4k, 16k and 64k tokens. Peak memory is
-what a fresh process holds above its level before the first pass.
+what a fresh process holds above its level before the first pass (read from Linux).
 
     python benchmarks/memory_speed.py [--rounds 8]
 """
@@ -13,7 +13,6 @@ import argparse
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -56,7 +55,9 @@ def peak_of(name: str, every: int, answer: multiprocessing.SimpleQueue) -> None:
     run, x = build(name, every), torch.randn(1, TOKENS, WIDTH)
     before = psutil.Process().memory_info().rss
     seconds(run, x)
-    answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**20)
+    with open("/proc/self/status") as status:  # getrusage would count the parent's peak too
+        highest = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    answer.put((highest - before) / 2**20)
 
 
 def peak(name: str, every: int) -> float:
