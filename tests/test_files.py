@@ -8,6 +8,7 @@ import pickle
 import random
 import stat
 import sys
+import tempfile
 
 import pytest
 import safetensors.torch
@@ -217,11 +218,14 @@ def _is_refused(path) -> bool:
     return False
 
 
+UNPICKLED = os.path.join(tempfile.gettempdir(), "titans_ts_was_unpickled")
+
+
 class Payload:
     """What a hostile pickle would do."""
 
     def __reduce__(self):
-        return os.mkdir, ("/tmp/titans_ts_was_unpickled",)
+        return os.mkdir, (UNPICKLED,)
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torch", "text", "json", "zip"])
@@ -239,7 +243,7 @@ def test_files_of_another_kind_are_refused_and_never_unpickled(path, kind):
         )
     with pytest.raises(ValueError, match=DAMAGED):
         read_tensors(path)
-    assert not os.path.exists("/tmp/titans_ts_was_unpickled")
+    assert not os.path.exists(UNPICKLED)
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"version": "1", "header": "{}"}])
