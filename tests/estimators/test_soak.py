@@ -121,7 +121,7 @@ def test_a_million_rows_leave_the_memory_bounded_and_able_to_learn(kind, variant
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("variant", ["mac", "mag", "mal", "lmm"])
 def test_gates_wide_open_cannot_blow_it_up(kind, variant, rows_of):
-    """The largest steps and momentum, as training might make them: unclipped, each of these is NaN within 3,125 tokens."""
+    """The largest steps and momentum, as training might make them: unclipped, MAC and LMM were NaN within 3,125 tokens."""
     forecaster = one_memory(variant, 32)
     for part in forecaster.network_.modules():
         if isinstance(part, gates.TokenGates):
