@@ -76,21 +76,17 @@ def test_chunk_decays_by_following_one_write(length, momentum, retention):
     for s in range(length):
         in_memory, in_momentum = follow(0.0, 0.0, s)
         assert_agree(shares.write[..., :, s], in_memory, name=f"write of token {s}")
+        assert_agree(shares.leaving[..., s, 0], in_memory[..., -1], name=f"write of token {s} in the last memory")
         if momentum:
-            assert_agree(shares.write_momentum[..., s], in_momentum, name=f"write of token {s} in the momentum")
-    if retention:
-        in_memory, _ = follow(1.0, 0.0, None)
-        assert_agree(shares.memory, in_memory, name="memory")
-    else:
-        assert shares.memory is None
-    if momentum:
-        in_memory, in_momentum = follow(0.0, 1.0, None)
-        assert_agree(shares.momentum, in_memory, name="momentum")
-        assert_agree(shares.momentum_left, in_momentum, name="momentum left")
-    else:
-        assert shares.momentum is None
-        assert shares.write_momentum is None
-        assert shares.momentum_left is None
+            assert_agree(shares.leaving[..., s, 1], in_momentum, name=f"write of token {s} in the momentum")
+    starts = ((1.0, 0.0), (0.0, 1.0)) if momentum else ((1.0, 0.0),)
+    assert {shares.entering.shape[-1], shares.leaving.shape[-1], *shares.carried.shape[-2:]} == {len(starts)}
+    for column, start in enumerate(starts):
+        in_memory, in_momentum = follow(*start, None)
+        assert_agree(shares.entering[..., column], in_memory, name=f"what was carried in, {column}")
+        assert_agree(shares.carried[..., 0, column], in_memory[..., -1], name=f"{column} in the last memory")
+        if momentum:
+            assert_agree(shares.carried[..., 1, column], in_momentum, name=f"{column} in the last momentum")
 
 
 @pytest.mark.parametrize("length", [16, 256])

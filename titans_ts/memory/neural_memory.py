@@ -16,6 +16,9 @@ from titans_ts.memory.presets import find_preset
 from titans_ts.memory.stores import Store
 from titans_ts.ops import StoreState, fresh_state, memory_chunked, read_store
 
+TOKENS_AT_ONCE = 4096
+"""Tokens of a sequence that are projected and mixed at once; bounds what a long call without gradients holds."""
+
 
 class MemoryCarry(NamedTuple):
     """What a memory layer carries: the store, and the last tokens that its convolution has still to mix."""
@@ -113,6 +116,13 @@ class NeuralMemory(nn.Module):
 
     def forward(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:
         """Write and read tokens ``(b, t, d)``; returns ``(b, t, d)``, each token as read after its own write."""
+        outputs = []
+        for part in sequence.split(TOKENS_AT_ONCE, dim=1):
+            output, state = self._read_part(part, state)
+            outputs.append(output)
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), state
+
+    def _read_part(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:
         mixed, tail = self.convolution(self.project(sequence), state.tail)
         q, k, v = (split_heads(x, self.heads) for x in mixed.chunk(3, dim=-1))
         with torch.autocast(sequence.device.type, enabled=False):  # a memory kept in bfloat16 forgets

@@ -6,20 +6,22 @@ chunk is split at refresh boundaries, which are counted from position 0 of the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from titans_ts.ops.chunked_deep import Writes, anchored_writes, linear_writes
-from titans_ts.ops.chunked_reads import read_after_writes, state_after_writes
+from titans_ts.ops.chunked_reads import linear_after_writes, narrow_first
+from titans_ts.ops.chunked_walk import Held, anchor_of, walk
+from titans_ts.ops.chunked_writes import Writes, linear_writes
 from titans_ts.ops.decay import Decays, chunk_decays
 from titans_ts.ops.rule import Gates, Initial, StoreState, WriteRule, check_arguments, effective_step
 
-DECAY_TOKENS = 4096
-"""Tokens whose decays are made at once; bounds what a long call without gradients holds."""
+RUN_TOKENS = 4096
+"""Tokens, about, in one run of equal pieces; their decays are made at once."""
 
 
 def memory_chunked(
@@ -97,22 +99,18 @@ def memory_chunked(
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be 1 or more tokens, got {chunk_size}")
     gates = gates.floored()
-    b, _, length, _ = k.shape
-    start = initial if rule.forget_towards == "initial" and gates.log_retention is not None else None
-    flat_start = None if start is None else tuple(_flat(w.expand(b, *w.shape[-3:])) for w in start)
+    narrow_in = tuple(w.shape[2] <= w.shape[3] for w in state.weights)
+    returns = rule.forget_towards == "initial" and gates.log_retention is not None
+    start = _narrow_first([w.expand(k.shape[0], *w.shape[-3:]) for w in initial], narrow_in) if initial and returns else None
     tokens = _Tokens(_flat(q), _flat(k), _flat(v), _flat(effective_step(gates, k, rule)), gates.changed(_flat))
-    sizes = list(_piece_sizes(state.position, length, rule.refresh_every, chunk_size, linear=len(state.weights) == 1))
+    sizes = list(_piece_sizes(state.position, k.shape[2], rule.refresh_every, chunk_size, linear=len(narrow_in) == 1))
 
-    def report(norms: list[Tensor]) -> None:
+    def report(norms: Tensor) -> None:
         if observe is not None:
-            observe(torch.stack(norms).unflatten(1, k.shape[:2]))
+            observe(norms.unflatten(1, k.shape[:2]))
 
-    before = _map_state(_flat, state)
-    if flat_start is not None:  # within a call, weights are distances from M_0
-        before = before._replace(weights=tuple(w - w0 for w, w0 in zip(before.weights, flat_start, strict=True)))
-    output, flat_state = _run(tokens, sizes, rule, before, flat_start, report)
-    flat_state = flat_state._replace(weights=_whole(flat_state.weights, flat_start))
-    return output.unflatten(0, k.shape[:2]), _map_state(lambda x: x.unflatten(0, k.shape[:2]), flat_state)
+    output, held = _run(tokens, sizes, rule, _held(state, start, narrow_in), start, report)
+    return output.unflatten(0, k.shape[:2]), _state(held, start, k.shape[:2])
 
 
 class _Tokens(NamedTuple):
@@ -124,24 +122,45 @@ class _Tokens(NamedTuple):
     step: Tensor
     gates: Gates
 
-
-Report = Callable[[list[Tensor]], None]
-
-
-def _flat(x: Tensor | None) -> Any:
-    return None if x is None else x.flatten(0, 1)
-
-
-def _whole(distances: tuple[Tensor, ...], initial: Initial) -> tuple[Tensor, ...]:
-    """Return the memory itself from its distance to ``M_0``."""
-    return distances if initial is None else tuple(map(torch.add, distances, initial))
+    def split(self, sizes: int | list[int]) -> list[_Tokens]:
+        """Cut the tokens; the gradient of a split is one ``cat``."""
+        parts = [x.split(sizes, dim=1) for x in self[:4]]
+        gates: list[Any] = [[None] * len(parts[0]) if x is None else x.split(sizes, dim=1) for x in self.gates]
+        return [_Tokens._make((*part, Gates(*gate))) for *part, gate in zip(*parts, zip(*gates, strict=True), strict=True)]
 
 
-def _map_state(change: Callable[[Tensor], Tensor], state: StoreState) -> StoreState:
-    weights, momentum, anchor = (
-        None if part is None else tuple(map(change, part)) for part in (state.weights, state.momentum, state.anchor)
-    )
-    return StoreState(weights or (), momentum, anchor or (), state.position)
+Start = Sequence[Tensor] | None
+Report = Callable[[Tensor], None]
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(0, 1)
+
+
+def _narrow_first(weights: Sequence[Tensor], narrow_in: Sequence[bool]) -> list[Tensor]:
+    """Return matrices ``(b, h, k, v)`` as ``(b h, narrow, wide)``."""
+    return [narrow_first(_flat(w), narrow).contiguous() for w, narrow in zip(weights, narrow_in, strict=True)]
+
+
+def _held(state: StoreState, start: Start, narrow_in: tuple[bool, ...]) -> Held:
+    """Return a state as it is inside a call, where the memory is its distance from ``M_0``."""
+    memory = _narrow_first(state.weights, narrow_in)
+    if start is not None:
+        memory = list(map(torch.sub, memory, start))
+    columns = [memory] if state.momentum is None else [memory, _narrow_first(state.momentum, narrow_in)]
+    parts = tuple(torch.stack(layer, dim=1) for layer in zip(*columns, strict=True))
+    return Held(parts, tuple(_narrow_first(state.anchor, narrow_in)), state.position, narrow_in)
+
+
+def _state(held: Held, start: Start, batch_and_heads: Sequence[int]) -> StoreState:
+    """Return what :func:`_held` was given, as it now is."""
+
+    def matrices(layers: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        turned = (narrow_first(x, narrow) for x, narrow in zip(layers, held.narrow_in, strict=True))
+        return tuple(x.contiguous().unflatten(0, batch_and_heads) for x in turned)
+
+    momentum = matrices(part[:, 1] for part in held.parts) if held.parts[0].shape[1] == 2 else None
+    return StoreState(matrices(anchor_of(held.parts, start)), momentum, matrices(held.anchor), held.position)
 
 
 def _piece_sizes(position: int, length: int, refresh_every: int, chunk_size: int, *, linear: bool) -> Iterator[int]:
@@ -157,89 +176,95 @@ def _piece_sizes(position: int, length: int, refresh_every: int, chunk_size: int
         position, length = position + size, length - size
 
 
-def _cut(tokens: _Tokens, sizes: list[int]) -> Iterator[tuple[_Tokens, Decays]]:
-    """Cut tokens into pieces, with the decays of each.
-
-    By ``split``, whose gradient is one ``cat`` (that of a slice is as long as the whole); decays for many equal pieces at
-    once, as many as hold about :data:`DECAY_TOKENS` tokens.
-    """
-    cut: list[Any] = [x.split(sizes, dim=1) for x in tokens[:4]]
-    cut_gates: list[Any] = [[None] * len(sizes) if gate is None else gate.split(sizes, dim=1) for gate in tokens.gates]
-    pieces = [
-        _Tokens(q, k, v, step, Gates(*gates))
-        for q, k, v, step, gates in zip(*cut, zip(*cut_gates, strict=True), strict=True)
-    ]
-    first = 0
-    while first < len(sizes):
-        size, last = sizes[first], first
-        while last < len(sizes) and sizes[last] == size and (last - first) * size < DECAY_TOKENS:
-            last += 1
-        stacked: list[Any] = [torch.stack(gate[first:last]) if gate[0] is not None else None for gate in cut_gates]
-        shares = [[None] * (last - first) if x is None else x.unbind(0) for x in chunk_decays(Gates(*stacked))]
-        for piece, share in zip(pieces[first:last], zip(*shares, strict=True), strict=True):
-            yield piece, Decays(*share)
-        first = last
+def _runs(tokens: _Tokens, sizes: list[int]) -> Iterator[tuple[_Tokens, Decays]]:
+    """Cut tokens into runs of equal pieces, with the decays ``(b h, p, ...)`` of each."""
+    counts: list[tuple[int, int]] = []
+    for size, same in groupby(sizes):
+        left, most = len(list(same)), max(RUN_TOKENS // size, 1)
+        counts += [(size, min(most, left - first)) for first in range(0, left, most)]
+    for (size, count), run in zip(counts, tokens.split([size * count for size, count in counts]), strict=True):
+        cut = (None if gate is None else gate.unflatten(1, (count, size)) for gate in run.gates)
+        yield run, chunk_decays(Gates._make(cut))
 
 
 def _run(
-    tokens: _Tokens, sizes: list[int], rule: WriteRule, state: StoreState, initial: Initial, report: Report
-) -> tuple[Tensor, StoreState]:
-    """Walk from piece to piece."""
+    tokens: _Tokens, sizes: list[int], rule: WriteRule, held: Held, start: Start, report: Report
+) -> tuple[Tensor, Held]:
+    """Go from run to run: several chunks as one walk, or a linear store piece by piece."""
     outputs = []
-    for piece, decays in _cut(tokens, sizes):
-        one = state.position % rule.refresh_every + piece.keys.shape[1] <= rule.refresh_every
-        output, state = (_one_refresh if one else _many_refreshes)(piece, decays, rule, state, initial, report)
-        outputs.append(output)
-    return (torch.cat(outputs, dim=1) if outputs else tokens.values), state
+    for run, decays in _runs(tokens, sizes):
+        size = decays.write.shape[2]
+        one_anchor = held.position % rule.refresh_every + size <= rule.refresh_every
+        if one_anchor and not _reads_decayed(rule, run.gates):
+            output, held, norms = walk(*run[:4], decays, held, start, rule)
+            report(norms)
+            outputs.append(output)
+            continue
+        for piece, *shares in zip(run.split(size), *(x.unbind(1) for x in decays), strict=True):
+            one_by_one = _one_refresh if one_anchor else _many_refreshes
+            output, held = one_by_one(piece, Decays(*shares), rule, held, start, report)
+            outputs.append(output)
+    return (torch.cat(outputs, dim=1) if outputs else tokens.values), held
+
+
+def _reads_decayed(rule: WriteRule, gates: Gates) -> bool:
+    return rule.read_from == "decayed" and gates.log_retention is not None
+
+
+def _only(start: Start) -> Tensor | None:
+    """Return ``M_0`` of a store of one layer."""
+    return None if start is None else start[0]
+
+
+def _matrix(layer: Tensor, held: Held) -> Tensor:
+    """Return ``(b h, narrow, wide)`` of a store of one layer as ``(b h, k, v)``."""
+    return narrow_first(layer, held.narrow_in[0])
 
 
 def _one_refresh(
-    piece: _Tokens, decays: Decays, rule: WriteRule, state: StoreState, initial: Initial, report: Report
-) -> tuple[Tensor, StoreState]:
-    """Run tokens that share one anchor: no system to solve, any depth."""
-    if state.position % rule.refresh_every == 0:
-        state = state._replace(anchor=_whole(state.weights, initial))
-    if rule.read_from == "decayed" and piece.gates.log_retention is not None:
-        writes = _decayed_writes(piece, piece.gates.log_retention, rule, state, initial)
-    else:
-        writes = anchored_writes(state.anchor, piece.keys, piece.values, piece.step, rule)
-    report(writes.norms)
-    output = read_after_writes(piece.queries, writes, decays, state, initial)
-    return output, state_after_writes(writes, decays, state)
-
-
-def _decayed_writes(piece: _Tokens, log_retention: Tensor, rule: WriteRule, state: StoreState, initial: Initial) -> Writes:
-    """Return the writes of a linear store that reads the anchor after each token's own forgetting."""
-    kept = log_retention.exp()[..., None] * (piece.keys @ state.anchor[0])
-    if initial is not None:
-        kept = kept - torch.expm1(log_retention)[..., None] * (piece.keys @ initial[0])
+    piece: _Tokens, decays: Decays, rule: WriteRule, held: Held, start: Start, report: Report
+) -> tuple[Tensor, Held]:
+    """Run tokens of a linear store that read one anchor, each after its own forgetting."""
+    if held.position % rule.refresh_every == 0:
+        held = held._replace(anchor=anchor_of(held.parts, start))
+    retention = piece.gates.log_retention
+    assert retention is not None  # else `walk` does it
+    kept = retention.exp()[..., None] * (piece.keys @ _matrix(held.anchor[0], held))
+    if start is not None:
+        kept = kept - torch.expm1(retention)[..., None] * (piece.keys @ _matrix(start[0], held))
     error = -piece.values if rule.objective == "dot" else rule.loss_factor * (kept - piece.values)
-    return linear_writes(piece.keys, error, piece.step, rule)
+    writes = linear_writes(piece.keys, error, piece.step, rule)
+    report(torch.stack(writes.norms))
+    output, moved = linear_after_writes(piece.queries, writes, decays, held.parts[0], _only(start))
+    return output, held._replace(parts=(moved,), position=held.position + piece.keys.shape[1])
 
 
 def _many_refreshes(
-    piece: _Tokens, decays: Decays, rule: WriteRule, state: StoreState, initial: Initial, report: Report
-) -> tuple[Tensor, StoreState]:
+    piece: _Tokens, decays: Decays, rule: WriteRule, held: Held, start: Start, report: Report
+) -> tuple[Tensor, Held]:
     """Run several whole refreshes of a linear store by one solve, or one by one where a write would be clipped."""
     length, refresh = piece.keys.shape[1], rule.refresh_every
-    writes = _solved_writes(piece, decays, rule, state, initial)
+    writes = _solved_writes(piece, decays, rule, held, start)
     if rule.write_bound is not None and bool((writes.norms[0] > rule.write_bound).any()):
         sizes = list(_piece_sizes(0, length, refresh, refresh, linear=False))
-        return _run(piece, sizes, rule, state, initial, report)
-    report(writes.norms)
-    output = read_after_writes(piece.queries, writes, decays, state, initial)
-    anchor = _weights_before(length - 1 - (length - 1) % refresh, writes, piece.gates, state, initial)
-    return output, state_after_writes(writes, decays, state)._replace(anchor=anchor)
+        return _run(piece, sizes, rule, held, start, report)
+    report(torch.stack(writes.norms))
+    output, moved = linear_after_writes(piece.queries, writes, decays, held.parts[0], _only(start))
+    anchor = _anchor_at(length - 1 - (length - 1) % refresh, writes, piece.gates, held, start)
+    return output, Held((moved,), anchor, held.position + length, held.narrow_in)
 
 
-def _weights_before(token: int, writes: Writes, gates: Gates, state: StoreState, initial: Initial) -> tuple[Tensor, ...]:
+def _anchor_at(token: int, writes: Writes, gates: Gates, held: Held, start: Start) -> tuple[Tensor, ...]:
     """Return the memory that the refresh beginning at ``token`` reads."""
-    part = Writes(*([x[:, :token] for x in field] for field in writes))
-    before = gates.changed(lambda gate: gate[:, :token])
-    return _whole(state_after_writes(part, chunk_decays(before), state).weights, initial)
+    if token == 0:
+        return anchor_of(held.parts, start)
+    decays = chunk_decays(gates.changed(lambda gate: gate[:, :token]))
+    parts = (decays.carried[:, 0, :, None, None] * held.parts[0]).sum(1)
+    written = (decays.leaving[..., :1] * writes.inputs[0][:, :token]).mT @ writes.rows[0][:, :token]
+    return anchor_of([(parts + _matrix(written, held))[:, None]], start)
 
 
-def _solved_writes(piece: _Tokens, decays: Decays, rule: WriteRule, state: StoreState, initial: Initial) -> Writes:
+def _solved_writes(piece: _Tokens, decays: Decays, rule: WriteRule, held: Held, start: Start) -> Writes:
     """Return the writes of a linear store over several refreshes, from one unit-triangular system (unclipped).
 
     Row t of ``R`` is row r(t) of ``C``, where r(t) is the last write before t's refresh began.
@@ -249,21 +274,17 @@ def _solved_writes(piece: _Tokens, decays: Decays, rule: WriteRule, state: Store
         return linear_writes(k, -v, step, rule)
     seen = torch.arange(k.shape[1], device=k.device)
     seen = seen - seen % rule.refresh_every  # how many writes of the piece a token's read has seen
-
-    def as_read(share: Tensor | None, before: float) -> Tensor | None:
-        return None if share is None else F.pad(share, (1, 0), value=before)[..., seen]
-
-    memory, momentum = as_read(decays.memory, 1.0), as_read(decays.momentum, 0.0)
-    writes_seen = F.pad(decays.write, (0, 0, 1, 0))[..., seen, :]
-    if rule.read_from == "decayed" and gates.log_retention is not None and memory is not None:
-        own = gates.log_retention.exp()
-        memory, writes_seen = own * memory, own[..., None] * writes_seen
-        momentum = None if momentum is None else own * momentum
-    predicted = k @ state.weights[0] if memory is None else memory[..., None] * (k @ state.weights[0])
-    if initial is not None:
-        predicted = predicted + k @ initial[0]
-    if momentum is not None and state.momentum is not None:
-        predicted = predicted + momentum[..., None] * (k @ state.momentum[0])
+    whole = torch.eye(1, decays.entering.shape[2], dtype=k.dtype, device=k.device).expand(len(k), 1, -1)  # at the start
+    entering = torch.cat([whole, decays.entering], dim=1)[:, seen]
+    writes_seen = F.pad(decays.write, (0, 0, 1, 0))[:, seen]
+    if _reads_decayed(rule, gates) and gates.log_retention is not None:
+        own = gates.log_retention.exp()[..., None]
+        entering, writes_seen = own * entering, own * writes_seen
+    predicted = sum(
+        entering[..., part, None] * (k @ _matrix(held.parts[0][:, part], held)) for part in range(entering.shape[2])
+    )
+    if start is not None:
+        predicted = predicted + k @ _matrix(start[0], held)
     system = writes_seen * (k @ k.mT) * (rule.loss_factor * step[..., None, :])
     error = torch.linalg.solve_triangular(system, predicted - v, upper=False, unitriangular=True)
     return linear_writes(k, rule.loss_factor * error, step, rule)

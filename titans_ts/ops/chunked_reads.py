@@ -2,171 +2,224 @@
 
 With ``Delta = M - M_0`` (or ``M``, where forgetting leads to zero) and ``S`` as carried into a chunk, layer l after t writes
 reads ``z -> z M_0 + A_t z Delta_l + B_t z S_l + sum_{s<=t} C[t, s] (z . x_{l-1}(s)) G_l(s)`` with ``G = -theta g``: a masked
-attention product. The state moves on by ``Delta' = A Delta + B S + X^T (c G)`` and the like for ``S``.
+attention product. The state moves on by ``Delta' = A Delta + B S + X^T (c G)`` and ``S' = m S + X^T (e G)``.
 
-Shares are multiplied in on the narrower side of each product. Derivatives are written by hand, as in
-:mod:`titans_ts.ops.chunked_deep`.
+``Delta`` and ``S`` of a layer lie one below the other, narrow side first, in one tensor ``(b h, m, narrow, wide)`` with
+m = 2, or 1 without momentum: each product is then one ``bmm`` for both, and shares are multiplied in on the narrow side.
+Derivatives are written by hand, as in :mod:`titans_ts.ops.chunked_writes`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from titans_ts.ops.chunked_deep import Writes
+from titans_ts.ops.chunked_writes import Writes, silu_slope
 from titans_ts.ops.decay import Decays
-from titans_ts.ops.rule import Initial, StoreState
 
 
-def read_after_writes(q: Tensor, writes: Writes, decays: Decays, state: StoreState, initial: Initial) -> Tensor:
-    """Read with every query the memory as of its own token, ``(b h, n, v)``; the state's weights are ``Delta``."""
-    hidden = q
+class ReadTrace(NamedTuple):
+    """What the derivative of reading needs, layer by layer; the rest is cheaper made again than kept.
+
+    Attributes
+    ----------
+    asked : list of Tensor
+        What each layer is given, before SiLU where it is not the lowest, ``(b h, n, k_l)``.
+    seen : list of Tensor
+        Its products with what was written, ``(b h, n, n)``.
+    found : list of Tensor or None
+        What it found in the state, ``(b h, n, m v_l)``; None where its keys are the narrow side.
+    """
+
+    asked: list[Tensor]
+    seen: list[Tensor]
+    found: list[Tensor | None]
+
+
+def narrow_first(matrix: Tensor, narrow_in: bool) -> Tensor:
+    """Turn ``(..., k, v)`` so that the narrow side comes first; its own inverse."""
+    return matrix if narrow_in else matrix.mT
+
+
+def add_outer(total: Tensor | None, left: Tensor, right: Tensor, narrow_in: bool) -> Tensor:
+    """Return ``total + left^T right``, narrow side first; the total is changed in place."""
+    if not narrow_in:
+        left, right = right, left
+    return torch.bmm(left.mT, right) if total is None else total.baddbmm_(left.mT, right)
+
+
+def read_after_writes(
+    queries: Tensor, writes: Writes, decays: Decays, held: Sequence[Tensor], start: Sequence[Tensor] | None
+) -> tuple[Tensor, ReadTrace]:
+    """Read with every query the memory as of its own token, ``(b h, n, v)``.
+
+    ``held`` is one ``(b h, m, narrow, wide)`` a layer, ``start`` is ``M_0``, one ``(b h, narrow, wide)`` a layer, or None.
+    """
+    trace = ReadTrace([], [], [])
+    out = queries
     for layer, (x, rows) in enumerate(zip(writes.inputs, writes.rows, strict=True)):
-        hidden = _LayerRead.apply(
-            hidden,
-            decays.write,
-            x,
-            rows,
-            decays.memory,
-            state.weights[layer],
-            decays.momentum,
-            None if state.momentum is None else state.momentum[layer],
-            None if initial is None else initial[layer],
-            layer > 0,
-        )
-    return hidden
-
-
-def state_after_writes(writes: Writes, decays: Decays, state: StoreState) -> StoreState:
-    """Return the state after the last token, ``Delta`` as its weights; the anchor stays where it was."""
-    weights, momentum = [], []
-    for layer, (x, rows) in enumerate(zip(writes.inputs, writes.rows, strict=True)):
-        before = None if state.momentum is None else state.momentum[layer]
-        shares = (decays.write_last, decays.memory_last, state.weights[layer], decays.momentum_last, before)
-        weights.append(_Moved.apply(x, rows, *shares))
-        if before is not None:
-            momentum.append(_Moved.apply(x, rows, decays.write_momentum, decays.momentum_left, before, None, None))
-    carried = tuple(momentum) if state.momentum is not None else None
-    return StoreState(tuple(weights), carried, state.anchor, state.position + writes.rows[0].shape[1])
-
-
-class _LayerRead(torch.autograd.Function):
-    """One layer's read: ``silu`` first where it is not the lowest."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        z: Tensor,
-        write: Tensor,
-        x: Tensor,
-        rows: Tensor,
-        memory: Tensor | None,
-        weights: Tensor,
-        entered: Tensor | None,
-        momentum: Tensor | None,
-        initial: Tensor | None,
-        activate: bool,
-    ) -> Tensor:
-        gate = torch.sigmoid(z) if activate else None
-        hidden = z if gate is None else z * gate
+        trace.asked.append(out)
+        hidden = out if layer == 0 else out * torch.sigmoid(out)
+        narrow_in, flat = x.shape[2] <= rows.shape[2], held[layer].flatten(1, 2)
         seen = torch.bmm(hidden, x.mT)
-        out = torch.bmm(write * seen, rows)
-        parts: list[Tensor | None] = []
-        for share, held in ((memory, weights), (entered, momentum), (None, initial)):
-            parts.append(None)
-            if held is not None and share is None:
-                out.baddbmm_(hidden, held)
-            elif held is not None and share is not None and held.shape[1] <= held.shape[2]:
-                scaled = share[..., None] * hidden
-                out.baddbmm_(scaled, held)
-                parts[-1] = scaled
-            elif held is not None and share is not None:
-                found = torch.bmm(hidden, held)
-                out.addcmul_(share[..., None], found)
-                parts[-1] = found
-        ctx.gate, ctx.hidden, ctx.seen, ctx.parts = gate, hidden, seen, parts
-        ctx.save_for_backward(write, x, rows, memory, weights, entered, momentum, initial)
-        return out
+        out = torch.bmm(decays.write * seen, rows)
+        found = None if narrow_in else torch.bmm(hidden, flat.mT)
+        if found is None:
+            out.baddbmm_(_spread(hidden, decays.entering), flat)
+        else:
+            _add_gathered(out, found, decays.entering)
+        if start is not None:
+            out.baddbmm_(hidden, narrow_first(start[layer], narrow_in))
+        trace.seen.append(seen)
+        trace.found.append(found)
+    return out, trace
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-        write, x, rows, memory, weights, entered, momentum, initial = ctx.saved_tensors
-        hidden, seen = ctx.hidden, ctx.seen
-        d_rows = torch.bmm((write * seen).mT, d_out)
-        d_weighted = torch.bmm(d_out, rows.mT)
-        d_write = d_weighted * seen
-        d_seen = d_weighted.mul_(write)
+
+def state_after_writes(writes: Writes, decays: Decays, held: Sequence[Tensor]) -> list[Tensor]:
+    """Return the state after the last token, in the form of ``held``."""
+    moved = []
+    for x, rows, before in zip(writes.inputs, writes.rows, held, strict=True):
+        narrow, wide = (x, rows) if x.shape[2] <= rows.shape[2] else (rows, x)
+        new = torch.bmm(decays.carried, before.flatten(2)).view_as(before)
+        new.flatten(1, 2).baddbmm_(_spread(narrow, decays.leaving).mT, wide)
+        moved.append(new)
+    return moved
+
+
+class AfterGradients(NamedTuple):
+    """Derivatives of :func:`read_after_writes` and :func:`state_after_writes` together."""
+
+    queries: Tensor
+    inputs: list[Tensor]
+    rows: list[Tensor]
+    held: list[Tensor]
+
+
+def after_writes_backward(
+    trace: ReadTrace,
+    writes: Writes,
+    decays: Decays,
+    held: Sequence[Tensor],
+    start: Sequence[Tensor] | None,
+    d_out: Tensor,
+    d_moved: Sequence[Tensor],
+    d_decays: Decays,
+    d_start: list[Tensor | None],
+) -> AfterGradients:
+    """Return the derivatives by queries, writes and state; those by decays and ``M_0`` are added to what is given."""
+    d_inputs, d_rows, d_held = [], [], []
+    for layer in range(len(held) - 1, -1, -1):
+        x, rows, before = writes.inputs[layer], writes.rows[layer], held[layer]
+        asked, seen, found = trace.asked[layer], trace.seen[layer], trace.found[layer]
+        gate = torch.sigmoid(asked) if layer > 0 else None
+        hidden = asked if gate is None else asked * gate
+        narrow_in, flat = x.shape[2] <= rows.shape[2], before.flatten(1, 2)
+
+        narrow, wide = (x, rows) if narrow_in else (rows, x)
+        flat_moved = d_moved[layer].flatten(1, 2)
+        d_wide = torch.bmm(_spread(narrow, decays.leaving), flat_moved)
+        d_spread = torch.bmm(wide, flat_moved.mT)
+        d_decays.leaving.add_(_products(d_spread, narrow))
+        d_narrow = _gathered(d_spread, decays.leaving)
+        d_decays.carried.add_(torch.bmm(d_moved[layer].flatten(2), before.flatten(2).mT))
+        d_before = torch.bmm(decays.carried.mT, d_moved[layer].flatten(2)).view_as(before)
+        d_x, d_row = (d_narrow, d_wide) if narrow_in else (d_wide, d_narrow)
+
+        d_row.baddbmm_((decays.write * seen).mT, d_out)
+        d_seen = torch.bmm(d_out, rows.mT)
+        d_decays.write.addcmul_(d_seen, seen)
+        d_seen.mul_(decays.write)
         d_hidden = torch.bmm(d_seen, x)
-        d_x = torch.bmm(d_seen.mT, hidden)
-        found: list[Tensor | None] = []
-        for share, held, part in zip((memory, entered, None), (weights, momentum, initial), ctx.parts, strict=True):
-            d_share = d_held = None
-            if held is not None and share is None:
-                d_hidden.baddbmm_(d_out, held.mT)
-                d_held = torch.bmm(hidden.mT, d_out)
-            elif held is not None and share is not None and held.shape[1] <= held.shape[2]:
-                d_part = torch.bmm(d_out, held.mT)
-                d_held = torch.bmm(part.mT, d_out)
-                d_share = torch.linalg.vecdot(d_part, hidden)
-                d_hidden.addcmul_(share[..., None], d_part)
-            elif held is not None and share is not None:
-                d_part = share[..., None] * d_out
-                d_held = torch.bmm(hidden.mT, d_part)
-                d_share = torch.linalg.vecdot(d_out, part)
-                d_hidden.baddbmm_(d_part, held.mT)
-            found += [d_share, d_held]
-        if ctx.gate is not None:
-            d_hidden *= torch.addcmul(ctx.gate, hidden, 1 - ctx.gate)  # silu'
-        return (d_hidden, d_write, d_x, d_rows, *found[:4], found[5], None)
+        d_x.baddbmm_(d_seen.mT, hidden)
+        if found is None:
+            d_spread = torch.bmm(d_out, flat.mT)
+            d_decays.entering.add_(_products(d_spread, hidden))
+            _add_gathered(d_hidden, d_spread, decays.entering)
+            d_before.flatten(1, 2).baddbmm_(_spread(hidden, decays.entering).mT, d_out)
+        else:
+            d_found = _spread(d_out, decays.entering)
+            d_decays.entering.add_(_products(found, d_out))
+            d_hidden.baddbmm_(d_found, flat)
+            d_before.flatten(1, 2).baddbmm_(d_found.mT, hidden)
+        if start is not None:
+            d_hidden.baddbmm_(d_out, narrow_first(start[layer], narrow_in).mT)
+            d_start[layer] = add_outer(d_start[layer], hidden, d_out, narrow_in)
+        d_out = d_hidden if gate is None else d_hidden.mul_(silu_slope(gate, hidden))
+        d_inputs.append(d_x)
+        d_rows.append(d_row)
+        d_held.append(d_before)
+    return AfterGradients(d_out, d_inputs[::-1], d_rows[::-1], d_held[::-1])
 
 
-class _Moved(torch.autograd.Function):
-    """``kept * held + entered * other + (share * x)^T rows``: a state after some writes."""
+def linear_after_writes(
+    queries: Tensor, writes: Writes, decays: Decays, held: Tensor, start: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return what a store of one layer reads after known writes, and how it moved; differentiable."""
+    output, moved = _LinearAfterWrites.apply(queries, writes.inputs[0], writes.rows[0], held, start, *decays)
+    return output, moved
+
+
+class _LinearAfterWrites(torch.autograd.Function):
+    """What tokens read and how the state moves on, for one layer whose writes are known."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        rows: Tensor,
-        share: Tensor,
-        kept: Tensor | None,
-        held: Tensor,
-        entered: Tensor | None,
-        other: Tensor | None,
-    ) -> Tensor:
-        new = held.clone() if kept is None else kept[:, None, None] * held
-        if entered is not None and other is not None:
-            new.addcmul_(entered[:, None, None], other)
-        narrow_x = x.shape[-1] <= rows.shape[-1]
-        new.baddbmm_((share[..., None] * x if narrow_x else x).mT, rows if narrow_x else share[..., None] * rows)
-        ctx.save_for_backward(x, rows, share, kept, held, entered, other)
-        return new
+        ctx: Any, queries: Tensor, x: Tensor, rows: Tensor, held: Tensor, start: Tensor | None, *shares: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        writes, decays = Writes([x], [rows], []), Decays(*shares)
+        out, trace = read_after_writes(queries, writes, decays, [held], None if start is None else [start])
+        ctx.seen, ctx.found = trace.seen, trace.found
+        ctx.save_for_backward(queries, x, rows, held, start, *shares)
+        return out, state_after_writes(writes, decays, [held])[0]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_new: Tensor) -> tuple[Tensor | None, ...]:
-        x, rows, share, kept, held, entered, other = ctx.saved_tensors
-        by_token = share[..., None]
-        if x.shape[-1] <= rows.shape[-1]:
-            d_rows = torch.bmm(by_token * x, d_new)
-            d_x = torch.bmm(rows, d_new.mT)
-            d_share = torch.linalg.vecdot(d_x, x)
-            d_x *= by_token
-        else:
-            d_x = torch.bmm(by_token * rows, d_new.mT)
-            d_rows = torch.bmm(x, d_new)
-            d_share = torch.linalg.vecdot(d_rows, rows)
-            d_rows *= by_token
-        d_kept = d_entered = d_other = None
-        d_held = d_new
-        if kept is not None:
-            d_kept = torch.linalg.vecdot(d_new.flatten(1), held.flatten(1))
-            d_held = kept[:, None, None] * d_new
-        if entered is not None and other is not None:
-            d_entered = torch.linalg.vecdot(d_new.flatten(1), other.flatten(1))
-            d_other = entered[:, None, None] * d_new
-        return d_x, d_rows, d_share, d_kept, d_held, d_entered, d_other
+    def backward(ctx: Any, d_out: Tensor, d_moved: Tensor) -> tuple[Tensor | None, ...]:
+        queries, x, rows, held, start, *shares = ctx.saved_tensors
+        d_shares, d_start = Decays(*map(torch.zeros_like, shares)), cast("list[Tensor | None]", [None])
+        found = after_writes_backward(
+            ReadTrace([queries], ctx.seen, ctx.found),
+            Writes([x], [rows], []),
+            Decays(*shares),
+            [held],
+            None if start is None else [start],
+            d_out,
+            [d_moved.contiguous()],
+            d_shares,
+            d_start,
+        )
+        return (found.queries, found.inputs[0], found.rows[0], found.held[0], d_start[0], *d_shares)
+
+
+def _spread(x: Tensor, shares: Tensor) -> Tensor:
+    """Return ``x`` once for each of m shares, side by side: ``(b h, n, m w)``."""
+    return (x[:, :, None] * shares[..., None]).flatten(2)
+
+
+def _parts(found: Tensor, shares: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the m parts of ``(b h, n, m w)``, each with its share ``(b h, n, 1)``."""
+    return zip(found.chunk(shares.shape[2], dim=2), shares.split(1, dim=2), strict=True)
+
+
+def _add_gathered(total: Tensor, found: Tensor, shares: Tensor) -> None:
+    """Add the parts of ``(b h, n, m w)``, each by its share, to a total ``(b h, n, w)``."""
+    for part, share in _parts(found, shares):
+        total.addcmul_(share, part)
+
+
+def _gathered(found: Tensor, shares: Tensor) -> Tensor:
+    """Return the sum of the parts of ``(b h, n, m w)``, each by its share."""
+    (part, share), *rest = _parts(found, shares)
+    total = part * share
+    for part, share in rest:
+        total.addcmul_(share, part)
+    return total
+
+
+def _products(found: Tensor, x: Tensor) -> Tensor:
+    """Return the inner product of each of the parts of ``(b h, n, m w)`` with ``(b h, n, w)``: ``(b h, n, m)``."""
+    return torch.linalg.vecdot(found.unflatten(2, (-1, x.shape[2])), x[:, :, None])

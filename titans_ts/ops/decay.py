@@ -11,32 +11,24 @@ from titans_ts.ops.rule import Gates
 
 
 class Decays(NamedTuple):
-    """Shares of old and new in a chunk of ``n`` tokens; ``None`` where a part is switched off.
+    """Shares of old and new in a chunk of ``n`` tokens, for ``m`` things that are carried into it: memory, then momentum.
 
     Attributes
     ----------
     write : Tensor
         ``C = D(a) D(eta)``, ``(..., n, n)``: how much the write of token s counts in ``M_t``.
-    memory : Tensor or None
-        ``A``, ``(..., n)``: how much of the memory before the chunk is left in ``M_t``; ``None`` for all.
-    momentum : Tensor or None
-        ``B``, ``(..., n)``: how much of the momentum before the chunk has entered ``M_t``.
-    write_last, memory_last, momentum_last : Tensor or None
-        The last row of ``write`` and the last entries of ``memory`` and ``momentum``: what counts in the last memory.
-    write_momentum : Tensor or None
-        Last row of ``D(eta)``, ``(..., n)``: how much the write of s counts in the last momentum.
-    momentum_left : Tensor or None
-        ``(...)``: how much of the momentum before the chunk is left in the last one.
+    entering : Tensor
+        ``(..., n, m)``: how much of what is carried into the chunk counts in ``M_t``, ``A_t`` and ``B_t``.
+    leaving : Tensor
+        ``(..., n, m)``: how much the write of token s counts in the last memory and in the last momentum.
+    carried : Tensor
+        ``(..., m, m)``: how much of what is carried in (columns) counts in what is carried on (rows).
     """
 
     write: Tensor
-    memory: Tensor | None
-    momentum: Tensor | None
-    write_last: Tensor
-    memory_last: Tensor | None
-    momentum_last: Tensor | None
-    write_momentum: Tensor | None
-    momentum_left: Tensor | None
+    entering: Tensor
+    leaving: Tensor
+    carried: Tensor
 
 
 def decay_matrix(log_gate: Tensor) -> Tensor:
@@ -69,16 +61,15 @@ def decay_matrix(log_gate: Tensor) -> Tensor:
 def chunk_decays(gates: Gates) -> Decays:
     """Return every share that a chunk needs, for gates of ``(..., n)`` tokens."""
     retention, inertia = gates.log_retention, gates.log_momentum
-    n = gates.log_step.shape[-1]
-    memory = None if retention is None else retention.cumsum(-1).exp()
-    memory_last = None if memory is None else memory[..., -1]
-    keep = None if retention is None else decay_matrix(retention)
+    shape = gates.log_step.shape
+    ones = gates.log_step.new_ones(shape)
+    keep = ones[..., None].expand(*shape, shape[-1]).tril() if retention is None else decay_matrix(retention)
+    memory = ones if retention is None else retention.cumsum(-1).exp()
     if inertia is None:
-        write = torch.ones_like(gates.log_step)[..., None].expand(*gates.log_step.shape, n).tril() if keep is None else keep
-        return Decays(write, memory, None, write[..., -1, :], memory_last, None, None, None)
+        return Decays(keep, memory[..., None], keep[..., -1, :, None], memory[..., -1, None, None])
     carry = decay_matrix(inertia)
-    left = inertia.cumsum(-1).exp()  # m_t
-    write = carry.cumsum(-2) if keep is None else keep @ carry
-    entered = left.cumsum(-1) if keep is None else (keep @ left[..., None])[..., 0]
-    last = (write[..., -1, :], memory_last, entered[..., -1])
-    return Decays(write, memory, entered, *last, carry[..., -1, :], left[..., -1])
+    write, left = keep @ carry, inertia.cumsum(-1).exp()
+    entering = torch.stack([memory, (keep @ left[..., None])[..., 0]], dim=-1)
+    last = torch.stack([torch.zeros_like(left[..., -1]), left[..., -1]], dim=-1)
+    leaving = torch.stack([write[..., -1, :], carry[..., -1, :]], dim=-1)
+    return Decays(write, entering, leaving, torch.stack([entering[..., -1, :], last], dim=-2))

@@ -205,8 +205,13 @@ def clip_scale(norms: Tensor, rule: WriteRule) -> Tensor | None:
 
 
 def safe_norm(x: Tensor, *, axes: int = 1) -> Tensor:
-    """Return the norm over the last ``axes`` axes, divided by the largest entry first so that squares cannot overflow."""
+    """Return the norm over the last ``axes`` axes, of which squares cannot overflow.
+
+    They are summed in float64; entries of that type are divided by the largest of them first.
+    """
     last = tuple(range(-axes, 0))
+    if x.dtype != torch.float64:
+        return torch.linalg.vector_norm(x, dim=last, dtype=torch.float64).to(x.dtype)
     largest = x.detach().abs().amax(dim=last, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     return torch.linalg.vector_norm(x / largest, dim=last) * largest.reshape(x.shape[:-axes])
 

@@ -16,6 +16,9 @@ from titans_ts.inputs.calendar import CYCLES, calendar_cycles, calendar_features
 from titans_ts.inputs.series import FARTHEST, Scale, long_run_scale
 from titans_ts.origins import SeriesTensors
 
+TIMES_SEEN = 2
+"""How often training must have seen a cycle of the calendar before the place in it is a feature."""
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -50,7 +53,7 @@ class Preparation:
         if stamped and not panel.layout.integer_times:
             span = max(float((times[-1] - times[0]) / np.timedelta64(1, "s")) for times in stamped)
             step = min(float(np.median(np.diff(times) / np.timedelta64(1, "s"))) for times in stamped)
-            cycles = tuple(name for name in calendar_cycles(step) if span >= 2 * CYCLES[name] * 0.99)
+            cycles = tuple(name for name in calendar_cycles(step) if span >= TIMES_SEEN * CYCLES[name] * 0.99)
         return cls(
             cycles=cycles,
             time_zone=panel.layout.time_zone,
