@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from titans_ts.ops import Gates, StoreState, WriteRule
+from titans_ts.ops import Gates, StoreNorm, StoreState, WriteRule
 
 CALM, LOUD = 0.1, 3.0
 """Scale of the values; it alternates every :data:`STRETCH` tokens."""
@@ -30,6 +30,7 @@ class Case:
     rule: WriteRule
     state: StoreState
     initial: tuple[Tensor, ...]
+    norm: StoreNorm | None = None
 
     def tokens(self, start: int, stop: int) -> Case:
         """Return the same case for some of its tokens."""
@@ -51,11 +52,13 @@ class Case:
         for part in ("weights", "momentum", "anchor"):
             named |= {f"state.{part}[{i}]": w for i, w in enumerate(getattr(self.state, part) or ())}
         named |= {f"initial[{i}]": w for i, w in enumerate(self.initial)}
+        named |= {f"norm.{name}": x for name, x in (self.norm._asdict() if self.norm else {}).items()}
         return {name: x for name, x in named.items() if x is not None}
 
     def call(self, execute: Callable, **how: object) -> tuple[Tensor, StoreState]:
         """Return what a memory makes of this case."""
-        return execute(self.q, self.k, self.v, self.gates, self.rule, self.state, initial=self.initial, **how)
+        parts = {"initial": self.initial, "norm": self.norm}
+        return execute(self.q, self.k, self.v, self.gates, self.rule, self.state, **parts, **how)
 
     def to(self, dtype: torch.dtype) -> Case:
         """Return the case in another precision."""
@@ -63,7 +66,8 @@ class Case:
         weights, momentum, anchor = (None if x is None else tuple(w.to(dtype) for w in x) for x in self.state[:3])
         state = StoreState(weights, momentum, anchor, self.state.position)
         q, k, v = (x.to(dtype) for x in (self.q, self.k, self.v))
-        return Case(q, k, v, gates, self.rule, state, tuple(w.to(dtype) for w in self.initial))
+        norm = None if self.norm is None else StoreNorm(*(x.to(dtype) for x in self.norm))
+        return Case(q, k, v, gates, self.rule, state, tuple(w.to(dtype) for w in self.initial), norm)
 
     def tracked(self) -> Case:
         """Return the case with every input a leaf that asks for its gradient."""
@@ -81,10 +85,11 @@ def make_case(
     heads: int = 2,
     momentum: bool = True,
     retention: bool = True,
+    norm: bool = False,
     position: int = 0,
     seed: int = 0,
 ) -> Case:
-    """Return a case of key width 3, inner width 4 and value width 5, carried on from ``position``."""
+    """Return a case of key width 3, inner width 4 and value width 5 (3 with a norm), carried on from ``position``."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -93,10 +98,10 @@ def make_case(
     def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator, dtype=torch.float64)
 
-    widths = [3] + [4] * (depth - 1) + [5]
+    widths = [3] + [4] * (depth - 1) + [3 if norm else 5]
     shapes = list(pairwise(widths))
     tokens = (batch, heads, length)
-    q, k, v = normal(*tokens, 3), normal(*tokens, 3), normal(*tokens, 5)
+    q, k, v = normal(*tokens, 3), normal(*tokens, 3), normal(*tokens, widths[-1])
     k = k / k.norm(dim=-1, keepdim=True)
     loud = torch.arange(length) // STRETCH % 2 == 1
     v = v * torch.where(loud, LOUD, CALM).double()[:, None]
@@ -115,7 +120,8 @@ def make_case(
         position=position,
     )
     initial = tuple(scale * normal(heads, *shape) for shape in shapes)
-    return Case(q, k, v, gates, rule, state, initial)
+    around = StoreNorm(1 + 0.3 * normal(heads, 3), 0.3 * normal(heads, 3)) if norm else None
+    return Case(q, k, v, gates, rule, state, initial, around)
 
 
 def run(execute: Callable, case: Case, **how: object) -> dict[str, Tensor]:

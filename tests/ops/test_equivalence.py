@@ -20,13 +20,16 @@ CHUNK_SIZES = (1, 7, 16, 64)
 EXECUTIONS = (memory_recurrent, memory_chunked)
 
 
-def grid(depths: tuple[int, ...], refreshes: tuple[int, ...] = (1, 5, 16, 64), **fields: object) -> Iterator:
+def grid(
+    depths: tuple[int, ...], refreshes: tuple[int, ...] = (1, 5, 16, 64), *, norm: bool = False, **fields: object
+) -> Iterator:
     """Yield rules and options of :func:`make_case`: momentum or not, clipped or not, each forgetting, each refresh."""
     forgettings = (None, "initial", "zero")
     for depth, momentum, bound, forgetting, refresh in product(depths, (True, False), (BOUND, None), forgettings, refreshes):
         named = {"refresh_every": refresh, "write_bound": bound, "forget_towards": forgetting or "initial"}
-        options = {"depth": depth, "momentum": momentum, "retention": forgetting is not None}
+        options = {"depth": depth, "momentum": momentum, "retention": forgetting is not None, "norm": norm}
         words = ["momentum" if momentum else "plain", "clipped" if bound else "free", f"forget_{forgetting}"]
+        words += ["normed"] if norm else []
         name = "-".join([f"depth{depth}", *words, f"refresh{refresh}", *map(str, fields.values())])
         yield pytest.param(WriteRule(**named, **fields), options, id=name)
 
@@ -40,6 +43,7 @@ OTHER_RULES = [
     *grid((1,), (5,), objective="dot", read_from="decayed"),
     *grid((1,), (5,), loss_factor=1.0),
     *grid((2,), (5,), objective="dot"),
+    *grid((1, 2), (5, 16), norm=True),
 ]
 LONG = [  # a subset for gradients over 257 tokens; the whole grid is slow
     case for i, case in enumerate(GRID) if i % 17 == 0 and case.values[0].refresh_every > 1
@@ -59,6 +63,9 @@ SOME = [
         (3, False, None, "previous", 5),
     ]
 ]
+NORMED = pytest.param(
+    WriteRule(refresh_every=5, write_bound=None), {"depth": 2, "momentum": False, "norm": True}, id="normed"
+)
 
 
 def assert_same(found: dict[str, torch.Tensor], true: dict[str, torch.Tensor], where: str) -> None:
@@ -177,7 +184,7 @@ def test_gradient_of_one_input_alone(rule, options, execute):
 
 
 @pytest.mark.parametrize("execute", EXECUTIONS)
-@pytest.mark.parametrize(("rule", "options"), SOME)
+@pytest.mark.parametrize(("rule", "options"), [*SOME, NORMED])
 def test_any_cut_equals_the_whole(rule, options, execute):
     case = make_case(rule, length=45, position=5, **options)
     whole = run(execute, case)
@@ -188,7 +195,7 @@ def test_any_cut_equals_the_whole(rule, options, execute):
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize(("rule", "options"), SOME)
+@pytest.mark.parametrize(("rule", "options"), [*SOME, NORMED])
 def test_many_cuts_equal_the_whole(rule, options, seed):
     """Cuts fall anywhere, some on top of each other, and no two calls need the same execution or chunk size."""
     generator = torch.Generator().manual_seed(seed)
@@ -205,7 +212,7 @@ def test_many_cuts_equal_the_whole(rule, options, seed):
 
 
 @pytest.mark.parametrize("execute", EXECUTIONS)
-@pytest.mark.parametrize(("rule", "options"), SOME)
+@pytest.mark.parametrize(("rule", "options"), [*SOME, NORMED])
 def test_gradients_pass_a_cut(rule, options, execute):
     case = make_case(rule, length=45, position=5, **options).tracked()
     whole = gradients(run(execute, case), case.inputs())

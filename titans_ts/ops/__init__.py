@@ -7,10 +7,11 @@ and defines truth; :func:`memory_chunked` is the fast form that must equal it.
 from titans_ts.ops.attention import windowed_attention
 from titans_ts.ops.chunked import memory_chunked
 from titans_ts.ops.recurrent import memory_recurrent
-from titans_ts.ops.rule import Gates, StoreState, WriteRule, fresh_state, read_store
+from titans_ts.ops.rule import Gates, StoreNorm, StoreState, WriteRule, fresh_state, read_store
 
 __all__ = [
     "Gates",
+    "StoreNorm",
     "StoreState",
     "WriteRule",
     "fresh_state",

@@ -18,7 +18,7 @@ from titans_ts.ops.chunked_reads import linear_after_writes, narrow_first
 from titans_ts.ops.chunked_walk import Held, anchor_of, walk
 from titans_ts.ops.chunked_writes import Writes, linear_writes
 from titans_ts.ops.decay import Decays, chunk_decays
-from titans_ts.ops.rule import Gates, Initial, StoreState, WriteRule, check_arguments, effective_step
+from titans_ts.ops.rule import Gates, Initial, StoreNorm, StoreState, WriteRule, check_arguments, effective_step
 
 RUN_TOKENS = 4096
 """Tokens, about, in one run of equal pieces; their decays are made at once."""
@@ -33,6 +33,7 @@ def memory_chunked(
     state: StoreState,
     *,
     initial: Initial = None,
+    norm: StoreNorm | None = None,
     chunk_size: int = 64,
     observe: Callable[[Tensor], None] | None = None,
 ) -> tuple[Tensor, StoreState]:
@@ -55,6 +56,8 @@ def memory_chunked(
         Where an earlier call stopped, or :func:`~titans_ts.ops.rule.fresh_state`.
     initial : sequence of Tensor, optional
         ``M_0``, needed when ``rule.forget_towards == "initial"`` and something is forgotten.
+    norm : StoreNorm, optional
+        For a store with a normalised residual around its layers; it is run refresh by refresh.
     chunk_size : int, default=64
         Tokens worked on at once.
     observe : callable, optional
@@ -95,7 +98,7 @@ def memory_chunked(
     >>> bool((fast - true).abs().max() < 1e-12)
     True
     """
-    check_arguments(q, k, v, gates, rule, state, initial)
+    check_arguments(q, k, v, gates, rule, state, initial, norm)
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be 1 or more tokens, got {chunk_size}")
     gates = gates.floored()
@@ -103,14 +106,17 @@ def memory_chunked(
     returns = rule.forget_towards == "initial" and gates.log_retention is not None
     start = _narrow_first([w.expand(k.shape[0], *w.shape[-3:]) for w in initial], narrow_in) if initial and returns else None
     tokens = _Tokens(_flat(q), _flat(k), _flat(v), _flat(effective_step(gates, k, rule)), gates.changed(_flat))
-    sizes = list(_piece_sizes(state.position, k.shape[2], rule.refresh_every, chunk_size, linear=len(narrow_in) == 1))
+    several = len(narrow_in) == 1 and norm is None
+    sizes = list(_piece_sizes(state.position, k.shape[2], rule.refresh_every, chunk_size, several=several))
 
     def report(norms: Tensor) -> None:
         if observe is not None:
             observe(norms.unflatten(1, k.shape[:2]))
 
-    output, held = _run(tokens, sizes, rule, _held(state, start, narrow_in), start, report)
-    return output.unflatten(0, k.shape[:2]), _state(held, start, k.shape[:2])
+    flat_norm = None if norm is None else StoreNorm(*(x.repeat(k.shape[0], 1) for x in norm))
+    output, held = _run(tokens, sizes, rule, _held(state, start, narrow_in), start, report, flat_norm)
+    read = output.unflatten(0, k.shape[:2])
+    return (read if norm is None else norm(read, q)), _state(held, start, k.shape[:2])
 
 
 class _Tokens(NamedTuple):
@@ -163,9 +169,9 @@ def _state(held: Held, start: Start, batch_and_heads: Sequence[int]) -> StoreSta
     return StoreState(matrices(anchor_of(held.parts, start)), momentum, matrices(held.anchor), held.position)
 
 
-def _piece_sizes(position: int, length: int, refresh_every: int, chunk_size: int, *, linear: bool) -> Iterator[int]:
-    """Cut a call at refresh boundaries; only a linear store can take several refreshes at once."""
-    whole = chunk_size - chunk_size % refresh_every if linear else refresh_every
+def _piece_sizes(position: int, length: int, refresh_every: int, chunk_size: int, *, several: bool) -> Iterator[int]:
+    """Cut a call at refresh boundaries; only a linear store can take ``several`` at once."""
+    whole = chunk_size - chunk_size % refresh_every if several else refresh_every
     while length > 0:
         into = position % refresh_every
         if into or chunk_size < refresh_every:
@@ -188,7 +194,13 @@ def _runs(tokens: _Tokens, sizes: list[int]) -> Iterator[tuple[_Tokens, Decays]]
 
 
 def _run(
-    tokens: _Tokens, sizes: list[int], rule: WriteRule, held: Held, start: Start, report: Report
+    tokens: _Tokens,
+    sizes: list[int],
+    rule: WriteRule,
+    held: Held,
+    start: Start,
+    report: Report,
+    norm: StoreNorm | None = None,
 ) -> tuple[Tensor, Held]:
     """Go from run to run: several chunks as one walk, or a linear store piece by piece."""
     outputs = []
@@ -196,7 +208,7 @@ def _run(
         size = decays.write.shape[2]
         one_anchor = held.position % rule.refresh_every + size <= rule.refresh_every
         if one_anchor and not _reads_decayed(rule, run.gates):
-            output, held, norms = walk(*run[:4], decays, held, start, rule)
+            output, held, norms = walk(*run[:4], decays, held, start, rule, norm)
             report(norms)
             outputs.append(output)
             continue
@@ -246,7 +258,7 @@ def _many_refreshes(
     length, refresh = piece.keys.shape[1], rule.refresh_every
     writes = _solved_writes(piece, decays, rule, held, start)
     if rule.write_bound is not None and bool((writes.norms[0] > rule.write_bound).any()):
-        sizes = list(_piece_sizes(0, length, refresh, refresh, linear=False))
+        sizes = list(_piece_sizes(0, length, refresh, refresh, several=False))
         return _run(piece, sizes, rule, held, start, report)
     report(torch.stack(writes.norms))
     output, moved = linear_after_writes(piece.queries, writes, decays, held.parts[0], _only(start))

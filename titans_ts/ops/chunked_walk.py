@@ -21,7 +21,7 @@ from titans_ts.ops.chunked_reads import (
 )
 from titans_ts.ops.chunked_writes import anchored_writes, anchored_writes_again, anchored_writes_backward
 from titans_ts.ops.decay import Decays
-from titans_ts.ops.rule import WriteRule
+from titans_ts.ops.rule import StoreNorm, WriteRule
 
 
 class Held(NamedTuple):
@@ -61,6 +61,7 @@ def walk(
     held: Held,
     start: Sequence[Tensor] | None,
     rule: WriteRule,
+    norm: StoreNorm | None,
 ) -> tuple[Tensor, Held, Tensor]:
     """Write and read tokens ``(b h, p n, .)`` in ``p`` chunks of ``n``, none of which crosses a refresh.
 
@@ -76,6 +77,8 @@ def walk(
         ``M_0``, narrow side first, where forgetting leads back to it.
     rule : WriteRule
         Which memory this is.
+    norm : StoreNorm or None
+        ``(b h, v)`` each. Errors pass through it; what is returned was read before it.
 
     Returns
     -------
@@ -87,11 +90,20 @@ def walk(
         The surprise, ``(layers, b h, p n)``.
     """
     depth = len(held.parts)
-    plan = _Plan(rule, held.position, held.narrow_in, torch.is_grad_enabled())
-    found = _Walk.apply(plan, queries, keys, values, step, *decays, *held.parts, *held.anchor, *(start or ()))
+    plan = _Plan(rule, held.position, held.narrow_in, start is not None, torch.is_grad_enabled())
+    states = (*held.parts, *held.anchor, *(start or ()), *(norm or ()))
+    found = _Walk.apply(plan, queries, keys, values, step, *decays, *states)
     output, norms, parts, anchor = found[0], found[1], found[2 : 2 + depth], found[2 + depth :]
     after = Held(parts, anchor or held.anchor, held.position + keys.shape[1], held.narrow_in)
     return output, after, norms
+
+
+class _Sorted(NamedTuple):
+    decays: Decays
+    parts: list[Tensor]
+    anchor: list[Tensor]
+    start: list[Tensor] | None
+    norm: StoreNorm | None
 
 
 class _Plan(NamedTuple):
@@ -100,6 +112,7 @@ class _Plan(NamedTuple):
     rule: WriteRule
     position: int
     narrow_in: tuple[bool, ...]
+    returns: bool
     keep: bool
 
     def refreshes(self, write: Tensor) -> list[bool]:
@@ -107,10 +120,12 @@ class _Plan(NamedTuple):
         chunks, size = write.shape[1], write.shape[2]
         return [(self.position + i * size) % self.rule.refresh_every == 0 for i in range(chunks)]
 
-    def sorted(self, tensors: Sequence[Tensor]) -> tuple[Decays, list[Tensor], list[Tensor], list[Tensor] | None]:
-        """Return decays, parts, anchor and ``M_0`` from what was joined for autograd."""
+    def sorted(self, tensors: Sequence[Tensor]) -> _Sorted:
+        """Take apart what was joined for autograd."""
         shares, states, depth = tensors[:4], list(tensors[4:]), len(self.narrow_in)
-        return Decays(*shares), states[:depth], states[depth : 2 * depth], states[2 * depth :] or None
+        end = depth * (3 if self.returns else 2)
+        norm = StoreNorm(*states[end:]) if len(states) > end else None
+        return _Sorted(Decays(*shares), states[:depth], states[depth : 2 * depth], states[2 * depth : end] or None, norm)
 
     def matrices(self, anchor: Sequence[Tensor]) -> list[Tensor]:
         """Return an anchor as ``(b h, k, v)`` a layer."""
@@ -122,14 +137,14 @@ class _Walk(torch.autograd.Function):
     def forward(
         ctx: Any, plan: _Plan, queries: Tensor, keys: Tensor, values: Tensor, step: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        decays, parts, anchor, start = plan.sorted(tensors)
+        decays, parts, anchor, start, norm = plan.sorted(tensors)
         refreshes = plan.refreshes(decays.write)
         ctx.plan, ctx.chunks = plan, []
         outputs, norms = [], []
         for refresh, share, q, k, v, size in zip(refreshes, *_chunks(decays, queries, keys, values, step), strict=True):
             if refresh:
                 anchor = list(anchor_of(parts, start))
-            writes, written = anchored_writes(plan.matrices(anchor), k, v, size, plan.rule)
+            writes, written = anchored_writes(plan.matrices(anchor), k, v, size, plan.rule, norm)
             out, read = read_after_writes(q, writes, share, parts, start)
             if plan.keep:
                 ctx.chunks.append((written, read, parts))
@@ -147,13 +162,14 @@ class _Walk(torch.autograd.Function):
     def backward(ctx: Any, d_output: Tensor, _: Tensor, *d_states: Tensor) -> tuple[Tensor | None, ...]:
         plan, depth = ctx.plan, len(ctx.plan.narrow_in)
         keys, step, *tensors = ctx.saved_tensors
-        decays, _, entered, start = plan.sorted(tensors)
+        decays, _, entered, start, norm = plan.sorted(tensors)
         refreshes = plan.refreshes(decays.write)
         d_decays = Decays(*map(torch.zeros_like, decays))
         d_parts = [x.contiguous() for x in d_states[:depth]]
         d_anchor: list[Tensor | None] = [x.clone() for x in d_states[depth:]] or [None] * depth
         d_start: list[Tensor | None] = [None] * depth
         d_tokens: list[tuple[Tensor, ...]] = []
+        d_norm = [torch.zeros_like(x) for x in norm or ()]
         chunks = list(zip(*_chunks(decays, keys, step, d_output, d_decays), ctx.chunks, strict=True))
         for i in range(len(chunks) - 1, -1, -1):
             share, k, size, d_out, d_share, (written, read, parts) = chunks[i]
@@ -162,9 +178,11 @@ class _Walk(torch.autograd.Function):
                 anchor = plan.matrices(entered if begun is None else anchor_of(ctx.chunks[begun][2], start))
             again = anchored_writes_again(k, size, written)
             after = after_writes_backward(read, again.writes, share, parts, start, d_out, d_parts, d_share, d_start)
-            d_k, d_v, d_size, pairs = anchored_writes_backward(
-                again, written, size, anchor, plan.rule, after.inputs, after.rows
+            d_k, d_v, d_size, pairs, d_own = anchored_writes_backward(
+                again, written, size, anchor, plan.rule, after.inputs, after.rows, norm
             )
+            for total, own in zip(d_norm, d_own, strict=True):
+                total += own
             d_tokens.append((after.queries, d_k, d_v, d_size))
             d_parts = after.held
             for layer, narrow_in in enumerate(plan.narrow_in):
@@ -174,7 +192,7 @@ class _Walk(torch.autograd.Function):
                 _add_anchor(d_anchor, d_parts, d_start)
                 d_anchor = [None] * depth
         joined = (torch.cat(x[::-1], dim=1) for x in zip(*d_tokens, strict=True))
-        return (None, *joined, *d_decays, *d_parts, *d_anchor, *(d_start if start is not None else ()))
+        return (None, *joined, *d_decays, *d_parts, *d_anchor, *(d_start if plan.returns else ()), *d_norm)
 
 
 def _add_anchor(d_anchor: list[Tensor | None], d_parts: list[Tensor], d_start: list[Tensor | None]) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from titans_ts.ops.rule import WriteRule, safe_norm
+from titans_ts.ops.rule import NORM_EPS, StoreNorm, WriteRule, safe_norm
 
 
 class Writes(NamedTuple):
@@ -58,12 +58,15 @@ class WriteTrace(NamedTuple):
         Errors as they come back through each layer above the first, before the slope of SiLU.
     clips : list of Clip
         One a layer.
+    normed : tuple of Tensor or None
+        What the layers gave and the values, ``(b h, n, v)`` each, where a norm lies between them.
     """
 
     before: list[Tensor]
     top: Tensor
     returned: list[Tensor]
     clips: list[Clip]
+    normed: tuple[Tensor, Tensor] | None
 
 
 def silu_slope(gate: Tensor, value: Tensor) -> Tensor:
@@ -72,7 +75,7 @@ def silu_slope(gate: Tensor, value: Tensor) -> Tensor:
 
 
 def anchored_writes(
-    anchor: Sequence[Tensor], keys: Tensor, values: Tensor, step: Tensor, rule: WriteRule
+    anchor: Sequence[Tensor], keys: Tensor, values: Tensor, step: Tensor, rule: WriteRule, norm: StoreNorm | None
 ) -> tuple[Writes, WriteTrace]:
     """Return the writes of tokens whose gradients are all taken at ``anchor``, one ``(b h, k_l, v_l)`` a layer.
 
@@ -85,17 +88,22 @@ def anchored_writes(
         gates.append(torch.sigmoid(hidden))
         inputs.append(hidden * gates[-1])
         hidden = torch.bmm(inputs[-1], layer)
-    top = error = -values if rule.objective == "dot" else hidden.sub_(values).mul_(rule.loss_factor)
+    normed = None if norm is None else (hidden, values)
+    if norm is not None:
+        top = _error_through_norm(hidden, keys, values, norm, rule)
+    else:
+        top = -values if rule.objective == "dot" else hidden.sub_(values).mul_(rule.loss_factor)
+    error = top
     returned, rows, norms, clips = [], [], [], []
     for place in range(len(anchor) - 1, -1, -1):
-        row, norm, clip = _clip(inputs[place], error, step, rule.write_bound)
+        row, size, clip = _clip(inputs[place], error, step, rule.write_bound)
         rows.append(row)
-        norms.append(norm)
+        norms.append(size)
         clips.append(clip)
         if place > 0:
             returned.append(torch.bmm(error, anchor[place].mT))
             error = silu_slope(gates[place - 1], inputs[place]).mul_(returned[-1])
-    return Writes(inputs, rows[::-1], norms[::-1]), WriteTrace(before, top, returned[::-1], clips[::-1])
+    return Writes(inputs, rows[::-1], norms[::-1]), WriteTrace(before, top, returned[::-1], clips[::-1], normed)
 
 
 class Again(NamedTuple):
@@ -125,9 +133,11 @@ def anchored_writes_backward(
     rule: WriteRule,
     d_inputs: list[Tensor],
     d_rows: list[Tensor],
-) -> tuple[Tensor, Tensor, Tensor, list[list[tuple[Tensor, Tensor]]]]:
-    """Return the derivatives by keys, values, step and, as pairs ``left^T right`` to be summed, by each layer's anchor.
+    norm: StoreNorm | None,
+) -> tuple[Tensor, Tensor, Tensor, list[list[tuple[Tensor, Tensor]]], tuple[Tensor, ...]]:
+    """Return the derivatives by keys, values, step, each layer's anchor and the norm, if there is one.
 
+    Those by an anchor come as pairs ``left^T right`` to be summed.
     ``d_inputs`` and ``d_rows`` are changed in place.
     """
     inputs, depth = again.writes.inputs, len(anchor)
@@ -144,7 +154,12 @@ def anchored_writes_backward(
             d_error.baddbmm_(d_returned, anchor[layer])
             d_anchor[layer].append((d_returned, error))
         d_below = d_error
-    if rule.objective == "dot":
+    d_norm: tuple[Tensor, ...] = ()
+    if norm is not None and trace.normed is not None:
+        d_hidden, d_keys, d_values, *found = _through_norm_backward(d_below, inputs[0], trace.normed, norm, rule)
+        d_inputs[0] += d_keys
+        d_norm = tuple(found)
+    elif rule.objective == "dot":
         d_hidden, d_values = torch.zeros_like(d_below), -d_below
     else:
         d_hidden = d_below.mul_(rule.loss_factor)
@@ -158,7 +173,27 @@ def anchored_writes_backward(
             half_curve = torch.sub(slope, inputs[layer], alpha=0.5)
             half_curve.addcmul_(half_curve, gate, value=-1)  # of silu''
             d_hidden = d_input.mul_(slope).addcmul_(d_slopes[layer - 1], half_curve, value=2)
-    return d_input, d_values, d_step, d_anchor
+    return d_input, d_values, d_step, d_anchor, d_norm
+
+
+def _error_through_norm(hidden: Tensor, keys: Tensor, values: Tensor, norm: StoreNorm, rule: WriteRule) -> Tensor:
+    """Return the gradient by ``hidden`` of the loss of ``x + LN(hidden) * weight + bias``."""
+    centred = hidden - hidden.mean(-1, keepdim=True)
+    inverse = torch.rsqrt(centred.square().mean(-1, keepdim=True) + NORM_EPS)
+    unit = centred * inverse
+    error = rule.loss_factor * (keys + unit * norm.weight[:, None] + norm.bias[:, None] - values) * norm.weight[:, None]
+    return inverse * (error - error.mean(-1, keepdim=True) - unit * (error * unit).mean(-1, keepdim=True))
+
+
+def _through_norm_backward(
+    d_error: Tensor, keys: Tensor, normed: tuple[Tensor, Tensor], norm: StoreNorm, rule: WriteRule
+) -> tuple[Tensor, ...]:
+    """Return the derivatives of :func:`_error_through_norm` by what it is given; autograd's, over one chunk."""
+    hidden, values = normed
+    with torch.enable_grad():
+        hidden, keys, values, weight, bias = (x.detach().requires_grad_() for x in (hidden, keys, values, *norm))
+        error = _error_through_norm(hidden, keys, values, StoreNorm(weight, bias), rule)
+        return torch.autograd.grad(error, (hidden, keys, values, weight, bias), d_error)
 
 
 def linear_writes(keys: Tensor, error: Tensor, step: Tensor, rule: WriteRule) -> Writes:

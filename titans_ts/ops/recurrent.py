@@ -10,6 +10,7 @@ from torch import Tensor
 from titans_ts.ops.rule import (
     Gates,
     Initial,
+    StoreNorm,
     StoreState,
     WriteRule,
     check_arguments,
@@ -29,6 +30,7 @@ def memory_recurrent(
     state: StoreState,
     *,
     initial: Initial = None,
+    norm: StoreNorm | None = None,
     observe: Callable[[Tensor], None] | None = None,
 ) -> tuple[Tensor, StoreState]:
     """Write and read a memory token by token, as the equations say.
@@ -47,6 +49,8 @@ def memory_recurrent(
         Where an earlier call stopped, or :func:`~titans_ts.ops.rule.fresh_state`.
     initial : sequence of Tensor, optional
         ``M_0``, needed when ``rule.forget_towards == "initial"`` and something is forgotten.
+    norm : StoreNorm, optional
+        For a store with a normalised residual around its layers.
     observe : callable, optional
         Called with the surprise ``(layers, b, h, t)``: the norms ``|x||g|`` of the writes before clipping.
 
@@ -78,7 +82,7 @@ def memory_recurrent(
     >>> y[0, 0].tolist()  # half of the gradient of ||.||^2 writes each value whole
     [[3.0, 0.0], [0.0, 5.0]]
     """
-    check_arguments(q, k, v, gates, rule, state, initial)
+    check_arguments(q, k, v, gates, rule, state, initial, norm)
     gates = gates.floored()
     step = effective_step(gates, k, rule)
     weights, momentum, anchor, position = state
@@ -89,7 +93,7 @@ def memory_recurrent(
         if (position + t) % rule.refresh_every == 0:
             anchor = weights
         read_at = _forget(anchor, retention, rule, initial) if rule.read_from == "decayed" else anchor
-        gradient = _gradient(read_at, k[:, :, t : t + 1], v[:, :, t : t + 1], rule)
+        gradient = _gradient(read_at, k[:, :, t : t + 1], v[:, :, t : t + 1], rule, norm)
         norms = [safe_norm(g, axes=2) for g in gradient]
         surprises.append(torch.stack(norms))
         scales = [clip_scale(norm, rule) for norm in norms]
@@ -101,7 +105,7 @@ def memory_recurrent(
             momentum = tuple(inertia * s + write for s, write in zip(momentum, writes, strict=True))
             writes = list(momentum)
         weights = tuple(w + write for w, write in zip(_forget(weights, retention, rule, initial), writes, strict=True))
-        outputs.append(read_store(weights, q[:, :, t : t + 1]))
+        outputs.append(read_store(weights, q[:, :, t : t + 1], norm))
     if observe is not None and surprises:
         observe(torch.stack(surprises, dim=-1))
     output = torch.cat(outputs, dim=2) if outputs else v[:, :, :0]
@@ -117,13 +121,15 @@ def _forget(weights: tuple[Tensor, ...], retention: Tensor | None, rule: WriteRu
     return tuple(w0 + retention * (w - w0) for w, w0 in zip(weights, initial, strict=True))
 
 
-def _gradient(weights: tuple[Tensor, ...], key: Tensor, value: Tensor, rule: WriteRule) -> tuple[Tensor, ...]:
+def _gradient(
+    weights: tuple[Tensor, ...], key: Tensor, value: Tensor, rule: WriteRule, norm: StoreNorm | None
+) -> tuple[Tensor, ...]:
     """Return the gradient of one token's loss with respect to every layer, itself differentiable."""
-    record = torch.is_grad_enabled() and any(x.requires_grad for x in (*weights, key, value))
+    record = torch.is_grad_enabled() and any(x.requires_grad for x in (*weights, key, value, *(norm or ())))
     with torch.enable_grad():
         at = weights if record else tuple(w.detach() for w in weights)
         at = tuple(w if w.requires_grad else w.detach().requires_grad_() for w in at)
-        predicted = read_store(at, key)
+        predicted = read_store(at, key, norm)
         if rule.objective == "dot":
             loss = -(predicted * value).sum()
         else:

@@ -22,6 +22,8 @@ from titans_ts._shapes import check_shape
 LOG_FLOOR = -60.0
 """Smallest logarithm of a gate: ``exp(-60)`` clears everything, and its products stay finite where ``-inf`` would not."""
 
+NORM_EPS = 1e-6
+
 
 @dataclass(frozen=True)
 class WriteRule:
@@ -138,6 +140,23 @@ class StoreState(NamedTuple):
     position: int
 
 
+class StoreNorm(NamedTuple):
+    """A store that reads ``x + LN(M(x)) * weight + bias`` (arXiv 2407.04620, section 2.7); values are as wide as keys.
+
+    Attributes
+    ----------
+    weight, bias : Tensor
+        ``(h, v)`` each.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, hidden: Tensor, x: Tensor) -> Tensor:
+        """Return what is read at ``x`` where the layers give ``hidden``, ``(b, h, t, v)`` each."""
+        return x + F.layer_norm(hidden, hidden.shape[-1:], eps=NORM_EPS) * self.weight[:, None] + self.bias[:, None]
+
+
 Initial = Sequence[Tensor] | None
 """The learned start ``M_0``, one ``(h, k, v)`` or ``(b, h, k, v)`` a layer; needed when forgetting leads back to it."""
 
@@ -170,7 +189,7 @@ def fresh_state(initial: Sequence[Tensor], *, batch: int, momentum: bool) -> Sto
     return StoreState(weights, zeros, weights, 0)
 
 
-def read_store(weights: Sequence[Tensor], queries: Tensor) -> Tensor:
+def read_store(weights: Sequence[Tensor], queries: Tensor, norm: StoreNorm | None = None) -> Tensor:
     """Read a memory without writing (eq 15): a matrix, or an MLP with SiLU between its layers.
 
     Parameters
@@ -179,6 +198,8 @@ def read_store(weights: Sequence[Tensor], queries: Tensor) -> Tensor:
         One ``(b, h, k, v)`` a layer.
     queries : Tensor
         ``(b, h, t, k)``.
+    norm : StoreNorm, optional
+        For a store with a normalised residual around its layers.
 
     Returns
     -------
@@ -194,7 +215,7 @@ def read_store(weights: Sequence[Tensor], queries: Tensor) -> Tensor:
     hidden = queries @ weights[0]
     for layer in weights[1:]:
         hidden = F.silu(hidden) @ layer
-    return hidden
+    return hidden if norm is None else norm(hidden, queries)
 
 
 def clip_scale(norms: Tensor, rule: WriteRule) -> Tensor | None:
@@ -225,7 +246,14 @@ def effective_step(gates: Gates, keys: Tensor, rule: WriteRule) -> Tensor:
 
 
 def check_arguments(
-    q: Tensor, k: Tensor, v: Tensor, gates: Gates, rule: WriteRule, state: StoreState, initial: Initial
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gates: Gates,
+    rule: WriteRule,
+    state: StoreState,
+    initial: Initial,
+    norm: StoreNorm | None,
 ) -> None:
     """Refuse, by name, shapes that do not fit and parts that contradict each other."""
     size = check_shape(k, "b h t k", name="keys")
@@ -246,5 +274,14 @@ def check_arguments(
             f"read_from={rule.read_from!r} with step={rule.step!r} is defined for a store of one layer; this one has "
             f"{depth}: use read_from='previous' and step='explicit'"
         )
+    if norm is not None:
+        check_shape(norm.weight, "h v", name="norm.weight", h=h, v=size["k"])
+        if v.shape[-1] != size["k"]:
+            raise ValueError(f"norm adds queries to what is read: values must be as wide as keys, got {v.shape[-1]}")
+        if (rule.objective, rule.read_from, rule.step) != ("l2", "previous", "explicit"):
+            raise ValueError(
+                f"norm is defined for objective='l2', read_from='previous' and step='explicit', got {rule.objective!r}, "
+                f"{rule.read_from!r} and {rule.step!r}"
+            )
     if rule.forget_towards == "initial" and gates.log_retention is not None and initial is None:
         raise ValueError("forget_towards='initial' needs the argument initial, the memory that forgetting leads back to")
