@@ -71,10 +71,10 @@ def memory_by_letter(memory: NeuralMemory, x: Tensor) -> tuple[Tensor, StoreStat
     """Return what a memory layer makes of a whole sequence from its fresh state."""
     mixed = by_convolving(x @ memory.project.weight.T, memory.convolution.filters)
     q, k, v = (per_head(part, memory.heads) for part in mixed.split(x.shape[-1], dim=-1))
-    start = tuple(w.expand(len(x), *w.shape) for w in memory.store.layers)
+    start = tuple(w.expand(len(x), *w.shape) for w in memory.store())
     momentum = tuple(torch.zeros_like(w) for w in start) if memory.gates.momentum else None
     fresh = StoreState(start, momentum, start, 0)
-    initial = tuple(memory.store.layers)
+    initial = memory.store()
     read, state = memory_recurrent(to_unit(q), to_unit(k), v, gates_of(memory, x), memory.rule, fresh, initial=initial)
     found = together(to_mean_square_one(read) * memory.norm.weight)
     if memory.output_gate is not None:

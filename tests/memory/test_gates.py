@@ -73,9 +73,9 @@ def test_one_head_can_remember_too():
 
 def test_parts_switched_off_are_none():
     x = tokens(1, 4, 8).float()
-    assert TokenGates(8, 2, forgetting=False)(x).log_retention is None
+    assert TokenGates(8, 2, retention=None)(x).log_retention is None
     assert TokenGates(8, 2, momentum=False)(x).log_momentum is None
-    only = TokenGates(8, 2, forgetting=False, momentum=False)
+    only = TokenGates(8, 2, retention=None, momentum=False)
     assert only.project.out_features == 2
     assert only(x).log_step.shape == (1, 2, 4)
 

@@ -90,11 +90,12 @@ class MemoryAsContext(nn.Module):
 
     def _segment(self, mixed: Tensor, state: ContextCarry) -> tuple[Tensor, ContextCarry]:
         """Run tokens that lie in one segment, projected and mixed ``(b, t, 4 d)``."""
-        done = state.memory.store.position % self.window
+        position = state.memory.store.position
+        done = position % self.window
         if done == 0:
             state = state._replace(recalled_from=state.memory.store.weights)
         query, *own = mixed.chunk(4, dim=-1)
-        recalled = self.recalled(self.memory.read(query, state.recalled_from)).chunk(2, dim=-1)
+        recalled = self.recalled(self.memory.read(query, state.recalled_from, position=position)).chunk(2, dim=-1)
         q, k, v = (split_heads(x, self.heads) for x in own)
         fresh = torch.stack([*(split_heads(x, self.heads) for x in recalled), k, v], dim=1)
         seen = torch.cat([state.seen[..., :done, :].to(fresh.dtype), fresh], dim=-2)

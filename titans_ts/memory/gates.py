@@ -8,6 +8,7 @@ from its start below ``1.6 / FORGETTING_MIN < 1e4``, per layer and head, whateve
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,22 +23,31 @@ WRITE_BOUND = 2.0
 SHORTEST_HALF_LIFE, LONGEST_HALF_LIFE = 8.0, 4096.0
 
 
+Step = Literal["one", "sigmoid", "bounded", "by_width", "softplus"]
+Retention = Literal["fixed", "from_step", "decay", "bounded"]
+
+
 class TokenGates(nn.Module):
     """Data-dependent gates, one number a token and head.
-
-    Retention starts at half-lives spread logarithmically over the heads, from 8 to 4,096 tokens: with one short half-life
-    for all, nothing old can matter, and training alone does not find the long ones.
 
     Parameters
     ----------
     width, heads : int
         Model width and number of heads.
-    forgetting, momentum : bool, default=True
-        Switch a gate off: the memory then keeps everything, or has no momentum.
+    step : str, default="bounded"
+        ``"one"``; ``"sigmoid"`` in 0 .. 1; ``"bounded"``: ``STEP_MAX sigmoid(.)``; ``"by_width"``: ``sigmoid(.) / (d / h)``
+        (arXiv 2407.04620); ``"softplus"``: ``dt = softplus(.)`` (arXiv 2405.21060).
+    retention : str or None, default="bounded"
+        ``"bounded"``: ``(1 - FORGETTING_MIN) sigmoid(.)``; ``"fixed"``: ``1 - 2^(-5 - h)`` (arXiv 2307.08621);
+        ``"from_step"``: ``exp(-A dt)`` of the step size (2405.21060); ``"decay"``: the same of a number of its own
+        (2412.06464). ``None`` keeps everything.
+    momentum : bool, default=True
+        ``MOMENTUM_MAX sigmoid(.)``; without it there is none.
 
     Notes
     -----
-    ``theta = STEP_MAX sigmoid(.)``, ``eta = MOMENTUM_MAX sigmoid(.)``, ``a = (1 - FORGETTING_MIN) sigmoid(.)``.
+    Bounded retention starts at half-lives spread logarithmically over the heads, from 8 to 4,096 tokens: with one short
+    half-life for all, nothing old can matter, and training alone does not find the long ones.
 
     Examples
     --------
@@ -47,24 +57,78 @@ class TokenGates(nn.Module):
     [8, 4096]
     """
 
-    def __init__(self, width: int, heads: int, *, forgetting: bool = True, momentum: bool = True) -> None:
+    fixed: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        step: Step = "bounded",
+        retention: Retention | None = "bounded",
+        momentum: bool = True,
+    ) -> None:
         super().__init__()
-        self.heads, self.forgetting, self.momentum = heads, forgetting, momentum
-        self.project = nn.Linear(width, heads * (1 + forgetting + momentum))
-        nn.init.normal_(self.project.weight, std=0.1 / math.sqrt(width))
-        spread = torch.linspace(math.log(SHORTEST_HALF_LIFE), math.log(LONGEST_HALF_LIFE), heads, dtype=torch.float64)
-        kept = torch.exp(-math.log(2) / spread.exp()) / (1 - FORGETTING_MIN)
-        start = [torch.full((heads,), -1.0)]
-        start += [torch.logit(kept)] * forgetting
-        start += [torch.full((heads,), 0.0)] * momentum
-        with torch.no_grad():
-            self.project.bias.copy_(torch.cat(start))
+        self.heads, self.step, self.retention, self.momentum = heads, step, retention, momentum
+        self.head_width = width // heads
+        start = [] if step == "one" else [_step_start(step, heads)]
+        if retention in ("bounded", "decay"):
+            start.append(_bounded_start(heads) if retention == "bounded" else _decay_start(heads))
+        start += [torch.zeros(heads)] * momentum
+        self.project = nn.Linear(width, heads * len(start)) if start else None
+        if self.project is not None:
+            nn.init.normal_(self.project.weight, std=0.1 / math.sqrt(width))
+            with torch.no_grad():
+                self.project.bias.copy_(torch.cat(start))
+        has_rate = retention in ("from_step", "decay")
+        self.log_rate = nn.Parameter(torch.linspace(1, 16, heads).log()) if has_rate else None  # A, as mamba2 starts it
+        fixed = torch.log1p(-(2.0 ** (-5 - torch.arange(heads, dtype=torch.float64))))
+        self.register_buffer("fixed", fixed, persistent=False)
+
+    @property
+    def forgetting(self) -> bool:
+        """Whether anything is forgotten."""
+        return self.retention is not None
 
     def forward(self, sequence: Tensor) -> Gates:
         """Return the gates of tokens ``(b, t, d)``, ``(b, h, t)`` each."""
-        parts = list(self.project(sequence).transpose(1, 2).split(self.heads, dim=1))
-        log_sigmoid = nn.functional.logsigmoid
-        log_step = math.log(STEP_MAX) + log_sigmoid(parts.pop(0))
-        log_retention = math.log1p(-FORGETTING_MIN) + log_sigmoid(parts.pop(0)) if self.forgetting else None
-        log_momentum = math.log(MOMENTUM_MAX) + log_sigmoid(parts.pop(0)) if self.momentum else None
+        empty = sequence.new_zeros(sequence.shape[0], self.heads, sequence.shape[1])
+        parts = [] if self.project is None else list(self.project(sequence).transpose(1, 2).split(self.heads, dim=1))
+        log_step = empty if self.step == "one" else self._log_step(parts.pop(0))
+        log_retention = None if self.retention is None else self._log_retention(parts, log_step)
+        log_momentum = math.log(MOMENTUM_MAX) + nn.functional.logsigmoid(parts.pop(0)) if self.momentum else None
         return Gates(log_step, log_retention, log_momentum)
+
+    def _log_step(self, x: Tensor) -> Tensor:
+        if self.step == "softplus":
+            return _log_softplus(x)
+        largest = {"sigmoid": 1.0, "bounded": STEP_MAX, "by_width": 1 / self.head_width}[self.step]
+        return math.log(largest) + nn.functional.logsigmoid(x)
+
+    def _log_retention(self, parts: list[Tensor], log_step: Tensor) -> Tensor:
+        if self.retention == "bounded":
+            return math.log1p(-FORGETTING_MIN) + nn.functional.logsigmoid(parts.pop(0))
+        if self.log_rate is None:
+            return self.fixed[:, None].to(log_step.dtype).expand_as(log_step)
+        interval = log_step.exp() if self.retention == "from_step" else nn.functional.softplus(parts.pop(0))
+        return -self.log_rate.exp()[:, None] * interval
+
+
+def _log_softplus(x: Tensor) -> Tensor:
+    """Return ``log(log(1 + exp(x)))``, which is x where x is very negative."""
+    return torch.where(x < -20, x, nn.functional.softplus(x.clamp_min(-20)).log())
+
+
+def _decay_start(heads: int) -> Tensor:
+    """Return where ``dt = softplus(.)`` starts: spread logarithmically over .001 .. .1, as mamba2's is drawn."""
+    interval = torch.linspace(math.log(0.001), math.log(0.1), heads, dtype=torch.float64).exp()
+    return (interval + torch.log(-torch.expm1(-interval))).float()
+
+
+def _step_start(step: Step, heads: int) -> Tensor:
+    return _decay_start(heads) if step == "softplus" else torch.full((heads,), -1.0 if step == "bounded" else 0.0)
+
+
+def _bounded_start(heads: int) -> Tensor:
+    spread = torch.linspace(math.log(SHORTEST_HALF_LIFE), math.log(LONGEST_HALF_LIFE), heads, dtype=torch.float64)
+    return torch.logit(torch.exp(-math.log(2) / spread.exp()) / (1 - FORGETTING_MIN)).float()

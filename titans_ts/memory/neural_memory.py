@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from titans_ts.blocks.convolution import CausalConvolution
 from titans_ts.blocks.norm import HeadNorm, join_heads, split_heads, unit_length
+from titans_ts.blocks.rotations import rotate
 from titans_ts.memory.gates import TokenGates
 from titans_ts.memory.presets import find_preset
 from titans_ts.memory.stores import Store
-from titans_ts.ops import StoreState, fresh_state, memory_chunked, read_store
+from titans_ts.ops import StoreNorm, StoreState, fresh_state, memory_chunked, read_store
 
 TOKENS_AT_ONCE = 4096
 """Tokens of a sequence that are projected and mixed at once; bounds what a long call without gradients holds."""
@@ -30,8 +31,8 @@ class MemoryCarry(NamedTuple):
 class NeuralMemory(nn.Module):
     """Write every token into a memory by one step of gradient descent, and read it back with the token's query.
 
-    Queries, keys and values each go through a causal convolution and SiLU; queries and keys have unit length. What is
-    read is normalised head by head, gated by the token and projected.
+    Queries, keys and values each go through a causal convolution and SiLU, queries and keys through what the memory asks
+    of them (unit length, for Titans). What is read is normalised head by head, gated by the token and projected.
 
     Parameters
     ----------
@@ -46,11 +47,11 @@ class NeuralMemory(nn.Module):
     expansion : float, default=2.0
         Inner width of a deep store as a multiple of the head's width.
     refresh_every : int, default=16
-        Tokens that share one reading of the memory for their gradients.
+        Tokens that share one reading of the memory for their gradients, for memories that allow it.
     convolution : int, default=4
         Kernel of the convolution; 1 switches it off.
     momentum, forgetting, output_gate : bool, default=True
-        Switch parts off.
+        Switch parts off, where the memory has them.
     write_bound : float or None, optional
         Replaces the preset's bound on a write; ``float("inf")`` is unclipped.
     chunk_size : int, default=64
@@ -92,21 +93,38 @@ class NeuralMemory(nn.Module):
         super().__init__()
         if width % heads:
             raise ValueError(f"width must be a multiple of heads, got width={width} and heads={heads}")
-        preset = find_preset(memory)
+        self.preset = preset = find_preset(memory)
         head_width = width // heads
         bound = preset.rule.write_bound if write_bound is None else write_bound
-        self.rule = replace(preset.rule, refresh_every=refresh_every, write_bound=None if bound == float("inf") else bound)
+        self.rule = replace(
+            preset.rule,
+            refresh_every=refresh_every if preset.anchored else 1,
+            write_bound=None if bound == float("inf") else bound,
+        )
         self.heads, self.chunk_size = heads, chunk_size
         self.observer: Callable[[Tensor], None] | None = None
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.convolution = CausalConvolution(3 * width, kernel=convolution)
         self.gates = TokenGates(
-            width, heads, forgetting=preset.forgetting and forgetting, momentum=preset.momentum and momentum
+            width,
+            heads,
+            step=preset.step,
+            retention=preset.retention if forgetting else None,
+            momentum=preset.momentum and momentum,
         )
-        depth = depth if preset.depth is None else preset.depth
-        self.store = Store(heads, head_width, head_width, depth=depth, expansion=expansion)
+        self.store = Store(
+            heads,
+            head_width,
+            head_width + preset.normaliser,
+            depth=depth if preset.depth is None else preset.depth,
+            expansion=expansion,
+            learned=preset.learned_start,
+        )
+        self.store_norm = (
+            nn.ParameterList([torch.ones(heads, head_width), torch.zeros(heads, head_width)]) if preset.norm else None
+        )
         self.norm = HeadNorm(heads, head_width)
-        self.output_gate = nn.Linear(width, width, bias=False) if output_gate else None
+        self.output_gate = nn.Linear(width, width, bias=False) if preset.output_gate and output_gate else None
         self.output = nn.Linear(width, width, bias=False)
 
     def initial_state(self, batch: int) -> MemoryCarry:
@@ -125,28 +143,54 @@ class NeuralMemory(nn.Module):
     def _read_part(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:
         mixed, tail = self.convolution(self.project(sequence), state.tail)
         q, k, v = (split_heads(x, self.heads) for x in mixed.chunk(3, dim=-1))
+        position = state.store.position
         with torch.autocast(sequence.device.type, enabled=False):  # a memory kept in bfloat16 forgets
-            q, k, v = (x if x.dtype == torch.float64 else x.float() for x in (unit_length(q), unit_length(k), v))
-            gates = self.gates(sequence if sequence.dtype == torch.float64 else sequence.float())
+            q, k, v = (self._precise(x) for x in (self._query(q, position), self._key(k, position), v))
             read, store = memory_chunked(
                 q,
                 k,
-                v,
-                gates,
+                nn.functional.pad(v, (0, 1), value=1.0) if self.preset.normaliser else v,
+                self.gates(self._precise(sequence)),
                 self.rule,
                 state.store,
                 initial=self.store(),
+                norm=self._store_norm(),
                 chunk_size=max(self.chunk_size, self.rule.refresh_every),
                 observe=self.observer,
             )
+            read = self._normalised(read)
         return self._finish(read.to(mixed.dtype), sequence), MemoryCarry(store, tail)
 
-    def read(self, queries: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Read given weights with ready queries ``(b, t, d)``, writing nothing; returns normalised ``(b, t, d)``."""
+    def read(self, queries: Tensor, weights: Sequence[Tensor], *, position: int) -> Tensor:
+        """Read given weights with ready queries ``(b, t, d)`` at a position, writing nothing; normalised ``(b, t, d)``."""
         with torch.autocast(queries.device.type, enabled=False):
-            asked = unit_length(split_heads(queries, self.heads)).to(weights[0].dtype)
-            found = read_store(weights, asked)
+            asked = self._query(split_heads(queries, self.heads), position).to(weights[0].dtype)
+            found = self._normalised(read_store(weights, asked, self._store_norm()))
         return join_heads(self.norm(found.to(queries.dtype)))
+
+    def _query(self, x: Tensor, position: int) -> Tensor:
+        """Return queries ``(b, h, t, k)`` in the form that the memory asks for."""
+        return self._key(x / x.shape[-1] ** 0.5 if self.preset.features == "plain" else x, position)
+
+    def _key(self, x: Tensor, position: int) -> Tensor:
+        if self.preset.features == "unit":
+            x = unit_length(x)
+        elif self.preset.features == "elu":
+            x = nn.functional.elu(x) + 1
+        return rotate(x, position) if self.preset.rotations else x
+
+    def _precise(self, x: Tensor) -> Tensor:
+        return x if x.dtype == torch.float64 else x.float()
+
+    def _store_norm(self) -> StoreNorm | None:
+        return None if self.store_norm is None else StoreNorm(*self.store_norm)
+
+    def _normalised(self, read: Tensor) -> Tensor:
+        """Divide what was read by the sum of its weights, which were written beside the values."""
+        if not self.preset.normaliser:
+            return read
+        values, total = read.split([read.shape[-1] - 1, 1], dim=-1)
+        return values / total.clamp_min(1e-6)
 
     def _finish(self, read: Tensor, sequence: Tensor) -> Tensor:
         found = join_heads(self.norm(read))

@@ -21,6 +21,8 @@ class Store(nn.Module):
         Layers: 1 is a matrix.
     expansion : float, default=2.0
         Inner width as a multiple of the key width.
+    learned : bool, default=True
+        Whether the start is learned; it is zero otherwise.
 
     Examples
     --------
@@ -28,14 +30,28 @@ class Store(nn.Module):
     [(2, 4, 8), (2, 8, 4)]
     """
 
-    def __init__(self, heads: int, key_width: int, value_width: int, *, depth: int = 2, expansion: float = 2.0) -> None:
+    zero: Tensor
+
+    def __init__(
+        self,
+        heads: int,
+        key_width: int,
+        value_width: int,
+        *,
+        depth: int = 2,
+        expansion: float = 2.0,
+        learned: bool = True,
+    ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"depth must be 1 or more layers, got {depth}")
         inner = max(int(key_width * expansion), 1)
         sizes = [key_width, *[inner] * (depth - 1), value_width]
-        self.layers = nn.ParameterList(torch.randn(heads, rows, columns) / rows**0.5 for rows, columns in pairwise(sizes))
+        shapes = [(heads, rows, columns) for rows, columns in pairwise(sizes)]
+        self.layers = nn.ParameterList(torch.randn(shape) / shape[1] ** 0.5 for shape in shapes) if learned else None
+        self.shapes = shapes
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(self) -> tuple[Tensor, ...]:
         """Return ``M_0``, one ``(h, k, v)`` a layer."""
-        return tuple(self.layers)
+        return tuple(self.zero.expand(shape) for shape in self.shapes) if self.layers is None else tuple(self.layers)
