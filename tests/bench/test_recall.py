@@ -1,0 +1,173 @@
+"""The recall bench: equal terms, rows that are filled in and never run twice, a table and a picture that say what was found."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from titans_ts.bench import recall
+from titans_ts.bench.recall import (
+    ABLATION,
+    CORE,
+    MODELS,
+    SETTINGS,
+    Row,
+    Setting,
+    backbone_of,
+    bench_recall,
+    read_rows,
+    write_rows,
+)
+from titans_ts.bench.recall_model import RecallNetwork, parameters, score, train
+from titans_ts.bench.recall_table import plot_recall, recall_table
+from titans_ts.data.recall import TASKS, make_recall
+
+TINY = Setting(
+    "tiny", width=8, heads=2, layers=1, parameters=2200, length=64, longer=(1, 2), sequences=(6, 3), batch_size=4, steps=2
+)
+TWO = ("deltanet", "attention (window)")
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count the trainings that are really run."""
+    runs = []
+
+    def counting(*arguments, **settings):
+        runs.append((settings["learning_rate"], settings["seed"]))
+        train(*arguments, **settings)
+
+    monkeypatch.setattr(recall, "train", counting)
+    return runs
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_has_the_same_number_of_parameters_within_a_tenth(model, task):
+    setting = SETTINGS["standard"]
+    found = parameters(RecallNetwork(backbone_of(setting, task, model), task))
+    assert abs(found - setting.parameters) <= 0.1 * setting.parameters
+
+
+def test_core_and_ablation_hold_what_the_claims_are_about():
+    assert {"titans (LMM)", "titans (MAC)", "titans (MAG)", "linear_attention", "retnet", "mamba2"} <= set(CORE)
+    assert len(CORE) == 8
+    switches = {"convolution", "momentum", "forgetting", "persistent_tokens", "memory", "memory_depth"}
+    changed = [set(MODELS[name]) - {"variant"} for name in ABLATION]
+    assert changed[0] == set()
+    assert {name for names in changed for name in names} == switches
+    assert all(len(names) <= 1 for names in changed), "one switch at a time"
+
+
+def test_a_second_call_runs_nothing_and_a_gap_is_filled(tmp_path, counted):
+    out = tmp_path / "rows.csv"
+    first = bench_recall(out, setting=TINY, tasks=("needle",), models=TWO, seeds=(0, 1))
+    rates = len(TINY.learning_rates)
+    assert len(counted) == len(TWO) * (rates + 1)
+    assert bench_recall(out, setting=TINY, tasks=("needle",), models=TWO, seeds=(0, 1)) == first
+    assert len(counted) == len(TWO) * (rates + 1)
+    write_rows(out, [row for row in read_rows(out) if (row.model, row.seed) != ("deltanet", 1)])
+    assert sorted(map(str, bench_recall(out, setting=TINY, tasks=("needle",), models=TWO, seeds=(0, 1)))) == sorted(
+        map(str, first)
+    )
+    assert [seed for _, seed in counted[len(TWO) * (rates + 1) :]] == [1]
+
+
+def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path, counted):
+    low, high = TINY.learning_rates
+    rows = [
+        Row("tiny", "needle", "deltanet", rate, 0, part, length, "all", value, 1, 1)
+        for rate, validation, test in ((low, 0.9, 0.1), (high, 0.2, 0.8))
+        for part, length, value in (("validation", 64, validation), ("test", 64, test), ("test", 128, test))
+    ]
+    out = tmp_path / "rows.csv"
+    write_rows(out, rows)
+    found = bench_recall(out, setting=TINY, tasks=("needle",), models=("deltanet",), seeds=(0, 1))
+    assert {row.learning_rate for row in found} == {low}
+    assert counted == [(low, 1)]
+
+
+def test_other_settings_in_the_same_file_are_left_alone(tmp_path):
+    out = tmp_path / "rows.csv"
+    bench_recall(out, setting=TINY, tasks=("motif",), models=TWO[:1], seeds=(0,))
+    before = read_rows(out)
+    bench_recall(out, setting=replace(TINY, name="other", steps=1), tasks=("motif",), models=TWO[:1], seeds=(0,))
+    after = read_rows(out)
+    assert after[: len(before)] == before
+    assert {row.setting for row in after} == {"tiny", "other"}
+
+
+def test_a_run_that_breaks_off_leaves_what_was_done(tmp_path, monkeypatch):
+    out = tmp_path / "rows.csv"
+    bench_recall(out, setting=TINY, tasks=("needle",), models=TWO[:1], seeds=(0,))
+    done = out.read_bytes()
+    monkeypatch.setattr(recall, "train", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        bench_recall(out, setting=TINY, tasks=("needle",), models=TWO, seeds=(0,))
+    assert out.read_bytes() == done
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_unknown_names_and_foreign_files_are_refused_before_any_work(tmp_path, counted):
+    out = tmp_path / "rows.csv"
+    with pytest.raises(ValueError, match="tasks: 'needles' is not known; choose from associative, needle, motif"):
+        bench_recall(out, setting=TINY, tasks=("needles",))
+    with pytest.raises(ValueError, match="models: 'titan' is not known; choose from titans"):
+        bench_recall(out, setting=TINY, models=("titan",))
+    out.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="is no file of this bench: expected the columns setting, task, model"):
+        bench_recall(out, setting=TINY)
+    assert not counted
+    assert out.read_text() == "a,b\n1,2\n"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_scores_know_right_from_wrong(task):
+    """A network that answers what is asked scores 1, one that answers something else scores 0."""
+    made = make_recall(task, length=64, sequences=9, random_state=5)
+    targets = torch.from_numpy(made.targets)
+
+    class Oracle(torch.nn.Module):
+        def __init__(self, wrong: int) -> None:
+            super().__init__()
+            self.wrong, self.answer = wrong, torch.nn.Linear(1, 1)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            if task == "motif":
+                return targets.nan_to_num() + 10 * self.wrong
+            words = int(targets.max()) + 2
+            return torch.nn.functional.one_hot((targets.clamp_min(0) + self.wrong) % words, words).float()
+
+    assert score(Oracle(0), task, length=64, sequences=9, seed=5) == [1.0] * 9
+    assert score(Oracle(1), task, length=64, sequences=9, seed=5) == [0.0] * 9
+
+
+def test_training_learns_and_leaves_the_global_generators_alone():
+    """An answer in the window of attention is soon found."""
+    torch.manual_seed(0)
+    config = backbone_of(replace(TINY, width=32, parameters=10_500, window=64), "associative", "attention (window)")
+    network = RecallNetwork(config, "associative")
+    before = torch.get_rng_state()
+    train(network, "associative", length=64, batch_size=16, steps=30, learning_rate=1e-2, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+    shares = score(network, "associative", length=64, sequences=32, seed=9)
+    assert sum(shares) / 32 > 2 / 32, "no better than a guess among the values"
+
+
+def test_table_and_picture_show_every_model_and_length(tmp_path):
+    rows = [
+        Row("tiny", task, model, 1e-3, seed, "test", length, "all", value, 1234, 5678)
+        for task in ("associative", "needle")
+        for model, value in (("titans (MAC)", 0.75), ("retnet", 0.25))
+        for seed in (0, 1)
+        for length in (64, 128)
+    ]
+    rows[0] = replace(rows[0], score=0.5)
+    lines = recall_table(rows).splitlines()
+    assert lines[0] == "| associative | 64 | 128 | parameters | state | rate |"
+    assert lines[2] == "| titans (MAC) | 62.5 (25.0) | 75.0 (0.0) | 1,234 | 5,678 | 0.001 |"
+    assert lines[3].startswith("| retnet | 25.0 (0.0)")
+    figure = plot_recall(rows)
+    figure.savefig(tmp_path / "recall.png")
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2]
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [62.5, 75.0]
