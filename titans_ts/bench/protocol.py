@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.variants import BASELINES
 from titans_ts.data.load import Dataset, load_dataset
 from titans_ts.estimators.forecaster import TitansForecaster
 
@@ -103,8 +105,8 @@ def evaluate(
     Returns
     -------
     list of Score
-        For each seed: ``linear path`` (fitted alone, same arguments), each variant, and each with its memory silent (output
-        set to zero). Horizon ``"average"`` is the mean over horizons.
+        For each seed: ``linear path`` (fitted alone, same arguments), each variant, and each that has a memory with that
+        silent (output set to zero). Horizon ``"average"`` is the mean over horizons.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def evaluate(
     --------
     >>> print(format_table(evaluate("ETTh1", seeds=(0, 1, 2))))  # doctest: +SKIP
     """
-    _refuse_own(arguments)
+    _refuse_misfits(variants, arguments)
     dataset = load_dataset(name, data_home=data_home)
     horizons = _checked_horizons(horizons, dataset)
     known = dataset.n_train + dataset.n_validation
@@ -138,7 +140,7 @@ def evaluate(
                 **{**arguments, **({"layers": 0} if variant == "linear path" else {"variant": variant})},
             ).fit(frame.iloc[:known])
             seconds = time.perf_counter() - begun
-            for memory, suffix in STATES_OF_MEMORY[: 1 if variant == "linear path" else 2]:
+            for memory, suffix in STATES_OF_MEMORY[: 1 if variant in ("linear path", *BASELINES) else 2]:
                 found = forecaster.rolling_errors(frame.iloc[:stop], start=known, horizons=horizons, memory=memory)
                 scores += rows(variant + suffix, seed, found, seconds)
     return scores
@@ -242,7 +244,7 @@ def _footnote(scores: Sequence[Score]) -> str:
     parts = [
         "MSE/MAE on the standardised scale, mean over " + (f"seeds {seeds}" if seeds else "one run"),
         "test windows, stride 1, none dropped: " + ", ".join(f"{count:,} at {h}" for h, count in windows.items()),
-        "models with a memory read the whole history, others their look-back",
+        "variants read the whole history (attention and hopfield see a window of it), others their look-back",
     ]
     if scores[0].missing:
         parts.append(f"{100 * scores[0].missing:.2g} % of the test values are missing and left out")
@@ -275,10 +277,13 @@ def stop_after(seconds: float) -> Callable[[Any, Any], bool]:
     return callback
 
 
-def _refuse_own(arguments: dict[str, Any]) -> None:
+def _refuse_misfits(variants: Sequence[str], arguments: dict[str, Any]) -> None:
+    """Refuse, before the first fit, arguments that are the protocol's own or do not go with a variant."""
     own = {"horizon", "variant", "random_state", "validation_fraction", "callbacks"} & set(arguments)
     if own:
         raise ValueError(f"{sorted(own)} are set by the protocol; choose horizons, variants, seeds and max_minutes instead")
+    for variant in variants:
+        BackboneConfig(variant, arguments.get("memory", BackboneConfig.memory))
 
 
 def _checked_horizons(horizons: Sequence[int] | None, dataset: Dataset) -> tuple[int, ...]:

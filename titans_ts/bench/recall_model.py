@@ -112,7 +112,7 @@ def train(
             made = make_recall(task, length=length, sequences=batch_size, random_state=np.random.default_rng([seed, step]))
             inputs, targets = (torch.from_numpy(x).to(device) for x in (made.inputs, made.targets))
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * learning_rate_factor(step, steps, warm_up=50)
+                group["lr"] = learning_rate * learning_rate_factor(step, steps, warm_up=max(steps // 20, 1))
             with mixed_precision("auto", device):
                 loss = loss_of(network(inputs), targets)
             optimizer.zero_grad(set_to_none=True)
