@@ -1,7 +1,11 @@
-"""Notebooks hold the pictures of a run in order, say nothing of the machine they ran on, and run anew as they stand."""
+"""Notebooks hold the pictures of a run in order, say nothing of the machine they ran on, and run anew as they stand.
+
+What a notebook tells its reader is checked in the kernel that has just run it: :data:`CLAIMS`.
+"""
 
 import base64
 import copy
+import json
 import os
 import re
 import sys
@@ -26,7 +30,47 @@ NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
 SECONDS_A_CELL = 300
 BYTES = 600_000
 DRAWS = re.compile(r"\bplot_\w+\(")
+LINK = re.compile(r"\]\(([^)#:]+)\)")
 LOCAL_PATH = re.compile(r"(?<![\w/:.])/(home|root|Users|tmp|var|opt|mnt|usr|private)/|\b[A-Z]:\\|site-packages|~/")
+
+FORMULAS = TUTORIALS / "the_seven_formulas.ipynb"
+EQUATIONS = {1: [1, 2], 2: [3, 4, 5], 3: [8, 12], 4: [9, 10], 5: [13], 6: [15], 7: [19]}
+"""The equations of arXiv 2501.00663 that each of the seven formulas is."""
+
+CLAIMS = {
+    "forecast_with_memory": {
+        "the state does not grow": "len(rows) == 5 and len({row[2] for row in rows}) == 1",
+        "each day adds its 48 rows": "[after[1] - before[1] for before, after in zip(rows, rows[1:])] == [48] * 4",
+        "a loaded forecaster foretells the same": "difference < 1e-5",
+    },
+    "the_seven_formulas": {
+        "weights are shares": "all(abs(shares.sum() - 1) < 1e-12 for shares in weights.values())",
+        "the question decides": "[shares.topk(2).indices.tolist() for shares in weights.values()] == [[0, 1], [2, 3]]",
+        "attention is the softmax": "(by_hand - weights['Will it be hot?']).abs().max() < 1e-12",
+        "sums answer as pairs do": "(all_pairs - prepared).abs().max() < 1e-10",
+        "sums do not grow": "(kept_by_sums, kept_by_attention[-1].item()) == (8, 1000)",
+        "surprise is the gradient": "(surprise[0] - 2 * (demand[0] - 5.5).abs()).abs() < 1e-12",
+        "the odd day surprises most": "surprise.argmax() == hot_day",
+        "ten times as much as the days before": "surprise[hot_day] > 10 * surprise[hot_day - 7 : hot_day].mean()",
+        "a push lasts one day": "pushed.nonzero().flatten().tolist() == [2]",
+        "without momentum the write is over": "(written['0'] > 0).nonzero().flatten().tolist() == [2]",
+        "with momentum it rolls on": "(written['0.7'][2:] / written['0.7'][2] - 0.7 ** torch.arange(7)).abs().max() < 1e-12",
+        "alpha 0 keeps": "(recalled['0: keeps all'][4:, 7] - 4.3).abs().max() < 1e-12",
+        "alpha fades": "(recalled['0.07 daily: fades'][4:, 7] - 5.5 + 1.2 * 0.93 ** torch.arange(31)).abs().max() < 1e-12",
+        "alpha 1 clears": "(recalled['1 on day 21: clears all'][clearing_day] - start.flatten()).abs().max() < 1e-12",
+        "what comes back returns": "(recalled['1 on day 21: clears all'][-1, 2] - 6.5).abs() < 1e-12",
+        "what does not is gone": "(recalled['1 on day 21: clears all'][-1, 7] - 5.5).abs() < 1e-12",
+        "reading leaves every bit": "kept and set(moved[:20]) == {0.0}",
+        "a write moves the weights once": "moved[20] > 0.01 and set(moved[20:]) == {moved[20]}",
+        "what was written is found": "(found[:7] - week).abs().max() < 0.2 and found[5] < found[7] < found[4]",
+        "persistent tokens are always seen": "(looks[:, :persistent] > 0).all() and (looks.sum(1) - 1).abs().max() < 1e-12",
+        "a token leaves the window": "looks[:window, persistent].min() > 0 and (looks[window:, persistent] == 0).all()",
+        "attention alone is cut off": "reach['attention alone'].tril(-8).max() < 1e-12",
+        "a memory lets the past through": "all(reach[name].tril()[-1].min() > 1e-4 for name in ('MAC', 'MAG', 'MAL'))",
+        "nothing comes from the future": "all(share.triu(1).max() < 1e-12 for share in reach.values())",
+    },
+}
+"""By notebook: what it shows, as an expression of what its cells leave behind."""
 
 
 class ThisInterpreter(AsyncKernelManager):
@@ -42,13 +86,18 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-def run(notebook, folder):
-    """Return the notebook as a fresh kernel leaves it; one thread, since spinning threads starve on a busy machine."""
+def run(notebook, folder, claims=()):
+    """Return the notebook as a fresh kernel leaves it, and the names of the claims that do not hold in it then.
+
+    One thread, since spinning threads starve on a busy machine.
+    """
     here, profile = folder / "here", folder / "profile"
     here.mkdir(parents=True)
     found = copy.deepcopy(notebook)
     for cell in code_cells(found):
         cell.update(outputs=[], execution_count=None)
+    ask = f"import json\nprint(json.dumps([name for name, claim in {dict(claims)!r}.items() if not eval(claim)]))"
+    found.cells.append(nbformat.v4.new_code_cell(ask))
     client = NotebookClient(
         found,
         timeout=SECONDS_A_CELL,
@@ -56,7 +105,8 @@ def run(notebook, folder):
         resources={"metadata": {"path": str(here)}},
     )
     places = {"PYTHONPATH": str(REPOSITORY), "IPYTHONDIR": str(profile), "PYTHONDONTWRITEBYTECODE": "1"}
-    return client.execute(env={**os.environ, **places, "OMP_NUM_THREADS": "1"})
+    executed = client.execute(env={**os.environ, **places, "OMP_NUM_THREADS": "1"})
+    return executed, json.loads(executed.cells.pop().outputs[-1].text)
 
 
 def code_cells(notebook):
@@ -123,13 +173,26 @@ def test_a_stored_notebook_can_be_read_without_running_it(path):
     nbformat.validate(notebook)
     assert faults(notebook) == []
     assert path.stat().st_size < BYTES, f"{path.name} is large: draw with fewer dots per inch"
+    links = [link for cell in notebook.cells if cell.cell_type == "markdown" for link in LINK.findall(cell.source)]
+    assert [link for link in links if not (TUTORIALS / link).exists()] == []
+    assert path.name in LINK.findall((TUTORIALS / "README.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("number", EQUATIONS)
+def test_each_of_the_seven_formulas_stands_beside_its_picture(number):
+    cells = read(FORMULAS).cells
+    (place,) = [i for i, cell in enumerate(cells) if cell.source.startswith(f"## {number}. ")]
+    text, code = cells[place : place + 2]
+    assert [int(tag) for tag in re.findall(r"\\tag\{(\d+)\}", text.source)] == EQUATIONS[number]
+    assert len(pictures(code)) == 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_as_it_stands_and_writes_nothing(path, tmp_path):
+def test_a_notebook_runs_as_it_stands_shows_what_it_says_and_writes_nothing(path, tmp_path):
     stored, before = read(path), sorted(TUTORIALS.rglob("*"))
-    executed = run(stored, tmp_path)
+    executed, broken = run(stored, tmp_path, CLAIMS[path.stem])
     assert faults(executed) == []
+    assert broken == []
     assert [len(pictures(cell)) for cell in code_cells(executed)] == [len(pictures(cell)) for cell in code_cells(stored)]
     assert list((tmp_path / "here").iterdir()) == []
     assert sorted(TUTORIALS.rglob("*")) == before
@@ -137,7 +200,10 @@ def test_a_notebook_runs_as_it_stands_and_writes_nothing(path, tmp_path):
 
 def test_the_kernel_is_this_interpreter_and_an_error_is_raised(tmp_path):
     notebook = notebook_of("import sys, titans_ts\nprint(sys.executable, titans_ts.__file__)")
-    (output,) = run(notebook, tmp_path / "first").cells[0].outputs
+    executed, broken = run(notebook, tmp_path / "first", {"holds": "titans_ts", "fails": "sys.executable == ''"})
+    assert broken == ["fails"]
+    (cell,) = executed.cells
+    (output,) = cell.outputs
     assert output.text.split() == [sys.executable, titans_ts.__file__]
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         run(notebook_of("1 / 0"), tmp_path / "second")
