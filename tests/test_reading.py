@@ -1,6 +1,7 @@
 """Reading into a state of fixed size and forecasting from it (P1, P2, P4)."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from inputs.cases import ALL_COVARIATES, NAN, make_network, make_series, rows_of
 from tolerances import assert_agree
 
 from titans_ts import reading
-from titans_ts.backbones.config import VARIANTS
+from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 from titans_ts.inputs.series import unknown_scale
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.network import ForecastNetwork
@@ -188,7 +189,10 @@ def test_rolling_never_looks_ahead():
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize(("variant", "rows"), [("lmm", 10_000), ("mac", 1000), ("mag", 1000), ("mal", 1000)])
+@pytest.mark.parametrize(
+    ("variant", "rows"),
+    [("lmm", 10_000), *((variant, 1000) for variant in VARIANTS if variant not in ("lmm", "full_attention"))],
+)
 def test_the_state_does_not_grow(variant, rows):
     network = make_network(variant, layers=1)
     sizes, series = [], make_series(network.config, rows)
@@ -200,6 +204,17 @@ def test_the_state_does_not_grow(variant, rows):
     assert state.n_seen == 5 * rows
     early = absorb(network, begin(network, series), rows_of(series, 0, 200))
     assert set(sizes) == {early.nbytes}
+
+
+def test_the_state_of_full_attention_grows_with_every_token():
+    network = make_network("full_attention", layers=1)
+    series = make_series(network.config, 200)
+    state, sizes = begin(network, series), []
+    for _ in range(4):
+        state = absorb(network, state, series)
+        sizes.append(state.nbytes)
+    token = 2 * 8 * 8  # two float64 vectors of the width, a stream
+    assert {later - earlier for earlier, later in pairwise(sizes)} == {50 * 2 * token}
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -263,7 +278,7 @@ def test_an_unknown_scale_becomes_that_of_the_first_look_back_for_good():
 
 
 @pytest.mark.parametrize("length", [240, 241, 243])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", WITH_MEMORY)
 def test_the_rows_of_a_spike_surprise_most(variant, length):
     """After the same patch again and again, one that differs: it surprises, and no row before it knows."""
     torch.manual_seed(0)
@@ -337,6 +352,15 @@ def test_silenced_restores_the_memory_after_an_error():
     with pytest.raises(IndexError), silenced(network):
         read_in_pieces(network, series, [])[99]
     assert torch.equal(after(network, series).point, before)
+
+
+@pytest.mark.parametrize("variant", BASELINES)
+def test_a_variant_without_a_memory_is_neither_surprised_nor_silenced(variant):
+    network = make_network(variant)
+    with pytest.raises(ValueError, match=f"variant='{variant}' has no memory to be surprised"):
+        surprise(network, make_series(network.config, 20))
+    with pytest.raises(ValueError, match=f"variant='{variant}' has no memory to be silenced"), silenced(network):
+        raise AssertionError("work was begun")
 
 
 def test_surprise_without_a_memory_is_refused_or_nothing():

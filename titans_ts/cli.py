@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from titans_ts import __version__
+from titans_ts.backbones.variants import VARIANTS
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -110,9 +111,8 @@ def _add_forecast(commands: Any, parents: list[argparse.ArgumentParser]) -> None
     forecast.add_argument("--time-column", metavar="NAME", help="of time stamps (default: ds, or the only column of dates)")
     forecast.add_argument("--target", nargs="+", metavar="NAME", help="columns to forecast (default: y, or all numeric)")
     forecast.add_argument("--freq", metavar="STEP", help="step of the time stamps, as pandas spells it (default: inferred)")
-    forecast.add_argument(
-        "--variant", choices=("mac", "mag", "mal", "lmm"), default="mac", help="where the memory sits (default: mac)"
-    )
+    about_variant = "where the memory sits, or a baseline without one (default: %(default)s)"
+    forecast.add_argument("--variant", choices=VARIANTS, default="mac", help=about_variant)
     forecast.add_argument("--seed", type=int, metavar="N", default=0, help="of all chance (default: %(default)s)")
     forecast.add_argument("--model", type=Path, metavar="FILE", help="a fitted model to use instead of fitting one")
     forecast.add_argument("--save", type=Path, metavar="FILE", help="keep the fitted model in this file")
@@ -130,12 +130,12 @@ def _add_evaluate(commands: Any, parents: list[argparse.ArgumentParser]) -> None
         description=about[0].upper()
         + about[1:]
         + ": one model for all horizons, every test window, beside a seasonal naive "
-        "forecast, the linear path alone, and the model with its memory silent.",
+        "forecast, the linear path alone, and the model with its memory silent if it has one.",
     )
     evaluate.add_argument("name", metavar="NAME", choices=list_datasets(), help=", ".join(list_datasets()))
     evaluate.add_argument(
-        *("--variants", "--variant"), nargs="+", choices=("mac", "mag", "mal", "lmm"), default=["mac"], metavar="NAME",
-        help="mac, mag, mal, lmm (default: mac)",
+        *("--variants", "--variant"), nargs="+", choices=VARIANTS, default=["mac"], metavar="NAME",
+        help=f"{', '.join(VARIANTS)} (default: mac)",
     )  # fmt: skip
     evaluate.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0], help="a fit each (default: 0)")
     evaluate.add_argument("--horizons", type=int, nargs="+", metavar="H", help="rows to forecast (default: the usual ones)")

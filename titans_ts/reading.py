@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from titans_ts.backbones.stack import State
+from titans_ts.backbones.stack import State, require_memory
 from titans_ts.inputs.series import Extras, Scale, Windows, long_run_scale
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.network import ForecastNetwork
@@ -192,8 +192,10 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
     """Return how much each row surprised the memory, ``(t, streams)``, reading the series with a fresh state.
 
     The root mean square over layers and heads of a write's norm ``|x||g|`` before clipping; every row of a patch has the
-    patch's value. The last, incomplete patch is read provisionally. A network without layers is never surprised.
+    patch's value. The last, incomplete patch is read provisionally. A network without layers is never surprised; one whose
+    layers have no memory is refused.
     """
+    require_memory(network, to_be="surprised")
     config = network.config
     if not config.backbone.layers:
         return torch.zeros(series.length, config.streams, dtype=network.dtype)
@@ -226,7 +228,8 @@ def observed_writes(network: nn.Module) -> Iterator[list[list[Tensor]]]:
 
 @contextmanager
 def silenced(network: nn.Module) -> Iterator[None]:
-    """Let every memory return zeros inside the block: what a network is worth without its memory."""
+    """Let every memory return zeros inside the block: what a network is worth without its memory, if it has one."""
+    require_memory(network, to_be="silenced")
     handles = [
         module.register_forward_hook(lambda _module, _inputs, out: (torch.zeros_like(out[0]), out[1]))
         for module in network.modules()

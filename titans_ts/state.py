@@ -18,7 +18,8 @@ class SeriesState(NamedTuple):
     Attributes
     ----------
     backbone : State
-        The memory of every layer, written up to the last whole patch that a row has followed.
+        The memory of every layer, written up to the last whole patch that a row has followed. Full attention, a baseline,
+        keeps two vectors of every token instead, and alone breaks the promise of a fixed size.
     rows : Tensor
         ``(c, lookback)`` float64: the last raw rows, NaN where missing or before the first.
     past : Tensor

@@ -3,13 +3,14 @@
 import pytest
 
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"variant": "MAC"}, r"variant='MAC' is not known; choose one of mac, mag, mal, lmm"),
-        ({"memory": "rnn"}, r"memory='rnn' is not known; choose one of titans, titans_linear"),
+        ({"memory": "rnn"}, r"memory='rnn' is not known; choose one of .*titans, titans_linear"),
         ({"width": 10, "heads": 4}, r"width must be a multiple of heads, got width=10 and heads=4"),
         ({"width": 0}, r"width must be 1 or more, got 0"),
         ({"memory_depth": 0}, r"memory_depth must be 1 or more, got 0"),
@@ -29,6 +30,28 @@ def test_what_does_not_fit_is_refused_by_name(settings, message):
 def test_no_heads_are_refused_by_name():
     with pytest.raises(ValueError, match="heads must be 1 or more, got 0"):
         BackboneConfig(heads=0)
+
+
+@pytest.mark.parametrize("variant", BASELINES)
+def test_a_memory_that_would_not_be_used_is_refused_by_name(variant):
+    message = (
+        f"variant='{variant}' has no memory, got memory='titans_linear'; leave memory at its default or choose a variant "
+        "that has one: mac, mag, mal, lmm"
+    )
+    with pytest.raises(ValueError, match=message):
+        BackboneConfig(variant, "titans_linear")
+    assert BackboneConfig(variant, "titans", memory_depth=3, refresh_every=2).variant == variant
+
+
+def test_patterns_that_centring_would_empty_are_refused_by_name():
+    with pytest.raises(ValueError, match="variant='hopfield' .* 2 or more wide, got width=4 and heads=4; use fewer heads"):
+        BackboneConfig("hopfield", width=4, heads=4)
+    assert BackboneConfig("hopfield", width=4, heads=2).heads == 2
+
+
+def test_a_variant_has_a_memory_or_is_a_baseline():
+    assert WITH_MEMORY + BASELINES == VARIANTS
+    assert len(set(VARIANTS)) == len(VARIANTS)
 
 
 def test_every_variant_is_accepted():

@@ -135,6 +135,19 @@ def test_all_models_stand_in_the_table(scored):
     assert all(np.isfinite([score.mse, score.mae]).all() for score in scores)
 
 
+def test_a_baseline_has_no_memory_that_could_be_silent(monkeypatch):
+    monkeypatch.setattr(protocol, "load_dataset", lambda name, data_home: dataset(waves()))
+    scores = evaluate("tiny", variants=["lstm", "lmm"], horizons=[12], max_minutes=0, **SMALL)
+    models = list(dict.fromkeys(score.model for score in scores))
+    assert models == ["seasonal naive (24)", "linear path", "lstm", "lmm", "lmm, memory silent"]
+
+
+def test_a_memory_beside_a_baseline_is_refused_before_anything_is_fitted(monkeypatch):
+    monkeypatch.setattr(protocol, "load_dataset", lambda name, data_home: pytest.fail("work was begun"))
+    with pytest.raises(ValueError, match="variant='hopfield' has no memory, got memory='titans_linear'"):
+        evaluate("tiny", variants=["lmm", "hopfield"], memory="titans_linear")
+
+
 def test_every_window_is_counted_and_missing_values_are_told(scored):
     _, scores = scored
     assert {score.horizon: score.windows for score in scores} == {12: 79, 24: 67, "average": 146}

@@ -5,7 +5,7 @@ import torch
 from tolerances import assert_agree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from titans_ts.ops import windowed_attention
+from titans_ts.ops.attention import causal_attention, windowed_attention
 
 WINDOWS = (1, 2, 5, 16, 100)
 LENGTHS = (1, 5, 6, 23)
@@ -125,3 +125,24 @@ def test_refuses():
         windowed_attention(q, k[:, :, 1:], v[:, :, 1:], window=2)
     with pytest.raises(ValueError, match=r"queries has shape \(3, 5, 4\); expected 4 axes, \(b, h, t, k\)"):
         windowed_attention(q[0], k, v, window=2)
+
+
+@pytest.mark.parametrize("past", [0, 1, 3, 22, 23, 24, 60])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_all_of_the_past_equals_a_loop(length, past):
+    """Shorter than the queries, as long, longer: it is computed in two ways."""
+    q, k, v, _ = tokens(length, past)
+    inputs = [x.requires_grad_() for x in (q, k, v)]
+    found, true = causal_attention(q, k, v), by_loop(q, k, v, window=past + length)
+    assert_agree(found, true, name="output")
+    weight = torch.linspace(-1, 1, true.numel(), dtype=torch.float64).reshape(true.shape)
+    gradients = zip(*(torch.autograd.grad((x * weight).sum(), inputs) for x in (found, true)), strict=True)
+    for name, (fast, slow) in zip("qkv", gradients, strict=True):
+        assert_agree(fast, slow, name=f"gradient of {name}")
+
+
+def test_all_of_the_past_of_nothing_is_nothing_and_more_queries_than_keys_are_refused():
+    q, k, v, _ = tokens(5, 2)
+    assert causal_attention(q[:, :, :0], k, v).shape == (2, 3, 0, 5)
+    with pytest.raises(ValueError, match="there are 3 keys for 5 queries; expected at least as many"):
+        causal_attention(q, k[:, :, :3], v[:, :, :3])

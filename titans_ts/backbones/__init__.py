@@ -1,1 +1,1 @@
-"""Where the memory sits: as context (MAC), gate (MAG), layer (MAL) or alone (LMM), stacked into a network's middle."""
+"""A network's middle: where the memory sits, as context (MAC), gate (MAG), layer (MAL) or alone (LMM), and baselines."""

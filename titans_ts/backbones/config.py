@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
+from titans_ts.backbones.variants import VARIANTS as VARIANTS
 from titans_ts.memory.presets import PRESETS
-
-VARIANTS = ("mac", "mag", "mal", "lmm")
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,14 @@ class BackboneConfig:
 
     Parameters
     ----------
-    variant : {"mac", "mag", "mal", "lmm"}, default="mac"
-        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone.
+    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
+        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The last four are
+        baselines without a memory (:mod:`titans_ts.backbones.baselines`): attention to a window, attention to everything,
+        whose state grows with what was read, an LSTM, and a modern Hopfield layer. They leave every setting of the memory
+        unused.
     memory : str, default="titans"
-        Which memory, by its name in :data:`titans_ts.memory.presets.PRESETS`.
+        Which memory, by its name in :data:`titans_ts.memory.presets.PRESETS`; another than the default is refused beside a
+        baseline.
     width : int, default=64
         Model width ``d``, a multiple of ``heads``.
     layers : int, default=2
@@ -32,9 +36,9 @@ class BackboneConfig:
     refresh_every : int, default=16
         Tokens that share one reading of the memory for their gradients.
     window : int, default=32
-        Tokens of a segment (MAC) or of the sliding window (MAG, MAL).
+        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
     persistent_tokens : int, default=4
-        Learned tokens that attention always sees.
+        Learned tokens that attention always sees; learned stored patterns (hopfield).
     convolution : int, default=4
         Kernel of the causal convolutions; 1 switches them off.
     momentum, forgetting : bool, default=True
@@ -84,3 +88,13 @@ class BackboneConfig:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads, got width={self.width} and heads={self.heads}")
+        if self.variant in BASELINES and self.memory != BackboneConfig.memory:
+            raise ValueError(
+                f"variant={self.variant!r} has no memory, got memory={self.memory!r}; leave memory at its default or choose "
+                f"a variant that has one: {', '.join(WITH_MEMORY)}"
+            )
+        if self.variant == "hopfield" and self.width == self.heads:
+            raise ValueError(
+                "variant='hopfield' centres the patterns of each head, which must be 2 or more wide, got "
+                f"width={self.width} and heads={self.heads}; use fewer heads"
+            )

@@ -6,11 +6,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from titans_ts.backbones.baselines import FullAttention, HopfieldAssociation, LongShortTermMemory, SlidingAttention
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.memory_as_context import MemoryAsContext
 from titans_ts.backbones.memory_as_gate import MemoryAsGate
 from titans_ts.backbones.memory_as_layer import MemoryAsLayer
 from titans_ts.backbones.memory_only import MemoryOnly
+from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
 from titans_ts.blocks.feedforward import FeedForward
 
 LAYERS: dict[str, type[nn.Module]] = {
@@ -18,6 +20,10 @@ LAYERS: dict[str, type[nn.Module]] = {
     "mag": MemoryAsGate,
     "mal": MemoryAsLayer,
     "lmm": MemoryOnly,
+    "attention": SlidingAttention,
+    "full_attention": FullAttention,
+    "lstm": LongShortTermMemory,
+    "hopfield": HopfieldAssociation,
 }
 
 State = tuple[Any, ...]
@@ -86,3 +92,33 @@ class Backbone(nn.Module):
             sequence, after = block(sequence, before)
             carried.append(after)
         return self.norm(sequence), tuple(carried)
+
+
+def require_memory(network: nn.Module, *, to_be: str) -> None:
+    """Refuse a network of layers that have no memory, before what only a memory can do.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Whatever holds a backbone; one without layers passes.
+    to_be : str
+        What would be done to the memory, for the message.
+
+    Raises
+    ------
+    ValueError
+        If its variant is a baseline.
+
+    Examples
+    --------
+    >>> require_memory(Backbone(BackboneConfig(variant="lstm")), to_be="silenced")
+    Traceback (most recent call last):
+    ...
+    ValueError: variant='lstm' has no memory to be silenced; choose a variant that has one: mac, mag, mal, lmm
+    """
+    for module in network.modules():
+        if isinstance(module, Backbone) and module.config.layers and module.config.variant in BASELINES:
+            raise ValueError(
+                f"variant={module.config.variant!r} has no memory to be {to_be}; choose a variant that has one: "
+                f"{', '.join(WITH_MEMORY)}"
+            )

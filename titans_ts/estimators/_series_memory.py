@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts import reading
+from titans_ts.backbones.stack import require_memory
 from titans_ts.data.frames import read_panel
 from titans_ts.data.outputs import row_values_container
 from titans_ts.data.panel import Layout, Panel, Series
@@ -120,10 +121,16 @@ class SeriesMemory(BaseTitans):
         -------
         array, list or frame
             As X, a value a row and channel; with ``channels="mixed"`` one column ``surprise``.
+
+        Raises
+        ------
+        ValueError
+            If the model has no memory, by its variant or with ``layers=0``, or X does not fit.
         """
         check_is_fitted(self)
         if not self.network_.config.backbone.layers:
             raise ValueError("layers=0: this model has no memory that could be surprised")
+        require_memory(self.network_, to_be="surprised")
         panel = self._read(X)
         values = {one.id: reading.surprise(self.network_, self.ready(one)).double().cpu().numpy() for one in panel}
         columns = ["surprise"] if self.network_.config.mixed else None

@@ -60,10 +60,12 @@ class TitansForecaster(SeriesMemory):
         A frame with ``id_column`` is a long one, of many series.
     target_columns : str, int or list, optional
         Columns to forecast; by default ``y`` of a long frame, else every numeric column without another role.
-    variant : {"mac", "mag", "mal", "lmm"}, default="mac"
-        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone.
+    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
+        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
+        without a memory: attention to a window, attention to everything, an LSTM, a modern Hopfield layer.
     memory : str, default="titans"
-        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
+        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`. Beside a baseline it must be left at its
+        default.
     width, layers, heads : int, default=64, 2, 4
         Size of the network; ``layers=0`` is the direct linear path alone.
     memory_depth : int, default=2
@@ -71,9 +73,9 @@ class TitansForecaster(SeriesMemory):
     refresh_every : int, default=16
         Tokens that share one reading of the memory for their gradients.
     window : int, default=32
-        Tokens of a segment (MAC) or of the sliding window (MAG, MAL).
+        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
     persistent_tokens : int, default=4
-        Learned tokens that attention always sees.
+        Learned tokens that attention always sees; learned stored patterns (hopfield).
     dropout : float, default=0.2
         Share of each layer's output that is set to zero in training.
     max_steps : int, default=300
@@ -110,7 +112,7 @@ class TitansForecaster(SeriesMemory):
     n_seen_ : int or dict of id to int
         Rows that the memory has read, gaps in the time axis included.
     state_ : SeriesState or dict of id to SeriesState
-        What is kept of all that was read; ``state_.nbytes`` does not grow with it.
+        What is kept of all that was read; ``state_.nbytes`` does not grow with it, save for ``variant="full_attention"``.
     n_features_in_ : int
         Columns seen by ``fit``.
     training_history_ : list of dict
@@ -417,7 +419,7 @@ class TitansForecaster(SeriesMemory):
         horizons : sequence of int
             None longer than ``horizon``.
         memory : {"written", "silent", "linear"}, default="written"
-            The model as it is; with every memory's output set to zero; or its direct linear path alone.
+            The model as it is; with every memory's output set to zero, if it has one; or its direct linear path alone.
 
         Returns
         -------
@@ -427,7 +429,8 @@ class TitansForecaster(SeriesMemory):
         Raises
         ------
         ValueError
-            If X holds several series, no origin is left, or nothing was observed after one.
+            If X holds several series, no origin is left, nothing was observed after one, or ``memory="silent"`` is asked of
+            a baseline without a memory.
         """
         check_is_fitted(self)
         panel = self._read(X)

@@ -1,4 +1,4 @@
-"""Attention that sees a window of the past, and always some tokens beside it."""
+"""Attention that sees a window of the past, and always some tokens beside it; and attention that sees all of it."""
 
 from __future__ import annotations
 
@@ -75,3 +75,49 @@ def windowed_attention(
         visible = F.pad(visible, (always[0].shape[2], 0), value=True)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
     return out.flatten(2, 3)[:, :, : size["t"]]
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend to every token so far, oneself included: cost grows with the square of the length.
+
+    Parameters
+    ----------
+    q : Tensor
+        ``(b, h, t, k)``.
+    k, v : Tensor
+        ``(b, h, past + t, k)`` and ``(b, h, past + t, v)``: the last query stands beside the last key. What every query
+        sees comes first, as if it were of the past.
+
+    Returns
+    -------
+    Tensor
+        ``(b, h, t, v)``.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer keys than queries.
+
+    References
+    ----------
+    arXiv 1706.03762, equation 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> v = torch.arange(4.0).reshape(1, 1, 4, 1)
+    >>> causal_attention(torch.zeros(1, 1, 3, 2), torch.zeros(1, 1, 4, 2), v).flatten().tolist()
+    [0.5, 1.0, 1.5]
+    """
+    size = check_shape(q, "b h t k", name="queries")
+    past = k.shape[2] - size["t"]
+    if past < 0:
+        raise ValueError(f"there are {k.shape[2]} keys for {size['t']} queries; expected at least as many")
+    if size["t"] == 0:
+        return v[:, :, :0]
+    if past <= size["t"]:
+        # Idle queries for a short past make the triangle square: no mask is stored, and fused kernels skip its other half.
+        padded = F.pad(q, (0, 0, past, 0))
+        return F.scaled_dot_product_attention(padded, k, v, is_causal=True)[:, :, past:]
+    visible = torch.ones(size["t"], k.shape[2], dtype=torch.bool, device=q.device).tril(past)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)

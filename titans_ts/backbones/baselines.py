@@ -1,0 +1,242 @@
+"""What the memory is compared with: attention to a window or to everything, an LSTM, a modern Hopfield layer."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.blocks.convolution import CausalConvolution
+from titans_ts.blocks.norm import join_heads, split_heads
+from titans_ts.blocks.persistent import PersistentTokens
+from titans_ts.blocks.window_attention import AttentionCarry, WindowAttention
+from titans_ts.memory.gates import LONGEST_HALF_LIFE
+from titans_ts.ops.association import windowed_association
+from titans_ts.ops.attention import causal_attention
+
+
+class SlidingAttention(WindowAttention):
+    """A Transformer's attention over the last ``window`` tokens: MAG and MAL without their memory.
+
+    Its state has a fixed size. What is older than ``window`` tokens a layer is gone.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+        Settings; ``window``, ``persistent_tokens`` and ``convolution`` count.
+
+    References
+    ----------
+    arXiv 1706.03762; 2004.05150 for sliding windows.
+
+    Examples
+    --------
+    >>> layer = SlidingAttention(BackboneConfig(variant="attention", width=16, heads=2, window=8))
+    >>> y, state = layer(torch.randn(3, 50, 16), layer.initial_state(3))
+    >>> y.shape, state.keys.shape
+    (torch.Size([3, 50, 16]), torch.Size([3, 2, 7, 8]))
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(
+            config.width,
+            config.heads,
+            window=config.window,
+            persistent_tokens=config.persistent_tokens,
+            convolution=config.convolution,
+        )
+
+
+class FullAttention(nn.Module):
+    """A Transformer's attention over every token since the start.
+
+    Nothing is lost, and nothing is compressed: **the state grows with what was read**, by two vectors a token, and reading
+    costs the square of the length. It is the one layer here that breaks the promise of a state of fixed size. Order is
+    carried by the short convolution, as everywhere in this library, not by positions.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+        Settings; ``persistent_tokens`` and ``convolution`` count, ``window`` does not.
+
+    References
+    ----------
+    arXiv 1706.03762, section 3.2.
+
+    Examples
+    --------
+    >>> layer = FullAttention(BackboneConfig(variant="full_attention", width=16, heads=2))
+    >>> y, state = layer(torch.randn(3, 50, 16), layer.initial_state(3))
+    >>> y.shape, state.keys.shape
+    (torch.Size([3, 50, 16]), torch.Size([3, 2, 50, 8]))
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        width, heads = config.width, config.heads
+        self.heads = heads
+        self.project = nn.Linear(width, 3 * width, bias=False)
+        self.convolution = CausalConvolution(3 * width, kernel=config.convolution)
+        self.persistent = PersistentTokens(config.persistent_tokens, heads, width // heads)
+        self.output = nn.Linear(width, width, bias=False)
+
+    def initial_state(self, batch: int) -> AttentionCarry:
+        """Return the carry before the first token."""
+        empty = self.output.weight.new_zeros(batch, self.heads, 0, self.output.in_features // self.heads)
+        return AttentionCarry(self.convolution.initial_tail(batch), empty, empty)
+
+    def forward(self, sequence: Tensor, state: AttentionCarry) -> tuple[Tensor, AttentionCarry]:
+        """Map ``(b, t, d)`` to ``(b, t, d)``; the carry comes back ``t`` tokens longer."""
+        mixed, tail = self.convolution(self.project(sequence), state.tail)
+        q, k, v = (split_heads(x, self.heads) for x in mixed.chunk(3, dim=-1))
+        k = torch.cat([state.keys.to(k.dtype), k], dim=2)
+        v = torch.cat([state.values.to(v.dtype), v], dim=2)
+        always_k, always_v = (x.to(k.dtype) for x in self.persistent(len(sequence)))
+        attended = causal_attention(q, torch.cat([always_k, k], dim=2), torch.cat([always_v, v], dim=2))
+        return self.output(join_heads(attended)), AttentionCarry(tail, k, v)
+
+
+class RecurrentCarry(NamedTuple):
+    """What an LSTM carries: its output and its cell after the last token, ``(b, d)`` each."""
+
+    hidden: Tensor
+    cell: Tensor
+
+
+class LongShortTermMemory(nn.Module):
+    """torch's LSTM over the tokens, one layer of ``width`` units a block.
+
+    Its forget gates start at half-lives spread logarithmically over the units, from 1 to 4,096 tokens, and its input gates
+    at one minus them, much as the memory's own gates do over the heads: as torch starts it, training does not find how to
+    hold one token over fifty others. Its state has a fixed size.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+        Settings; only ``width`` counts.
+
+    References
+    ----------
+    Hochreiter, Schmidhuber: Long Short-Term Memory, 1997, with the forget gate of Gers et al. 2000; arXiv 1804.11188,
+    section 3, for the start.
+
+    Examples
+    --------
+    >>> layer = LongShortTermMemory(BackboneConfig(variant="lstm", width=16))
+    >>> y, state = layer(torch.randn(3, 50, 16), layer.initial_state(3))
+    >>> bool((y[:, -1] == state.hidden).all())
+    True
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.lstm = nn.LSTM(width, width, batch_first=True)
+        half_lives = torch.linspace(0.0, math.log(LONGEST_HALF_LIFE), width, dtype=torch.float64).exp()
+        forget = torch.logit(torch.exp(-math.log(2) / half_lives))
+        *_, bias, second_bias = self.lstm.all_weights[0]
+        with torch.no_grad():
+            bias[: 2 * width] = torch.cat([-forget, forget])  # torch's order: input gate, forget gate
+            second_bias[: 2 * width] = 0.0
+
+    def initial_state(self, batch: int) -> RecurrentCarry:
+        """Return the carry before the first token."""
+        zeros = self.lstm.all_weights[0][0].new_zeros(batch, self.lstm.hidden_size)
+        return RecurrentCarry(zeros, zeros)
+
+    def forward(self, sequence: Tensor, state: RecurrentCarry) -> tuple[Tensor, RecurrentCarry]:
+        """Map ``(b, t, d)`` to ``(b, t, d)``."""
+        if sequence.shape[1] == 0:  # which nn.LSTM refuses
+            return sequence, state
+        with torch.autocast(sequence.device.type, enabled=False):  # a cell kept in bfloat16 forgets
+            exact = self.lstm.all_weights[0][0].dtype
+            hidden, cell = (x.to(exact)[None].contiguous() for x in state)
+            output, (hidden, cell) = self.lstm(sequence.to(exact), (hidden, cell))
+        return output.to(sequence.dtype), RecurrentCarry(hidden[0], cell[0])
+
+
+class AssociationCarry(NamedTuple):
+    """What a Hopfield layer carries: the convolution's tail, and patterns ``(b, h, t, k)`` of the window."""
+
+    tail: Tensor
+    stored: Tensor
+    projected: Tensor
+
+
+class HopfieldAssociation(nn.Module):
+    """The modern Hopfield network as a sequence layer: tokens are retrieved from the tokens of a window.
+
+    The paper's ``Hopfield`` associates two sets. Here the state patterns are the tokens; the stored patterns are those of
+    the last ``window`` tokens, and ``persistent_tokens`` learned ones beside them. The paper's ``HopfieldLayer``, with
+    learned patterns alone, would mix no tokens.
+
+    It differs from a layer of attention in three things. A state is updated more than once, so that it settles near one
+    stored pattern or amidst a few; a learned inverse temperature a head, which starts at attention's ``1 / sqrt(k)``,
+    decides which of the two; and state and stored patterns are brought to mean 0 and length ``sqrt(k)``, so that the
+    temperature alone decides it. The state of the layer has a fixed size.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+        Settings; ``window``, ``persistent_tokens`` and ``convolution`` count.
+    updates : int, default=3
+        Updates of a state; the last one reads the projections.
+
+    References
+    ----------
+    arXiv 2008.02217, equations 2 and 3 and the section on Hopfield layers; the authors' package ``hflayers`` for learned
+    patterns and for the normalisation in the space of association.
+
+    Examples
+    --------
+    >>> layer = HopfieldAssociation(BackboneConfig(variant="hopfield", width=16, heads=2, window=8))
+    >>> y, state = layer(torch.randn(3, 50, 16), layer.initial_state(3))
+    >>> y.shape, state.stored.shape
+    (torch.Size([3, 50, 16]), torch.Size([3, 2, 7, 8]))
+    """
+
+    def __init__(self, config: BackboneConfig, *, updates: int = 3) -> None:
+        super().__init__()
+        if updates < 1:
+            raise ValueError(f"updates must be 1 or more, got {updates}")
+        width, heads = config.width, config.heads
+        self.heads, self.window, self.updates = heads, config.window, updates
+        self.project = nn.Linear(width, 3 * width, bias=False)
+        self.convolution = CausalConvolution(3 * width, kernel=config.convolution)
+        self.learned = PersistentTokens(config.persistent_tokens, heads, width // heads)
+        self.log_beta = nn.Parameter(torch.full((heads,), -0.5 * math.log(width // heads)))
+        self.output = nn.Linear(width, width, bias=False)
+
+    def initial_state(self, batch: int) -> AssociationCarry:
+        """Return the carry before the first token."""
+        empty = self.output.weight.new_zeros(batch, self.heads, 0, self.output.in_features // self.heads)
+        return AssociationCarry(self.convolution.initial_tail(batch), empty, empty)
+
+    def forward(self, sequence: Tensor, state: AssociationCarry) -> tuple[Tensor, AssociationCarry]:
+        """Map ``(b, t, d)`` to ``(b, t, d)``."""
+        mixed, tail = self.convolution(self.project(sequence), state.tail)
+        states, fresh, projected = (split_heads(x, self.heads) for x in mixed.chunk(3, dim=-1))
+        kind = projected.dtype
+        stored = torch.cat([state.stored.to(kind), _normalised(fresh).to(kind)], dim=2)
+        projected = torch.cat([state.projected.to(kind), projected], dim=2)
+        patterns, projections = self.learned(len(sequence))
+        found = windowed_association(
+            _normalised(states).to(kind),
+            stored,
+            projected,
+            beta=self.log_beta.exp().to(kind),
+            window=self.window,
+            updates=self.updates,
+            always=(_normalised(patterns).to(kind), projections.to(kind)),
+        )
+        keep = max(stored.shape[2] - (self.window - 1), 0)
+        return self.output(join_heads(found)), AssociationCarry(tail, stored[:, :, keep:], projected[:, :, keep:])
+
+
+def _normalised(patterns: Tensor) -> Tensor:
+    """Return patterns ``(b, h, t, k)`` with mean 0 and length ``sqrt(k)``."""
+    return F.layer_norm(patterns, patterns.shape[-1:], eps=1e-6)
