@@ -15,7 +15,19 @@ PACKAGE = "titans_ts"
 ROOT = Path(__file__).parents[1] / PACKAGE
 
 BRICKS = {"_shapes", "ops", "blocks"}
-MODEL = {*BRICKS, "memory", "backbones", "inputs", "heads", "state", "network", "origins", "reading", "files"}
+MODEL = {
+    *BRICKS,
+    "memory",
+    "backbones",
+    "inputs",
+    "heads",
+    "state",
+    "network",
+    "interventions",
+    "origins",
+    "reading",
+    "files",
+}
 BELOW_ESTIMATORS = MODEL - {"ops", "memory"} | {"data", "training"}
 ABOVE = {"model_selection", "integrations", "plots", "bench"}
 EVERYTHING = {*MODEL, "data", "training", "estimators", *ABOVE}
@@ -31,8 +43,9 @@ MAY_IMPORT = {
     "files": set(),
     "state": {*BRICKS, "memory", "backbones", "inputs"},
     "network": {*BRICKS, "memory", "backbones", "inputs", "heads"},
+    "interventions": {"memory", "backbones", "network"},
     "origins": {"inputs", "network"},
-    "reading": {*BRICKS, "memory", "backbones", "inputs", "network", "origins", "state"},
+    "reading": {"backbones", "inputs", "interventions", "network", "origins", "state"},
     "data": set(),
     "training": {*MODEL, "data"},
     "estimators": BELOW_ESTIMATORS,

@@ -11,6 +11,7 @@ from tolerances import assert_agree
 from titans_ts import reading
 from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 from titans_ts.inputs.series import unknown_scale
+from titans_ts.interventions import observed_writes, silenced
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.network import ForecastNetwork
 from titans_ts.origins import SeriesTensors
@@ -18,9 +19,7 @@ from titans_ts.reading import (
     Forecasts,
     absorb,
     forecast,
-    observed_writes,
     rolling_forecasts,
-    silenced,
     start_state,
     surprise,
 )

@@ -8,17 +8,16 @@ the state, whether or not a patch ends there, and the copy is dropped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from titans_ts.backbones.stack import State, require_memory
 from titans_ts.inputs.series import Extras, Scale, Windows, long_run_scale
-from titans_ts.memory.neural_memory import NeuralMemory
+from titans_ts.interventions import observed_writes
 from titans_ts.network import ForecastNetwork
 from titans_ts.origins import SeriesTensors, read_windows, to_device
 from titans_ts.state import SeriesState, map_tensors
@@ -103,7 +102,7 @@ def absorb(network: ForecastNetwork, state: SeriesState, series: SeriesTensors) 
         backbone = _read_patches(network, known, backbone, first_unread, seen, offset=lookback - state.n_seen)
     keep = known.length - lookback
     return SeriesState(
-        backbone=backbone,
+        backbone=map_tensors(Tensor.clone, backbone),  # parts of a whole call otherwise, which they would keep in memory
         rows=known.rows[:, keep:].clone(),
         past=known.past[keep:].clone(),
         calendar=known.calendar[keep:].clone(),
@@ -212,36 +211,6 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
     return found[:, which.clamp_max(found.shape[1] - 1)].T
 
 
-@contextmanager
-def observed_writes(network: nn.Module) -> Iterator[list[list[Tensor]]]:
-    """Collect the surprise of everything that is written inside the block: a list of pieces for each memory."""
-    memories = [module for module in network.modules() if isinstance(module, NeuralMemory)]
-    seen: list[list[Tensor]] = [[] for _ in memories]
-    for memory, pieces in zip(memories, seen, strict=True):
-        memory.observer = pieces.append
-    try:
-        yield seen
-    finally:
-        for memory in memories:
-            memory.observer = None
-
-
-@contextmanager
-def silenced(network: nn.Module) -> Iterator[None]:
-    """Let every memory return zeros inside the block: what a network is worth without its memory, if it has one."""
-    require_memory(network, to_be="silenced")
-    handles = [
-        module.register_forward_hook(lambda _module, _inputs, out: (torch.zeros_like(out[0]), out[1]))
-        for module in network.modules()
-        if isinstance(module, NeuralMemory)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _pieces(ends: Tensor) -> tuple[Tensor, ...]:
     """Cut origins into calls of bounded size."""
     return ends.split(TOKENS_AT_ONCE) if len(ends) else ()
@@ -251,16 +220,6 @@ def _seen(network: ForecastNetwork, series: SeriesTensors, ends: Tensor) -> tupl
     """Return what the network sees at some origins, in its own kind of number and place."""
     windows, extras = read_windows(series, ends, network.config, dtype=network.dtype)
     return to_device(windows, network.device), to_device(extras, network.device)
-
-
-@contextmanager
-def direct_only(network: ForecastNetwork) -> Iterator[None]:
-    """Leave the memory's correction out inside the block: the direct linear path as it was trained beside it."""
-    handle = network.head.register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _is_unknown(scale: Scale) -> bool:

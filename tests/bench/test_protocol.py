@@ -11,9 +11,9 @@ from titans_ts.bench.protocol import (
     as_records,
     evaluate,
     format_table,
-    seasonal_naive_errors,
     standardised,
 )
+from titans_ts.bench.seasonal_naive import seasonal_naive_errors
 from titans_ts.data.load import Dataset
 from titans_ts.data.registry import RECORDS
 

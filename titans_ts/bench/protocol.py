@@ -18,6 +18,7 @@ import numpy as np
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.variants import BASELINES
+from titans_ts.bench.seasonal_naive import Errors, seasonal_naive_errors
 from titans_ts.data.load import Dataset, load_dataset
 from titans_ts.estimators.forecaster import TitansForecaster
 
@@ -30,8 +31,6 @@ INVENTED_DATES = frozenset({"exchange_rate"})
 """Sets whose dates were added after the fact and tell no weekday: no model sees them."""
 
 STATES_OF_MEMORY: tuple[tuple[Literal["written", "silent"], str], ...] = (("written", ""), ("silent", ", memory silent"))
-
-Errors = dict[int, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -166,46 +165,6 @@ def standardised(dataset: Dataset) -> tuple[Any, np.ndarray]:
     return (frame[columns] if dataset.name in INVENTED_DATES else frame), values
 
 
-def seasonal_naive_errors(values: np.ndarray, period: int, *, start: int, horizons: Sequence[int]) -> Errors:
-    """Return mean squared and absolute error of repeating the last season, over every origin from ``start``.
-
-    Parameters
-    ----------
-    values : ndarray (t, c)
-        The whole series. NaN in the truth is left out; where the last season has NaN, the season before it is repeated.
-    period : int
-        Rows of a season.
-    start : int
-        Rows before the first origin, a season or more.
-    horizons : sequence of int
-        Rows forecast; a horizon ``f`` has ``t - start - f + 1`` origins.
-
-    Returns
-    -------
-    dict of int to (mse, mae)
-
-    Examples
-    --------
-    >>> seasonal_naive_errors(np.array([[1.0], [2.0], [1.0], [3.0]]), 2, start=2, horizons=[2])
-    {2: (0.5, 0.5)}
-    """
-    if start < period:
-        raise ValueError(f"start={start}: a season of {period} rows must come before the first origin")
-    filled = _last_observed(values, period)
-    sums = {horizon: np.zeros(3) for horizon in horizons}
-    for ahead in range(max(horizons)):
-        truth = values[start + ahead :]
-        season = start - period + ahead % period
-        error = filled[season : season + len(truth)] - truth
-        if np.isnan(filled[season : season + len(truth)][~np.isnan(truth)]).any():
-            raise ValueError("values: a column is not observed at all before it is to be forecast")
-        of_window = (np.nansum(error**2, axis=1), np.nansum(np.abs(error), axis=1), (~np.isnan(error)).sum(axis=1))
-        for horizon, total in sums.items():
-            if ahead < horizon:
-                total += [part[: len(values) - start - horizon + 1].sum() for part in of_window]
-    return {horizon: (float(total[0] / total[2]), float(total[1] / total[2])) for horizon, total in sums.items()}
-
-
 def format_table(scores: Sequence[Score]) -> str:
     """Return scores as a markdown table: a row a model, MSE/MAE a horizon, mean and spread (max - min) over seeds.
 
@@ -249,21 +208,6 @@ def _footnote(scores: Sequence[Score]) -> str:
     if scores[0].missing:
         parts.append(f"{100 * scores[0].missing:.2g} % of the test values are missing and left out")
     return "; ".join(parts) + "."
-
-
-def _last_observed(values: np.ndarray, period: int) -> np.ndarray:
-    """Return values ``(t, c)`` with NaN replaced by the value a season, or seasons, before; else by the one just before."""
-    rows, channels = values.shape
-    padded = np.pad(values, ((0, -rows % period), (0, 0)), constant_values=np.nan).reshape(-1, period, channels)
-    filled = _carried(padded).reshape(-1, channels)[:rows]
-    return np.where(np.isnan(filled), _carried(values), filled)
-
-
-def _carried(values: np.ndarray) -> np.ndarray:
-    """Return values with NaN replaced by the last one observed along the first axis."""
-    places = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
-    places = np.maximum.accumulate(np.where(np.isnan(values), 0, places), axis=0)
-    return np.take_along_axis(values, places, axis=0)
 
 
 def stop_after(seconds: float) -> Callable[[Any, Any], bool]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import clone
 
-from titans_ts import reading
+from titans_ts import interventions, reading
 from titans_ts.data.backtests import backtest_metrics
 from titans_ts.data.outputs import Backtest, backtest_frame
 from titans_ts.data.panel import Panel, Series
@@ -64,8 +64,8 @@ def rolling_errors(
         raise ValueError(f"memory must be 'written', 'silent' or 'linear', got {memory!r}")
     contexts: dict[str, AbstractContextManager[None]] = {
         "written": nullcontext(),
-        "silent": reading.silenced(network),
-        "linear": reading.direct_only(network),
+        "silent": interventions.silenced(network),
+        "linear": interventions.direct_only(network),
     }
     padded = np.pad(one.values[:stop], ((0, longest), (0, 0)), constant_values=np.nan)
     sums = {horizon: np.zeros(3) for horizon in horizons}
