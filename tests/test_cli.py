@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 
 import titans_ts
-from titans_ts import TitansForecaster, cli, load
+from titans_ts import TitansForecaster, load
 from titans_ts.bench import protocol
 from titans_ts.bench.protocol import Score
-from titans_ts.cli import main
+from titans_ts.cli import forecast, main
 
 HOURS = [dt.datetime(2024, 1, 1) + dt.timedelta(hours=k) for k in range(400)]
 LOAD = 100 + 10 * np.sin(np.arange(400) * 2 * np.pi / 24)
@@ -179,22 +179,22 @@ def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_forecast", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(forecast, "run", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(["forecast", "load.csv"]) == 130
     assert capsys.readouterr().err == "titans-ts forecast: interrupted\n"
 
 
 def test_a_missing_matplotlib_is_told_before_the_fit(tmp_path, monkeypatch, capsys):
     wide(tmp_path / "load.csv")
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(forecast, "find_spec", lambda name: None)
     assert main(["forecast", str(tmp_path / "load.csv"), "--horizon", "3", "--plot"]) == 2
     assert "--plot needs matplotlib; `pip install 'titans-ts[plot]'`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "forecast", "evaluate"])
+@pytest.mark.parametrize("command", [["demo"], ["forecast"], ["evaluate"], ["bench", "recall"]])
 def test_help_names_every_option_with_a_word_about_it(command, capsys):
     with pytest.raises(SystemExit, match="0"):
-        main([command, "--help"])
+        main([*command, "--help"])
     text = capsys.readouterr().out
     options = re.findall(r"^  (?:-\w[^\n]*?, )?(--[a-z-]+)", text, flags=re.M)
     assert len(options) >= 4

@@ -234,10 +234,11 @@ def plot_backtest(
     return axes
 
 
-def save_figure(axes: Axes, path: str | Path) -> None:
-    """Write the figure of some axes to a picture file, whole or not at all; the suffix says which kind."""
+def save_figure(drawn: Axes | Figure, path: str | Path) -> None:
+    """Write a figure, or that of some axes, to a picture file, whole or not at all; the suffix says which kind."""
+    figure = cast("Figure", drawn.figure or drawn)
     with replacing(path) as temporary:
-        cast("Figure", axes.figure).savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=150)
 
 
 def _joined(tracks: list[Track]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,77 @@
+"""The command line: plain files in, plain files and a picture out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from titans_ts import __version__
+from titans_ts.cli import bench, demo, evaluate, forecast
+
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``titans-ts``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        0, 2 after an error of the user's, told in one line on standard error, or 130 after Ctrl-C.
+
+    Examples
+    --------
+    >>> main(["forecast", "absent.csv", "--horizon", "3"])  # it tells of the missing file on standard error
+    2
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, arguments.command)
+            arguments.run(arguments)
+    except KeyboardInterrupt:
+        print(f"titans-ts {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+    except USER_ERRORS as error:
+        if arguments.debug:
+            raise
+        line = " ".join(str(error).split()) or type(error).__name__
+        print(f"titans-ts {arguments.command}: error: {line}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _show_warning(command: str, message: Warning | str, category: type[Warning], *_place: Any) -> None:
+    """Print what a user can act on in one line, and leave out what only developers can."""
+    if issubclass(category, UserWarning):
+        print(f"titans-ts {command}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="titans-ts",
+        description="Forecast with a memory that learns while it reads.",
+        epilog="`titans-ts COMMAND --help` tells what a command takes.",
+    )
+    parser.add_argument("--version", action="version", version=f"titans-ts {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--quiet", action="store_true", help="no progress bars")
+    shared.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    training = argparse.ArgumentParser(add_help=False)
+    training.add_argument("--max-steps", type=int, metavar="N", help="training steps of the memory, at most")
+    training.add_argument("--max-minutes", type=float, metavar="M", help="of training a model, at most; the best is kept")
+    demo.add(commands, [shared])
+    forecast.add(commands, [training, shared])
+    evaluate.add(commands, [training, shared])
+    bench.add(commands, [shared])
+    return parser

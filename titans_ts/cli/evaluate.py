@@ -1,0 +1,63 @@
+"""``titans-ts evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from titans_ts.backbones.variants import VARIANTS
+from titans_ts.cli._shared import check_out, steps_of
+
+
+def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    from titans_ts.data.load import list_datasets
+
+    about = "run the standard protocol on a public data set"
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=parents,
+        help=about,
+        description=about[0].upper()
+        + about[1:]
+        + ": one model for all horizons, every test window, beside a seasonal naive "
+        "forecast, the linear path alone, and the model with its memory silent if it has one.",
+    )
+    evaluate.add_argument("name", metavar="NAME", choices=list_datasets(), help=", ".join(list_datasets()))
+    evaluate.add_argument(
+        *("--variants", "--variant"), nargs="+", choices=VARIANTS, default=["mac"], metavar="NAME",
+        help=f"{', '.join(VARIANTS)} (default: mac)",
+    )  # fmt: skip
+    evaluate.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0], help="a fit each (default: 0)")
+    evaluate.add_argument("--horizons", type=int, nargs="+", metavar="H", help="rows to forecast (default: the usual ones)")
+    evaluate.add_argument("--data-home", metavar="DIR", help="folder with the data (default: TITANS_TS_DATA, cache, web)")
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the table (.md) or the scores (.csv) too")
+    evaluate.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    from titans_ts.bench.protocol import as_records, evaluate, format_table
+    from titans_ts.data.files import csv_text, replacing
+
+    out = arguments.out
+    check_out(out, "--out", (".md", ".csv"))
+    scores = evaluate(
+        arguments.name,
+        variants=arguments.variants,
+        seeds=arguments.seeds,
+        horizons=arguments.horizons,
+        data_home=arguments.data_home,
+        max_minutes=arguments.max_minutes,
+        verbose=int(not arguments.quiet),
+        **steps_of(arguments),
+    )
+    table = format_table(scores)
+    print(table)
+    if out is not None:
+        with replacing(out) as temporary:
+            content = csv_text(as_records(scores)) if out.suffix.lower() == ".csv" else table + "\n"
+            temporary.write_text(content, encoding="utf-8")
+        print(f"written: {out}", file=sys.stderr)
