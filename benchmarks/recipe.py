@@ -23,7 +23,6 @@ from titans_ts.training import preparation
 SETTINGS = {
     "no jitter": (0.0, 2),
     "no jitter, year always": (0.0, 0),
-    "jitter 0.5": (0.5, 2),
     "jitter 1 (the default)": (1.0, 2),
     "jitter 1, year always": (1.0, 0),
     "jitter 2": (2.0, 2),
