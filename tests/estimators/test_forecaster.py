@@ -41,6 +41,32 @@ def test_update_in_pieces_equals_update_at_once_and_predict_of_the_whole(variant
     np.testing.assert_allclose(forecaster.predict(), whole, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize(
+    "switch",
+    [{"convolution": 1}, {"momentum": False}, {"forgetting": False}, {"persistent_tokens": 0}, {"memory_depth": 1}],
+    ids=lambda switch: next(iter(switch)),
+)
+def test_each_part_of_the_paper_can_be_switched_off(switch):
+    """The ablation: every switch changes the model, which still reads in pieces as at once."""
+    X = wave(120, seed=1)
+    forecaster, whole = fitted(wave(400), **switch), fitted(wave(400))
+    assert sum(x.numel() for x in forecaster.network_.parameters()) < sum(x.numel() for x in whole.network_.parameters())
+    forecast = forecaster.predict(X)
+    assert np.abs(forecast - whole.predict(X)).max() > 1e-6
+    forecaster.forget().update(X[:50]).update(X[50:])
+    np.testing.assert_allclose(forecaster.predict(), forecast, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("memory", ["linear_attention", "retnet", "mamba2", "gated_deltanet", "longhorn", "ttt_mlp"])
+def test_every_memory_can_be_chosen_and_comes_back_from_a_file(memory, tmp_path):
+    X = wave(120, seed=1)
+    forecaster = fitted(wave(400), memory=memory, variant="lmm")
+    forecast = forecaster.predict(X)
+    assert np.isfinite(forecast).all()
+    forecaster.save(tmp_path / "model.titans")
+    np.testing.assert_allclose(load(tmp_path / "model.titans").predict(X), forecast, rtol=1e-6)
+
+
 def test_state_does_not_grow_and_nothing_is_cut(fresh):
     sizes = []
     for rows in (1000, 20_000):

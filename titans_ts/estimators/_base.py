@@ -27,6 +27,9 @@ ARCHITECTURE_CONSTRAINTS: dict[str, list[Any]] = {
     "refresh_every": [_POSITIVE],
     "window": [_POSITIVE],
     "persistent_tokens": [_COUNT],
+    "convolution": [_POSITIVE],
+    "momentum": ["boolean"],
+    "forgetting": ["boolean"],
     "dropout": [Interval(Real, 0, 1, closed="left")],
 }
 TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
@@ -60,6 +63,9 @@ class BaseTitans(BaseEstimator):
             refresh_every=self.refresh_every,
             window=self.window,
             persistent_tokens=self.persistent_tokens,
+            convolution=self.convolution,
+            momentum=self.momentum,
+            forgetting=self.forgetting,
             dropout=float(self.dropout),
         )
 

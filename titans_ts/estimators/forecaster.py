@@ -76,6 +76,11 @@ class TitansForecaster(SeriesMemory):
         Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
     persistent_tokens : int, default=4
         Learned tokens that attention always sees; learned stored patterns (hopfield).
+    convolution : int, default=4
+        Kernel of the causal convolutions before memory and attention; 1 switches them off.
+    momentum, forgetting : bool, default=True
+        Parts of the memory's rule, where it has them; with ``forgetting=False`` nothing bounds the memory but its clipped
+        writes, which add up.
     dropout : float, default=0.2
         Share of each layer's output that is set to zero in training.
     max_steps : int, default=300
@@ -181,6 +186,9 @@ class TitansForecaster(SeriesMemory):
         refresh_every: int = 16,
         window: int = 32,
         persistent_tokens: int = 4,
+        convolution: int = 4,
+        momentum: bool = True,
+        forgetting: bool = True,
         dropout: float = 0.2,
         max_steps: int = 300,
         learning_rate: float = 1e-3,
@@ -216,6 +224,9 @@ class TitansForecaster(SeriesMemory):
         self.refresh_every = refresh_every
         self.window = window
         self.persistent_tokens = persistent_tokens
+        self.convolution = convolution
+        self.momentum = momentum
+        self.forgetting = forgetting
         self.dropout = dropout
         self.max_steps = max_steps
         self.learning_rate = learning_rate
