@@ -22,7 +22,7 @@ over any look-back, stay finite in float32. 9.97e36 is what netCDF writes where 
 
 LEVEL_JITTER = 1.0
 """In training, each stream's level is shifted by a normal draw of this size: where a series stood in the training years is
-no reason to expect it back there. Without it ETTh1's validation error falls and its test error rises."""
+no reason to expect it back there. Not borne out by validation yet; see ``benchmarks/recipe.py``."""
 
 
 class Scale(NamedTuple):
