@@ -61,7 +61,7 @@ def unit(x: ndarray) -> ndarray:
 
 
 def linear_attention(head: Head) -> ndarray:
-    """2006.16236, equation 9: attention with ``elu + 1`` in place of the exponential, all pairs at once."""
+    """2006.16236, section 3: attention with ``elu + 1`` in place of the exponential, all pairs at once."""
     q, k = (np.where(x > 0, x + 1, np.exp(x)) for x in (head.q, head.k))
     scores = np.tril(q @ k.T)
     return scores / scores.sum(1, keepdims=True) @ head.v
@@ -79,7 +79,7 @@ def retnet(head: Head) -> ndarray:
 
 
 def mamba2(head: Head) -> ndarray:
-    """2405.21060, section 3: the semiseparable matrix ``L * C B^T`` applied to ``dt x``."""
+    """2405.21060: the semiseparable matrix ``L * C B^T`` applied to ``dt x``."""
     dt = softplus(head.gates[0])
     total = np.cumsum(dt)
     mask = np.tril(np.exp(-head.rate * (total[:, None] - total)))
@@ -107,7 +107,7 @@ def gated_deltanet(head: Head) -> ndarray:
 
 
 def longhorn(head: Head) -> ndarray:
-    """2407.14207, equation 5: ``argmin |S - S_{t-1}|^2 + beta |S k - v|^2``, by its normal equations."""
+    """2407.14207, before theorem 3.1: ``argmin |S - S_{t-1}|^2 + beta |S k - v|^2``, by its normal equations."""
     beta, width = sigmoid(head.gates[0]), head.k.shape[1]
     state, read = np.zeros((head.v.shape[1], width)), []
     for t, (q, k, v) in enumerate(zip(head.q / width**0.5, head.k, head.v, strict=True)):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from titans_ts.data.generate import make_seasonal as make_seasonal
     from titans_ts.data.load import list_datasets as list_datasets
     from titans_ts.data.load import load_dataset as load_dataset
+    from titans_ts.data.recall import make_recall as make_recall
     from titans_ts.estimators.forecaster import TitansForecaster as TitansForecaster
     from titans_ts.estimators.persistence import load as load
 
@@ -30,6 +31,7 @@ _HOME_OF = {
     "load": "titans_ts.estimators.persistence",
     "load_dataset": "titans_ts.data.load",
     "make_panel": "titans_ts.data.generate",
+    "make_recall": "titans_ts.data.recall",
     "make_regimes": "titans_ts.data.generate",
     "make_seasonal": "titans_ts.data.generate",
 }

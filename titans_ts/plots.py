@@ -236,9 +236,8 @@ def plot_backtest(
 
 def save_figure(drawn: Axes | Figure, path: str | Path) -> None:
     """Write a figure, or that of some axes, to a picture file, whole or not at all; the suffix says which kind."""
-    figure = cast("Figure", drawn.figure or drawn)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        cast("Figure", drawn.figure or drawn).savefig(temporary, dpi=150)
 
 
 def _joined(tracks: list[Track]) -> tuple[np.ndarray, np.ndarray]:

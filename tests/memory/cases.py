@@ -1,11 +1,13 @@
 """A memory layer by the letter: small steps in the open, the reference loop of ``ops``, nothing shared with the layer."""
 
 import torch
+from tolerances import assert_agree
 from torch import Tensor
 
 from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.ops import Gates, StoreState, memory_recurrent
+from titans_ts.state import pack
 
 
 def tokens(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -80,6 +82,19 @@ def memory_by_letter(memory: NeuralMemory, x: Tensor) -> tuple[Tensor, StoreStat
     if memory.output_gate is not None:
         found = found * silu(x @ memory.output_gate.weight.T)
     return found @ memory.output.weight.T, state
+
+
+def assert_any_cut_equals_the_whole(layer: torch.nn.Module, x: Tensor) -> None:
+    """Hold token by token, uneven pieces (one of them empty) and a late cut to the whole: outputs and carry."""
+    whole, last = layer(x, layer.initial_state(len(x)))
+    for sizes in ([1] * 19, [3, 0, 1, 9, 6], [18, 1]):
+        state, outputs = layer.initial_state(len(x)), []
+        for piece in x.split(sizes, dim=1):
+            output, state = layer(piece, state)
+            outputs.append(output)
+        assert_agree(torch.cat(outputs, 1), whole, name=f"output, {sizes}")
+        for part, value in pack(state).items():
+            assert_agree(value.double(), pack(last)[part].double(), name=part)
 
 
 def recalled_by_letter(memory: NeuralMemory, queries: Tensor, weights: tuple[Tensor, ...]) -> Tensor:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from memory.cases import memory_by_letter, recalled_by_letter, shaken, tokens
+from memory.cases import assert_any_cut_equals_the_whole, memory_by_letter, recalled_by_letter, shaken, tokens
 from tolerances import assert_agree
 
 from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX, WRITE_BOUND
@@ -49,17 +49,7 @@ def test_is_its_parts_put_together(form):
 @pytest.mark.parametrize("form", FORMS)
 @torch.no_grad()
 def test_any_cut_equals_the_whole(form):
-    layer = memory(**FORMS[form])
-    x = tokens(2, 19, 8)
-    whole, last = layer(x, layer.initial_state(2))
-    for sizes in ([1] * 19, [3, 0, 1, 9, 6], [18, 1]):
-        state, outputs = layer.initial_state(2), []
-        for piece in x.split(sizes, dim=1):
-            output, state = layer(piece, state)
-            outputs.append(output)
-        assert_agree(torch.cat(outputs, 1), whole, name=f"output, {sizes}")
-        for name, value in pack(state).items():
-            assert_agree(value.double(), pack(last)[name].double(), name=name)
+    assert_any_cut_equals_the_whole(memory(**FORMS[form]), tokens(2, 19, 8))
 
 
 @pytest.mark.parametrize("form", ["deep", "linear"])

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from memory.cases import by_convolving, per_head, shaken, silu, to_mean_square_one, together, tokens
+from memory.cases import (
+    assert_any_cut_equals_the_whole,
+    by_convolving,
+    per_head,
+    shaken,
+    silu,
+    to_mean_square_one,
+    together,
+    tokens,
+)
 from oracles import ORACLES, Head
 from tolerances import assert_agree
 
@@ -13,7 +22,6 @@ from titans_ts.memory import presets
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.memory.presets import PRESETS, MemoryPreset, find_preset
 from titans_ts.ops import WriteRule
-from titans_ts.state import pack
 
 REFRESH = 4
 every_row = pytest.mark.parametrize("name", PRESETS)
@@ -59,16 +67,7 @@ def test_every_row_equals_its_oracle(name):
 @every_row
 @torch.no_grad()
 def test_any_cut_and_token_by_token_equal_the_whole(name):
-    layer, x = memory(name), tokens(2, 19, 12)
-    whole, last = layer(x, layer.initial_state(2))
-    for sizes in ([1] * 19, [3, 0, 1, 9, 6], [18, 1]):
-        state, outputs = layer.initial_state(2), []
-        for piece in x.split(sizes, dim=1):
-            output, state = layer(piece, state)
-            outputs.append(output)
-        assert_agree(torch.cat(outputs, 1), whole, name=f"output, {sizes}")
-        for part, value in pack(state).items():
-            assert_agree(value.double(), pack(last)[part].double(), name=part)
+    assert_any_cut_equals_the_whole(memory(name), tokens(2, 19, 12))
 
 
 @every_row

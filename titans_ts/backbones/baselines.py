@@ -13,10 +13,9 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.blocks.convolution import CausalConvolution
 from titans_ts.blocks.norm import join_heads, split_heads
 from titans_ts.blocks.persistent import PersistentTokens
-from titans_ts.blocks.window_attention import AttentionCarry, WindowAttention
+from titans_ts.blocks.window_attention import WindowAttention
 from titans_ts.memory.gates import LONGEST_HALF_LIFE
 from titans_ts.ops.association import windowed_association
-from titans_ts.ops.attention import causal_attention
 
 
 class SlidingAttention(WindowAttention):
@@ -51,7 +50,7 @@ class SlidingAttention(WindowAttention):
         )
 
 
-class FullAttention(nn.Module):
+class FullAttention(WindowAttention):
     """A Transformer's attention over every token since the start.
 
     Nothing is lost, and nothing is compressed: **the state grows with what was read**, by two vectors a token, and reading
@@ -76,28 +75,13 @@ class FullAttention(nn.Module):
     """
 
     def __init__(self, config: BackboneConfig) -> None:
-        super().__init__()
-        width, heads = config.width, config.heads
-        self.heads = heads
-        self.project = nn.Linear(width, 3 * width, bias=False)
-        self.convolution = CausalConvolution(3 * width, kernel=config.convolution)
-        self.persistent = PersistentTokens(config.persistent_tokens, heads, width // heads)
-        self.output = nn.Linear(width, width, bias=False)
-
-    def initial_state(self, batch: int) -> AttentionCarry:
-        """Return the carry before the first token."""
-        empty = self.output.weight.new_zeros(batch, self.heads, 0, self.output.in_features // self.heads)
-        return AttentionCarry(self.convolution.initial_tail(batch), empty, empty)
-
-    def forward(self, sequence: Tensor, state: AttentionCarry) -> tuple[Tensor, AttentionCarry]:
-        """Map ``(b, t, d)`` to ``(b, t, d)``; the carry comes back ``t`` tokens longer."""
-        mixed, tail = self.convolution(self.project(sequence), state.tail)
-        q, k, v = (split_heads(x, self.heads) for x in mixed.chunk(3, dim=-1))
-        k = torch.cat([state.keys.to(k.dtype), k], dim=2)
-        v = torch.cat([state.values.to(v.dtype), v], dim=2)
-        always_k, always_v = (x.to(k.dtype) for x in self.persistent(len(sequence)))
-        attended = causal_attention(q, torch.cat([always_k, k], dim=2), torch.cat([always_v, v], dim=2))
-        return self.output(join_heads(attended)), AttentionCarry(tail, k, v)
+        super().__init__(
+            config.width,
+            config.heads,
+            window=None,
+            persistent_tokens=config.persistent_tokens,
+            convolution=config.convolution,
+        )
 
 
 class RecurrentCarry(NamedTuple):

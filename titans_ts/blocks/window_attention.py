@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from titans_ts.blocks.convolution import CausalConvolution
 from titans_ts.blocks.norm import join_heads, split_heads
 from titans_ts.blocks.persistent import PersistentTokens
-from titans_ts.ops import windowed_attention
+from titans_ts.ops import causal_attention, windowed_attention
 
 
 class AttentionCarry(NamedTuple):
@@ -22,7 +22,7 @@ class AttentionCarry(NamedTuple):
 
 
 class WindowAttention(nn.Module):
-    """Causal multi-head attention over the last ``window`` tokens, persistent tokens always visible.
+    """Causal multi-head attention over the last ``window`` tokens, or all of them, persistent tokens always visible.
 
     Order is carried by the short convolution before it, not by positions, so that a stream has no end.
 
@@ -30,8 +30,9 @@ class WindowAttention(nn.Module):
     ----------
     width, heads : int
         Model width ``d``, a multiple of ``heads``.
-    window : int
-        Tokens a query sees, itself included.
+    window : int or None
+        Tokens a query sees, itself included. None is all since the start: the carry then grows by two vectors a token, and
+        reading costs the square of the length.
     persistent_tokens : int, default=0
         Learned tokens beside them.
     convolution : int, default=4
@@ -42,7 +43,9 @@ class WindowAttention(nn.Module):
     arXiv 2501.00663, equations 26 to 31.
     """
 
-    def __init__(self, width: int, heads: int, *, window: int, persistent_tokens: int = 0, convolution: int = 4) -> None:
+    def __init__(
+        self, width: int, heads: int, *, window: int | None, persistent_tokens: int = 0, convolution: int = 4
+    ) -> None:
         super().__init__()
         self.heads, self.window = heads, window
         self.project = nn.Linear(width, 3 * width, bias=False)
@@ -62,6 +65,9 @@ class WindowAttention(nn.Module):
         k = torch.cat([state.keys.to(k.dtype), k], dim=2)
         v = torch.cat([state.values.to(v.dtype), v], dim=2)
         always = tuple(x.to(k.dtype) for x in self.persistent(len(sequence)))
+        if self.window is None:
+            attended = causal_attention(q, *(torch.cat(pair, dim=2) for pair in zip(always, (k, v), strict=True)))
+            return self.output(join_heads(attended)), AttentionCarry(tail, k, v)
         attended = windowed_attention(q, k, v, window=self.window, always=(always[0], always[1]))
         keep = max(k.shape[2] - (self.window - 1), 0)
         return self.output(join_heads(attended)), AttentionCarry(tail, k[:, :, keep:], v[:, :, keep:])

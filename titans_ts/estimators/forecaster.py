@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from joblib import delayed
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -21,15 +19,12 @@ from titans_ts.data.future import read_future
 from titans_ts.data.outputs import Forecast, forecast_container
 from titans_ts.data.panel import Layout, Panel
 from titans_ts.estimators import persistence
-from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, validation_rows
+from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
+from titans_ts.estimators._fitting import check_arguments, fit_forecaster
 from titans_ts.estimators._intervals import check_levels, interval_bounds
 from titans_ts.estimators._rolling import backtest, rolling_errors
-from titans_ts.estimators._series_memory import SeriesMemory, panel_ids, some
-from titans_ts.network import ForecastConfig, ForecastNetwork
+from titans_ts.estimators._series_memory import SeriesMemory, some
 from titans_ts.state import SeriesState
-from titans_ts.training.loop import Training
-from titans_ts.training.preparation import Preparation, learn_scale
-from titans_ts.training.runtime import choose_device, number_type, seeded
 
 _COLUMNS = [None, str, Integral, list, tuple]
 
@@ -262,7 +257,7 @@ class TitansForecaster(SeriesMemory):
             If an argument or X cannot be used; the message names it, the place, and the remedy.
         """
         self._validate_params()
-        self._check_arguments()
+        check_arguments(self)
         panel = read_panel(
             X,
             id_column=self.id_column,
@@ -278,49 +273,7 @@ class TitansForecaster(SeriesMemory):
 
     def fit_panel(self, panel: Panel) -> TitansForecaster:
         """Fit on series that are read and checked already."""
-        training_rows = [len(one) - validation_rows(len(one), self.validation_fraction) for one in panel]
-        if max(training_rows) <= self.patch_length:
-            raise ValueError(
-                f"X is too short: its longest series has {max(map(len, panel))} rows, {max(training_rows)} of them for "
-                f"training; fit needs {self.patch_length + 1} or more (patch_length + 1): give more rows, or a smaller "
-                "patch_length or validation_fraction"
-            )
-        layout = panel.layout
-        preparation = Preparation.learn(panel, training_rows)
-        config = ForecastConfig(
-            horizon=self.horizon,
-            lookback=self.lookback,
-            patch_length=self.patch_length,
-            channels=len(layout.target_columns),
-            mixed=self.channels == "mixed",
-            quantiles=tuple(map(float, self.quantiles)),
-            calendar=preparation.calendar,
-            past=len(layout.past_columns),
-            future=len(layout.future_columns),
-            static=len(layout.static_columns),
-            backbone=self._backbone_config(),
-        )
-        seed = self._draw_seed()
-        network = self._start_network(config, seed).to(choose_device(self.device))
-        scales = {one.id: learn_scale(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)}
-        series = [preparation.tensors(one, scales[one.id]) for one in panel]
-        training = Training(
-            network,
-            series,
-            training_rows,
-            self._training_config(seed),
-            callbacks=tuple(self.callbacks or ()),
-            verbose=int(self.verbose),
-        )
-        training.run()
-        self.network_, self.preparation_, self.layout_, self.scales_ = network, preparation, layout, scales
-        self.training_history_ = [vars(report) for report in training.history]
-        self.training_rows_ = {one.id: rows for one, rows in zip(panel, training_rows, strict=True)}
-        self.note_features(layout)
-        self.first_times_ = {one.id: None if one.times is None else one.times[0] for one in panel}
-        self.states_ = {}
-        self.forget()
-        self._absorb(panel, dict(zip(panel_ids(panel), series, strict=True)))
+        fit_forecaster(self, panel)
         return self
 
     def predict(self, X: Any = None, *, level: Sequence[float] | None = None, future: Any = None) -> Any:
@@ -462,38 +415,6 @@ class TitansForecaster(SeriesMemory):
         """
         check_is_fitted(self)
         persistence.save_forecaster(self, path)
-
-    def _check_arguments(self) -> None:
-        """Refuse, by name, arguments that are wrong or do not fit each other."""
-        try:
-            levels = [float(level) for level in self.quantiles]
-        except (TypeError, ValueError):
-            levels = []
-        if not levels or any(not 0 < level < 1 for level in levels) or levels != sorted(set(levels)):
-            raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {self.quantiles!r}")
-        if self.n_jobs == 0:
-            raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
-        for callback in self.callbacks or ():
-            if not callable(callback):
-                raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
-        if self.patch_length > self.lookback:
-            raise ValueError(
-                f"patch_length={self.patch_length} is longer than lookback={self.lookback}: a patch is the end of the "
-                "look-back; make lookback at least as long"
-            )
-        self._backbone_config()
-        choose_device(self.device)
-
-    def _start_network(self, config: ForecastConfig, seed: int) -> ForecastNetwork:
-        if self.warm_start and hasattr(self, "network_"):
-            if self.network_.config != config:
-                raise ValueError(
-                    "warm_start=True goes on from the fitted network, but arguments or columns have changed since: set "
-                    "warm_start=False, or fit with the same ones"
-                )
-            return copy.deepcopy(self.network_)  # an interrupted fit leaves the fitted one as it was
-        with seeded(seed, torch.device("cpu")):
-            return ForecastNetwork(config).to(number_type(self.precision))
 
     def note_features(self, layout: Layout) -> None:
         """Note which columns were seen, as scikit-learn does."""

@@ -75,11 +75,11 @@ _CLIPPED = WriteRule(write_bound=WRITE_BOUND)
 
 PRESETS: dict[str, MemoryPreset] = {
     "linear_attention": MemoryPreset(
-        _HEBBIAN, "arXiv 2006.16236, eqs 9-12 (fast weights: Schmidhuber 1992)", features="elu", normaliser=True
+        _HEBBIAN, "arXiv 2006.16236, section 3 (fast weights: Schmidhuber 1992)", features="elu", normaliser=True
     ),
     "retnet": MemoryPreset(
         _HEBBIAN,
-        "arXiv 2307.08621, eqs 5-8",
+        "arXiv 2307.08621, eq 5",
         retention="fixed",
         features="plain",
         rotations=True,
@@ -87,13 +87,13 @@ PRESETS: dict[str, MemoryPreset] = {
     ),
     "mamba2": MemoryPreset(
         _HEBBIAN,
-        "arXiv 2405.21060, eq 1 with a scalar A a head",
+        "arXiv 2405.21060, with a scalar A a head",
         step="softplus",
         retention="from_step",
         features="plain",
         output_gate=True,
     ),
-    "deltanet": MemoryPreset(_DELTA, "arXiv 2406.06484, eq 3 (2102.11174)", step="sigmoid"),
+    "deltanet": MemoryPreset(_DELTA, "arXiv 2406.06484 (2102.11174)", step="sigmoid"),
     "gated_deltanet": MemoryPreset(
         _GATED_DELTA, "arXiv 2412.06464, eq 10", step="sigmoid", retention="decay", output_gate=True
     ),

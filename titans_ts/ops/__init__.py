@@ -4,7 +4,7 @@ Nothing here knows a module, a configuration or a random number. :func:`memory_r
 and defines truth; :func:`memory_chunked` is the fast form that must equal it.
 """
 
-from titans_ts.ops.attention import windowed_attention
+from titans_ts.ops.attention import causal_attention, windowed_attention
 from titans_ts.ops.chunked import memory_chunked
 from titans_ts.ops.recurrent import memory_recurrent
 from titans_ts.ops.rule import Gates, StoreNorm, StoreState, WriteRule, fresh_state, read_store
@@ -14,6 +14,7 @@ __all__ = [
     "StoreNorm",
     "StoreState",
     "WriteRule",
+    "causal_attention",
     "fresh_state",
     "memory_chunked",
     "memory_recurrent",

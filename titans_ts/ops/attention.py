@@ -53,9 +53,7 @@ def windowed_attention(
     size = check_shape(q, "b h t k", name="queries")
     if window < 1:
         raise ValueError(f"window must be 1 or more tokens, got {window}")
-    past = k.shape[2] - size["t"]
-    if past < 0:
-        raise ValueError(f"there are {k.shape[2]} keys for {size['t']} queries; expected at least as many")
+    past = _past(k, size["t"])
     if size["t"] == 0:
         return v[:, :, :0]
     block = min(window, size["t"])
@@ -110,9 +108,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     [0.5, 1.0, 1.5]
     """
     size = check_shape(q, "b h t k", name="queries")
-    past = k.shape[2] - size["t"]
-    if past < 0:
-        raise ValueError(f"there are {k.shape[2]} keys for {size['t']} queries; expected at least as many")
+    past = _past(k, size["t"])
     if size["t"] == 0:
         return v[:, :, :0]
     if past <= size["t"]:
@@ -121,3 +117,11 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(padded, k, v, is_causal=True)[:, :, past:]
     visible = torch.ones(size["t"], k.shape[2], dtype=torch.bool, device=q.device).tril(past)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+
+
+def _past(k: Tensor, queries: int) -> int:
+    """Return how many keys stand before those of the queries."""
+    past = k.shape[2] - queries
+    if past < 0:
+        raise ValueError(f"there are {k.shape[2]} keys for {queries} queries; expected at least as many")
+    return past

@@ -223,11 +223,6 @@ def _reads_decayed(rule: WriteRule, gates: Gates) -> bool:
     return rule.read_from == "decayed" and gates.log_retention is not None
 
 
-def _only(start: Start) -> Tensor | None:
-    """Return ``M_0`` of a store of one layer."""
-    return None if start is None else start[0]
-
-
 def _matrix(layer: Tensor, held: Held) -> Tensor:
     """Return ``(b h, narrow, wide)`` of a store of one layer as ``(b h, k, v)``."""
     return narrow_first(layer, held.narrow_in[0])
@@ -247,7 +242,7 @@ def _one_refresh(
     error = -piece.values if rule.objective == "dot" else rule.loss_factor * (kept - piece.values)
     writes = linear_writes(piece.keys, error, piece.step, rule)
     report(torch.stack(writes.norms))
-    output, moved = linear_after_writes(piece.queries, writes, decays, held.parts[0], _only(start))
+    output, moved = linear_after_writes(piece.queries, writes, decays, held.parts[0], start)
     return output, held._replace(parts=(moved,), position=held.position + piece.keys.shape[1])
 
 
@@ -261,7 +256,7 @@ def _many_refreshes(
         sizes = list(_piece_sizes(0, length, refresh, refresh, several=False))
         return _run(piece, sizes, rule, held, start, report)
     report(torch.stack(writes.norms))
-    output, moved = linear_after_writes(piece.queries, writes, decays, held.parts[0], _only(start))
+    output, moved = linear_after_writes(piece.queries, writes, decays, held.parts[0], start)
     anchor = _anchor_at(length - 1 - (length - 1) % refresh, writes, piece.gates, held, start)
     return output, Held((moved,), anchor, held.position + length, held.narrow_in)
 

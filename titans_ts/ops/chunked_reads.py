@@ -156,10 +156,11 @@ def after_writes_backward(
 
 
 def linear_after_writes(
-    queries: Tensor, writes: Writes, decays: Decays, held: Tensor, start: Tensor | None
+    queries: Tensor, writes: Writes, decays: Decays, held: Tensor, start: Sequence[Tensor] | None
 ) -> tuple[Tensor, Tensor]:
     """Return what a store of one layer reads after known writes, and how it moved; differentiable."""
-    output, moved = _LinearAfterWrites.apply(queries, writes.inputs[0], writes.rows[0], held, start, *decays)
+    (first,) = start or (None,)
+    output, moved = _LinearAfterWrites.apply(queries, writes.inputs[0], writes.rows[0], held, first, *decays)
     return output, moved
 
 

@@ -1,0 +1,101 @@
+"""What ``fit`` of the forecaster does, once its arguments and its series are checked."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+
+from titans_ts.data.panel import Panel
+from titans_ts.estimators._base import validation_rows
+from titans_ts.estimators._series_memory import panel_ids
+from titans_ts.network import ForecastConfig, ForecastNetwork
+from titans_ts.training.loop import Training
+from titans_ts.training.preparation import Preparation, learn_scale
+from titans_ts.training.runtime import choose_device, number_type, seeded
+
+if TYPE_CHECKING:
+    from titans_ts.estimators.forecaster import TitansForecaster
+
+
+def check_arguments(forecaster: TitansForecaster) -> None:
+    """Refuse, by name, arguments that are wrong or do not fit each other."""
+    try:
+        levels = [float(level) for level in forecaster.quantiles]
+    except (TypeError, ValueError):
+        levels = []
+    if not levels or any(not 0 < level < 1 for level in levels) or levels != sorted(set(levels)):
+        raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {forecaster.quantiles!r}")
+    if forecaster.n_jobs == 0:
+        raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
+    for callback in forecaster.callbacks or ():
+        if not callable(callback):
+            raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
+    if forecaster.patch_length > forecaster.lookback:
+        raise ValueError(
+            f"patch_length={forecaster.patch_length} is longer than lookback={forecaster.lookback}: a patch is the end of "
+            "the look-back; make lookback at least as long"
+        )
+    forecaster._backbone_config()
+    choose_device(forecaster.device)
+
+
+def fit_forecaster(forecaster: TitansForecaster, panel: Panel) -> None:
+    """Train a network on series that are read and checked, and let it read them."""
+    training_rows = [len(one) - validation_rows(len(one), forecaster.validation_fraction) for one in panel]
+    if max(training_rows) <= forecaster.patch_length:
+        raise ValueError(
+            f"X is too short: its longest series has {max(map(len, panel))} rows, {max(training_rows)} of them for "
+            f"training; fit needs {forecaster.patch_length + 1} or more (patch_length + 1): give more rows, or a smaller "
+            "patch_length or validation_fraction"
+        )
+    layout = panel.layout
+    preparation = Preparation.learn(panel, training_rows)
+    config = ForecastConfig(
+        horizon=forecaster.horizon,
+        lookback=forecaster.lookback,
+        patch_length=forecaster.patch_length,
+        channels=len(layout.target_columns),
+        mixed=forecaster.channels == "mixed",
+        quantiles=tuple(map(float, forecaster.quantiles)),
+        calendar=preparation.calendar,
+        past=len(layout.past_columns),
+        future=len(layout.future_columns),
+        static=len(layout.static_columns),
+        backbone=forecaster._backbone_config(),
+    )
+    seed = forecaster._draw_seed()
+    network = _start_network(forecaster, config, seed).to(choose_device(forecaster.device))
+    scales = {one.id: learn_scale(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)}
+    series = [preparation.tensors(one, scales[one.id]) for one in panel]
+    training = Training(
+        network,
+        series,
+        training_rows,
+        forecaster._training_config(seed),
+        callbacks=tuple(forecaster.callbacks or ()),
+        verbose=int(forecaster.verbose),
+    )
+    training.run()
+    forecaster.network_, forecaster.preparation_ = network, preparation
+    forecaster.layout_, forecaster.scales_ = layout, scales
+    forecaster.training_history_ = [vars(report) for report in training.history]
+    forecaster.training_rows_ = {one.id: rows for one, rows in zip(panel, training_rows, strict=True)}
+    forecaster.note_features(layout)
+    forecaster.first_times_ = {one.id: None if one.times is None else one.times[0] for one in panel}
+    forecaster.states_ = {}
+    forecaster.forget()
+    forecaster._absorb(panel, dict(zip(panel_ids(panel), series, strict=True)))
+
+
+def _start_network(forecaster: TitansForecaster, config: ForecastConfig, seed: int) -> ForecastNetwork:
+    if forecaster.warm_start and hasattr(forecaster, "network_"):
+        if forecaster.network_.config != config:
+            raise ValueError(
+                "warm_start=True goes on from the fitted network, but arguments or columns have changed since: set "
+                "warm_start=False, or fit with the same ones"
+            )
+        return copy.deepcopy(forecaster.network_)  # an interrupted fit leaves the fitted one as it was
+    with seeded(seed, torch.device("cpu")):
+        return ForecastNetwork(config).to(number_type(forecaster.precision))
