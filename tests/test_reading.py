@@ -23,7 +23,7 @@ from titans_ts.reading import (
     start_state,
     surprise,
 )
-from titans_ts.state import SeriesState, pack
+from titans_ts.state import SeriesState, map_tensors, pack
 
 LENGTH = 67
 CUTS = {
@@ -203,6 +203,18 @@ def test_the_state_does_not_grow(variant, rows):
     assert state.n_seen == 5 * rows
     early = absorb(network, begin(network, series), rows_of(series, 0, 200))
     assert set(sizes) == {early.nbytes}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_state_keeps_no_more_in_memory_than_it_says(variant):
+    """A part of a whole call's tensor would keep all of that call."""
+    network = make_network(variant)
+    series = make_series(network.config, LENGTH)
+    held: list[torch.Tensor] = []
+    map_tensors(held.append, reading.absorb(network, begin(network, series), series).backbone)
+    assert held
+    for x in held:
+        assert x.untyped_storage().nbytes() == x.numel() * x.element_size()
 
 
 def test_the_state_of_full_attention_grows_with_every_token():

@@ -17,6 +17,20 @@ def test_equals_one_product_a_tap(kernel):
     assert_agree(y, by_convolving(x, layer.filters))
 
 
+@pytest.mark.parametrize("kernel", [1, 2, 4, 9])
+def test_gradients_are_those_of_one_product_a_tap(kernel):
+    """Its derivative is written by hand; the letter's is autograd's. A tail takes part, and gets its share."""
+    layer = shaken(CausalConvolution(3, kernel=kernel))
+    x, before = tokens(2, 7, 3).requires_grad_(), tokens(2, kernel - 1, 3, seed=1).requires_grad_()
+    weigh = tokens(2, 7, 3, seed=2)
+    inputs = (x, before, layer.filters) if kernel > 1 else (x, layer.filters)
+    found = torch.autograd.grad((layer(x, before)[0] * weigh).sum(), inputs)
+    by_letter = by_convolving(torch.cat([before, x], 1), layer.filters)[:, kernel - 1 :]
+    true = torch.autograd.grad((by_letter * weigh).sum(), inputs)
+    for a, b in zip(found, true, strict=True):
+        assert_agree(a, b)
+
+
 @pytest.mark.parametrize("kernel", [1, 2, 4])
 @torch.no_grad()
 def test_any_cut_equals_the_whole(kernel):

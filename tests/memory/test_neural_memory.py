@@ -7,6 +7,7 @@ import torch
 from memory.cases import assert_any_cut_equals_the_whole, memory_by_letter, recalled_by_letter, shaken, tokens
 from tolerances import assert_agree
 
+from titans_ts.memory import neural_memory
 from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX, WRITE_BOUND
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.memory.presets import PRESETS
@@ -63,6 +64,31 @@ def test_chunk_size_changes_nothing(form):
         answers.append(layer(x, layer.initial_state(2))[0])
     for answer in answers[1:]:
         assert_agree(answer, answers[0])
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 64])
+def test_tokens_read_at_once_change_nothing(monkeypatch, at_once):
+    """A long call is read in parts: the same outputs, state, gradients, and every write observed once."""
+    layer, x = memory(), tokens(2, 23, 8)
+
+    def run() -> list[torch.Tensor]:
+        pieces: list[torch.Tensor] = []
+        layer.observer = pieces.append
+        y, carry = layer(x, layer.initial_state(2))
+        (y * tokens(2, 23, 8, seed=1)).sum().backward()
+        found = [
+            y,
+            torch.cat(pieces, dim=-1),
+            *(w.double() for w in pack(carry).values()),
+            layer.project.weight.grad.clone(),
+        ]
+        layer.zero_grad()
+        return found
+
+    whole = run()
+    monkeypatch.setattr(neural_memory, "TOKENS_AT_ONCE", at_once)
+    for a, b in zip(run(), whole, strict=True):
+        assert_agree(a, b)
 
 
 @torch.no_grad()
