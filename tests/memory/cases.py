@@ -80,7 +80,7 @@ def memory_by_letter(memory: NeuralMemory, x: Tensor) -> tuple[Tensor, StoreStat
     read, state = memory_recurrent(to_unit(q), to_unit(k), v, gates_of(memory, x), memory.rule, fresh, initial=initial)
     found = together(to_mean_square_one(read) * memory.norm.weight)
     if memory.output_gate is not None:
-        found = found * silu(x @ memory.output_gate.weight.T)
+        found = found * silu(x @ memory.output_gate.weight.T + memory.output_gate.bias)
     return found @ memory.output.weight.T, state
 
 

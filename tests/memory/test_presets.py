@@ -60,7 +60,7 @@ def test_every_row_equals_its_oracle(name):
     layer, x = memory(name), tokens(2, 23, 12)
     found = together(to_mean_square_one(read_by_oracle(layer, name, x)) * layer.norm.weight)
     if layer.output_gate is not None:
-        found = found * silu(x @ layer.output_gate.weight.T)
+        found = found * silu(x @ layer.output_gate.weight.T + layer.output_gate.bias)
     assert_agree(layer(x, layer.initial_state(2))[0], found @ layer.output.weight.T, name=name)
 
 

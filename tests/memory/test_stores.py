@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from titans_ts.memory.stores import Store
+from titans_ts.memory.stores import LAST_LAYER, Store
 
 
 @pytest.mark.parametrize(("depth", "sizes"), [(1, [(3, 5)]), (2, [(3, 6), (6, 5)]), (3, [(3, 6), (6, 6), (6, 5)])])
@@ -15,8 +15,9 @@ def test_layers_chain_from_key_to_value(depth, sizes):
 
 def test_a_unit_key_meets_weights_of_its_own_size():
     torch.manual_seed(0)
-    (layer,) = Store(4, 64, 64, depth=1)()
-    assert layer.square().mean().item() == pytest.approx(1 / 64, rel=0.05)
+    first, last = Store(4, 64, 64, expansion=1.0)()
+    assert first.square().mean().item() == pytest.approx(1 / 64, rel=0.05)
+    assert last.square().mean().item() == pytest.approx(LAST_LAYER**2 / 64, rel=0.05)
 
 
 def test_heads_and_seeds_differ():

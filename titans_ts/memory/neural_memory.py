@@ -124,7 +124,9 @@ class NeuralMemory(nn.Module):
             nn.ParameterList([torch.ones(heads, head_width), torch.zeros(heads, head_width)]) if preset.norm else None
         )
         self.norm = HeadNorm(heads, head_width)
-        self.output_gate = nn.Linear(width, width, bias=False) if preset.output_gate and output_gate else None
+        self.output_gate = nn.Linear(width, width) if preset.output_gate and output_gate else None
+        if self.output_gate is not None:
+            nn.init.ones_(self.output_gate.bias)  # open, or training does not hear what the memory says
         self.output = nn.Linear(width, width, bias=False)
 
     def initial_state(self, batch: int) -> MemoryCarry:

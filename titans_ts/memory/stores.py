@@ -8,6 +8,11 @@ import torch
 from torch import Tensor, nn
 
 
+LAST_LAYER = 0.1
+"""Size of the last layer's first weights beside the others': what was never written to answers little, and the first writes
+show against it."""
+
+
 class Store(nn.Module):
     """Initial weights ``M_0`` of a memory, one set a head, learned like any other parameter.
 
@@ -49,6 +54,9 @@ class Store(nn.Module):
         sizes = [key_width, *[inner] * (depth - 1), value_width]
         shapes = [(heads, rows, columns) for rows, columns in pairwise(sizes)]
         self.layers = nn.ParameterList(torch.randn(shape) / shape[1] ** 0.5 for shape in shapes) if learned else None
+        if self.layers is not None:
+            with torch.no_grad():
+                self.layers[-1].mul_(LAST_LAYER)
         self.shapes = shapes
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
