@@ -1,9 +1,10 @@
 """Two choices of the default recipe, made without the test part: level jitter, and when the place in the year is a feature.
 
 Each setting is fitted on the training rows alone (their last fifth is its validation part) and scored on the official
-validation rows, every window at stride 1, at the horizons of its table. No row of the test part is read. The rule, set before
-the run: the first setting stays, being the simplest, unless another lowers the geometric mean of the MSE over the sets by
-1 % or more.
+validation rows, every window at stride 1, at the horizons of its table. No row of the test part is read.
+
+The rule, set before the run: the first setting stays, being the simplest, unless another lowers the geometric mean of the
+MSE over the sets by 1 % or more.
 
     python benchmarks/recipe.py [--datasets ETTh1 ETTm1 exchange_rate vic_elec] [--seeds 0 1]
 """

@@ -12,14 +12,12 @@ from titans_ts.bench.recall import (
     CORE,
     MODELS,
     SETTINGS,
-    Row,
     Setting,
     backbone_of,
     bench_recall,
-    read_rows,
-    write_rows,
 )
 from titans_ts.bench.recall_model import RecallNetwork, loss_of, parameters, score, train
+from titans_ts.bench.recall_rows import Row, read_rows, write_rows
 from titans_ts.bench.recall_table import plot_recall, recall_table
 from titans_ts.data.recall import TASKS, make_recall
 
@@ -72,6 +70,15 @@ def test_a_second_call_runs_nothing_and_a_gap_is_filled(tmp_path, counted):
         map(str, first)
     )
     assert [seed for _, seed in counted[len(TWO) * (rates + 1) :]] == [1]
+
+
+def test_two_trainings_at_a_time_find_what_one_finds(tmp_path):
+    asked = {"setting": TINY, "tasks": ("needle",), "models": TWO, "seeds": (0, 1)}
+    one = bench_recall(tmp_path / "one.csv", **asked, jobs=1)
+    assert bench_recall(tmp_path / "two.csv", **asked, jobs=2) == one
+    assert len(read_rows(tmp_path / "two.csv")) == len(read_rows(tmp_path / "one.csv"))
+    with pytest.raises(ValueError, match="jobs must be 1 or more, got 0"):
+        bench_recall(tmp_path / "three.csv", **asked, jobs=0)
 
 
 def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path, counted):

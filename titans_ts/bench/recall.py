@@ -8,16 +8,19 @@ first seed.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from joblib import Parallel, delayed, parallel_config
+from tqdm import tqdm
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.bench.recall_model import TEST, VALIDATION, RecallNetwork, matched, parameters, score, train
-from titans_ts.data.files import replacing
+from titans_ts.bench.recall_rows import Row, read_rows, write_rows
 from titans_ts.data.recall import NEEDLES, TASKS, Task
 from titans_ts.training.runtime import choose_device, seeded
 
@@ -109,43 +112,6 @@ ABLATION = ("titans (MAC)", *list(MODELS)[17:])
 """The paper's switches, each one change from MAC."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """The score of one run at one length.
-
-    Attributes
-    ----------
-    setting, task, model : str
-        What was run.
-    learning_rate : float
-        Of its training.
-    seed : int
-        Of its first weights and of its sequences.
-    part : {"validation", "test"}
-        Validation at the training length chooses the learning rate.
-    length : int
-        Tokens.
-    kind : str
-        ``"all"``, or which needle.
-    score : float
-        0 to 1; see :func:`titans_ts.bench.recall_model.score`.
-    parameters, state : int
-        Learned numbers, and numbers that the state of one sequence holds at this length.
-    """
-
-    setting: str
-    task: str
-    model: str
-    learning_rate: float
-    seed: int
-    part: str
-    length: int
-    kind: str
-    score: float
-    parameters: int
-    state: int
-
-
 def bench_recall(
     out: Path,
     *,
@@ -154,6 +120,7 @@ def bench_recall(
     models: Sequence[str] = CORE,
     seeds: Sequence[int] = (0, 1, 2),
     device: str = "auto",
+    jobs: int = 1,
     verbose: int = 0,
 ) -> list[Row]:
     """Run what is missing in a file of rows, and return all rows that were asked for.
@@ -172,6 +139,8 @@ def bench_recall(
         The first chooses the learning rate.
     device : str, default="auto"
         Where to compute.
+    jobs : int, default=1
+        Trainings at a time, each in a process of its own with one thread: models this small gain nothing from more.
     verbose : int, default=0
         1 shows progress.
 
@@ -183,7 +152,7 @@ def bench_recall(
     Raises
     ------
     ValueError
-        If a name is not known or the file holds other columns.
+        If a name is not known, ``jobs`` is less than 1, or the file holds other columns.
 
     Examples
     --------
@@ -193,31 +162,53 @@ def bench_recall(
         unknown = [x for x in chosen if x not in known]
         if unknown:
             raise ValueError(f"{name}: {unknown[0]!r} is not known; choose from {', '.join(known)}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be 1 or more, got {jobs}")
     rows = read_rows(out)
-    found: list[Row] = []
-    for task in tasks:
-        for model in models:
-            best = None
-            for seed in seeds:
-                rates = setting.learning_rates if best is None else (best,)
-                for rate in rates:
-                    if not _of(rows, setting, task, model, rate, seed):
-                        rows += _run(setting, task, model, rate, seed, device=device, verbose=verbose)
-                        write_rows(out, rows)
-                if best is None:
-                    reached = {rate: _validation(_of(rows, setting, task, model, rate, seed)) for rate in rates}
-                    best = max(rates, key=reached.__getitem__)
-                found += _of(rows, setting, task, model, best, seed)
-    return found
+    pairs = [(task, model) for task in tasks for model in models]
+    choosing = [Run(*pair, rate, seeds[0]) for pair in pairs for rate in setting.learning_rates]
+    rows = _fill_in(out, rows, setting, choosing, device=device, jobs=jobs, verbose=verbose)
+    best = {pair: _best_rate(rows, setting, [run for run in choosing if run[:2] == pair]) for pair in pairs}
+    repeated = [Run(*pair, best[pair], seed) for pair in pairs for seed in seeds[1:]]
+    rows = _fill_in(out, rows, setting, repeated, device=device, jobs=jobs, verbose=verbose)
+    return [row for pair in pairs for seed in seeds for row in _of(rows, setting, Run(*pair, best[pair], seed))]
 
 
-def _of(rows: Sequence[Row], setting: Setting, task: str, model: str, rate: float, seed: int) -> list[Row]:
-    wanted = (setting.name, task, model, rate, seed)
-    return [row for row in rows if (row.setting, row.task, row.model, row.learning_rate, row.seed) == wanted]
+class Run(NamedTuple):
+    """One training."""
+
+    task: Task
+    model: str
+    learning_rate: float
+    seed: int
 
 
-def _validation(rows: Sequence[Row]) -> float:
-    return next(row.score for row in rows if row.part == "validation")
+def _of(rows: Sequence[Row], setting: Setting, run: Run) -> list[Row]:
+    return [row for row in rows if (row.setting, row.task, row.model, row.learning_rate, row.seed) == (setting.name, *run)]
+
+
+def _best_rate(rows: Sequence[Row], setting: Setting, runs: Sequence[Run]) -> float:
+    """Return the learning rate of the run that validation prefers."""
+    reached = {
+        run.learning_rate: next(row.score for row in _of(rows, setting, run) if row.part == "validation") for run in runs
+    }
+    return max(reached, key=reached.__getitem__)
+
+
+def _fill_in(
+    out: Path, rows: list[Row], setting: Setting, runs: Sequence[Run], *, device: str, jobs: int, verbose: int
+) -> list[Row]:
+    """Run what is missing, write the file after each run, and return all rows."""
+    missing = [run for run in runs if not _of(rows, setting, run)]
+    with parallel_config("loky" if jobs > 1 else "sequential", n_jobs=jobs):
+        inner = verbose if jobs == 1 else 0
+        done = Parallel(return_as="generator_unordered")(
+            delayed(_run)(setting, run, device=device, threads=1 if jobs > 1 else None, verbose=inner) for run in missing
+        )
+        for made in tqdm(done, total=len(missing), disable=verbose < 1, leave=False, unit="run"):
+            rows = [*rows, *made]
+            write_rows(out, rows)
+    return rows
 
 
 def backbone_of(setting: Setting, task: Task, model: str) -> BackboneConfig:
@@ -232,14 +223,15 @@ def backbone_of(setting: Setting, task: Task, model: str) -> BackboneConfig:
     return matched(replace(plain, **MODELS[model]), task, setting.parameters)  # type: ignore[arg-type]
 
 
-def _run(setting: Setting, task: Task, model: str, rate: float, seed: int, *, device: str, verbose: int) -> list[Row]:
+def _run(setting: Setting, run: Run, *, device: str, threads: int | None, verbose: int) -> list[Row]:
     """Train one model and score it at every length."""
+    task, model, rate, seed = run
     where = choose_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     config = backbone_of(setting, task, model)
     with seeded(seed, where):
         network = RecallNetwork(config, task).to(where)
-    if verbose:
-        print(f"{task}, {model}, learning rate {rate:g}, seed {seed}", flush=True)
     train(
         network,
         task,
@@ -248,6 +240,7 @@ def _run(setting: Setting, task: Task, model: str, rate: float, seed: int, *, de
         steps=setting.steps,
         learning_rate=rate,
         seed=seed,
+        label=f"{task}, {model}, {rate:g}, seed {seed}",
         verbose=verbose,
     )
     made = []
@@ -264,30 +257,3 @@ def _run(setting: Setting, task: Task, model: str, rate: float, seed: int, *, de
             found = round(float(of_kind.mean()), 4)
             made.append(Row(setting.name, task, model, rate, seed, part, length, kind, found, parameters(network), state))
     return made
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a file; none where there is no file yet.
-
-    Raises
-    ------
-    ValueError
-        If its columns are not those of :class:`Row`.
-    """
-    if not path.exists():
-        return []
-    names = [field.name for field in fields(Row)]
-    with path.open(encoding="utf-8", newline="") as lines:
-        table = csv.DictReader(lines)
-        if table.fieldnames != names:
-            raise ValueError(f"{path} is no file of this bench: expected the columns {', '.join(names)}; name another file")
-        numbers = {"learning_rate": float, "score": float, "seed": int, "length": int, "parameters": int, "state": int}
-        return [Row(*(numbers.get(name, str)(line[name]) for name in names)) for line in table]
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows, the old file whole until the new one is."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
-        table = csv.DictWriter(lines, [field.name for field in fields(Row)], lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(row) for row in rows)

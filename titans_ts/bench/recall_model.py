@@ -96,6 +96,7 @@ def train(
     steps: int,
     learning_rate: float,
     seed: int,
+    label: str = "",
     verbose: int = 0,
 ) -> None:
     """Train in place on fresh sequences at every step; a warm-up, then a cosine down to nothing."""
@@ -108,7 +109,7 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
     network.train()
     with seeded(seed, device):
-        for step in tqdm(range(steps), disable=verbose < 1, leave=False, unit="step"):
+        for step in tqdm(range(steps), desc=label, disable=verbose < 1, leave=False, unit="step"):
             made = make_recall(task, length=length, sequences=batch_size, random_state=np.random.default_rng([seed, step]))
             inputs, targets = (torch.from_numpy(x).to(device) for x in (made.inputs, made.targets))
             for group in optimizer.param_groups:

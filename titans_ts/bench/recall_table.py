@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.bench.recall import Row
+from titans_ts.bench.recall_rows import Row
 
 
 def recall_table(rows: Sequence[Row], *, kind: str = "all") -> str:

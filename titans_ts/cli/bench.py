@@ -31,6 +31,7 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     )
     recall.add_argument("--seeds", type=int, nargs="+", metavar="N", help="the first chooses the rate (default: 0 1 2)")
     recall.add_argument("--device", default="auto", metavar="NAME", help="where to compute (default: %(default)s)")
+    recall.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time (default: %(default)s)")
     recall.add_argument("--out", type=Path, default=Path("recall.csv"), metavar="FILE", help="rows (default: %(default)s)")
     recall.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores against the length (.png, .svg, .pdf)")
     recall.set_defaults(run=run)
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         models=tuple(dict.fromkeys(models)),
         seeds=arguments.seeds or ((0,) if arguments.quick else (0, 1, 2)),
         device=arguments.device,
+        jobs=arguments.jobs,
         verbose=int(not arguments.quiet),
     )
     print("Answers right in %, mean over seeds (max - min), by length:\n")

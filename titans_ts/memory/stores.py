@@ -7,7 +7,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-
 LAST_LAYER = 0.1
 """Size of the last layer's first weights beside the others': what was never written to answers little, and the first writes
 show against it."""
