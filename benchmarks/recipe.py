@@ -1,4 +1,4 @@
-"""Two choices of the default recipe, made without the test part: level jitter, and when the place in the year is a feature.
+"""Choices of the default recipe, made without the test part: level jitter, the place in the year, how strongly writes start.
 
 Each setting is fitted on the training rows alone (their last fifth is its validation part) and scored on the official
 validation rows, every window at stride 1, at the horizons of its table. No row of the test part is read.
@@ -15,33 +15,45 @@ import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
 
 from titans_ts import TitansForecaster, load_dataset
 from titans_ts.bench.protocol import DEFAULT_HORIZONS, HORIZONS, standardised
 from titans_ts.inputs import series
+from titans_ts.memory import gates
 from titans_ts.training import preparation
 
-SETTINGS = {
-    "no jitter": (0.0, 2),
-    "no jitter, year always": (0.0, 0),
-    "jitter 0.5": (0.5, 2),
-    "jitter 1": (1.0, 2),
+Constants = dict[tuple[ModuleType, str], float]
+PLAIN: Constants = {
+    (series, "LEVEL_JITTER"): 0.0,
+    (preparation, "TIMES_SEEN"): 2,
+    (gates, "STEP_START"): -1.0,
+    (gates, "MOMENTUM_START"): 0.0,
 }
-"""Size of the level jitter, and how often training must have seen a year."""
+SETTINGS: dict[str, Constants] = {
+    "plain": {},
+    "strong writes": {(gates, "STEP_START"): 1.0, (gates, "MOMENTUM_START"): 1.0},
+    "year always": {(preparation, "TIMES_SEEN"): 0},
+    "jitter 0.5": {(series, "LEVEL_JITTER"): 0.5},
+    "jitter 1": {(series, "LEVEL_JITTER"): 1.0},
+}
+"""What differs from :data:`PLAIN`."""
 DATASETS = ("ETTh1", "ETTm1", "exchange_rate", "vic_elec")
 
 
 @contextmanager
-def recipe(jitter: float, times_seen: int) -> Iterator[None]:
-    """Hold the two constants at other values."""
-    before = series.LEVEL_JITTER, preparation.TIMES_SEEN
-    series.LEVEL_JITTER, preparation.TIMES_SEEN = jitter, times_seen
+def recipe(constants: Constants) -> Iterator[None]:
+    """Hold constants at other values."""
+    before = {place: getattr(*place) for place in constants}
     try:
+        for (module, name), value in constants.items():
+            setattr(module, name, value)
         yield
     finally:
-        series.LEVEL_JITTER, preparation.TIMES_SEEN = before
+        for (module, name), value in before.items():
+            setattr(module, name, value)
 
 
 def score(name: str, setting: str, seed: int) -> tuple[float, float]:
@@ -50,7 +62,7 @@ def score(name: str, setting: str, seed: int) -> tuple[float, float]:
     known = dataset.n_train + dataset.n_validation
     horizons = HORIZONS.get(name, DEFAULT_HORIZONS)
     frame, _ = standardised(dataset)
-    with recipe(*SETTINGS[setting]):
+    with recipe(PLAIN | SETTINGS[setting]):
         forecaster = TitansForecaster(horizon=max(horizons), validation_fraction=0.2, random_state=seed)
         forecaster.fit(frame.iloc[: dataset.n_train])
         found = forecaster.rolling_errors(frame.iloc[:known], start=dataset.n_train, horizons=horizons)
@@ -66,11 +78,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--datasets", nargs="+", default=DATASETS, help=f"data sets (default: {' '.join(DATASETS)})")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="seeds (default: 0 1)")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="rows (default: all)")
     chosen = parser.parse_args()
     print("| setting | " + " | ".join(chosen.datasets) + " | ratio | minutes |")
     print("|---|" + "---|" * (len(chosen.datasets) + 2))
     first: list[float] = []
-    for setting in SETTINGS:
+    for setting in chosen.settings:
         begun, cells, errors = time.perf_counter(), [], []
         for name in chosen.datasets:
             found = np.array([score(name, setting, seed) for seed in chosen.seeds])

@@ -44,7 +44,7 @@ def context_by_letter(layer: MemoryAsContext, x: Tensor) -> Tensor:
             values = torch.cat([always_v, h_v[:, :, : i + 1], s_v[:, :, : i + 1]], 2)
             all_visible = torch.ones(1, keys.shape[2], dtype=torch.bool)
             rows.append(attend(s_q[:, :, i : i + 1], keys, values, all_visible))
-        y = together(torch.cat(rows, 2)) @ layer.attended.weight.T
+        y = x[:, here] + together(torch.cat(rows, 2)) @ layer.attended.weight.T
         written = torch.cat([written, normed(layer.norm, y)], 1)  # eq 24
         read, _ = memory_by_letter(layer.memory, written)
         outputs.append(joined(layer.gate, y, read[:, here]))  # eq 25

@@ -45,11 +45,12 @@ class MemoryAsContext(nn.Module):
     For each token of segment ``S``, ``h = M*(S W_Q)`` is read from the memory as it was when the segment began (eq 21);
     token i sees all persistent tokens, and ``h_j`` and ``S_j`` for ``j <= i`` only, since ``h_j`` is made from ``S_j``
     (eqs 22, 23); the memory writes the attention's output ``y`` (eq 24); and ``o = y (x) M*(y)``, read as of that token
-    (eq 25). Segments count from position 0 of the sequence, whatever the cut.
+    (eq 25). Segments count from position 0 of the sequence, whatever the cut. The token itself is added to what it
+    attended to, in ``y``: without it, the memory is given averages of a segment, which resemble one another.
 
     References
     ----------
-    arXiv 2501.00663, equations 21 to 25.
+    arXiv 2501.00663, equations 21 to 25; section 4.4 for residual connections, which they leave out.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -77,8 +78,9 @@ class MemoryAsContext(nn.Module):
         mixed, tail = self.convolution(self.project(sequence), state.tail)
         state = state._replace(tail=tail)
         outputs = []
-        for segment in mixed.split(self._cuts(state.memory.store.position, sequence.shape[1]), dim=1):
-            output, state = self._segment(segment, state)
+        cuts = self._cuts(state.memory.store.position, sequence.shape[1])
+        for tokens, segment in zip(sequence.split(cuts, dim=1), mixed.split(cuts, dim=1), strict=True):
+            output, state = self._segment(tokens, segment, state)
             outputs.append(output)
         return (torch.cat(outputs, dim=1) if outputs else sequence), state
 
@@ -88,8 +90,8 @@ class MemoryAsContext(nn.Module):
         rest = length - first
         return [size for size in (first, *[self.window] * (rest // self.window), rest % self.window) if size]
 
-    def _segment(self, mixed: Tensor, state: ContextCarry) -> tuple[Tensor, ContextCarry]:
-        """Run tokens that lie in one segment, projected and mixed ``(b, t, 4 d)``."""
+    def _segment(self, tokens: Tensor, mixed: Tensor, state: ContextCarry) -> tuple[Tensor, ContextCarry]:
+        """Run tokens ``(b, t, d)`` that lie in one segment, projected and mixed ``(b, t, 4 d)`` besides."""
         position = state.memory.store.position
         done = position % self.window
         if done == 0:
@@ -99,7 +101,7 @@ class MemoryAsContext(nn.Module):
         q, k, v = (split_heads(x, self.heads) for x in own)
         fresh = torch.stack([*(split_heads(x, self.heads) for x in recalled), k, v], dim=1)
         seen = torch.cat([state.seen[..., :done, :].to(fresh.dtype), fresh], dim=-2)
-        attended = self.attended(join_heads(self._attend(q, seen, done)))
+        attended = tokens + self.attended(join_heads(self._attend(q, seen, done)))
         written, memory = self.memory(self.norm(attended), state.memory)
         padded = F.pad(seen, (0, 0, 0, self.window - seen.shape[-2]))
         return self.gate(attended, written), state._replace(memory=memory, seen=padded)

@@ -20,6 +20,8 @@ MOMENTUM_MAX = 0.9
 FORGETTING_MIN = 1.65e-4
 """Half-life of at most 4,200 tokens."""
 WRITE_BOUND = 2.0
+STEP_START, MOMENTUM_START = 1.0, 1.0
+"""Where bounded gates start, before their sigmoid."""
 SHORTEST_HALF_LIFE, LONGEST_HALF_LIFE = 8.0, 4096.0
 
 
@@ -74,7 +76,7 @@ class TokenGates(nn.Module):
         start = [] if step == "one" else [_step_start(step, heads)]
         if retention in ("bounded", "decay"):
             start.append(_bounded_start(heads) if retention == "bounded" else _decay_start(heads))
-        start += [torch.zeros(heads)] * momentum
+        start += [torch.full((heads,), MOMENTUM_START)] * momentum
         self.project = nn.Linear(width, heads * len(start)) if start else None
         if self.project is not None:
             nn.init.normal_(self.project.weight, std=0.1 / math.sqrt(width))
@@ -126,7 +128,7 @@ def _decay_start(heads: int) -> Tensor:
 
 
 def _step_start(step: Step, heads: int) -> Tensor:
-    return _decay_start(heads) if step == "softplus" else torch.full((heads,), -1.0 if step == "bounded" else 0.0)
+    return _decay_start(heads) if step == "softplus" else torch.full((heads,), STEP_START if step == "bounded" else 0.0)
 
 
 def _bounded_start(heads: int) -> Tensor:
