@@ -25,19 +25,20 @@ from titans_ts.inputs import series
 from titans_ts.memory import gates
 from titans_ts.training import preparation
 
-Constants = dict[tuple[ModuleType, str], float]
+Constants = dict[tuple[ModuleType, str], object]
 PLAIN: Constants = {
     (series, "LEVEL_JITTER"): 0.0,
     (preparation, "TIMES_SEEN"): 2,
-    (gates, "STEP_START"): -1.0,
-    (gates, "MOMENTUM_START"): 0.0,
+    (gates, "STEP_START"): (-1.0, 2.0),
+    (gates, "MOMENTUM_START"): 1.0,
 }
 SETTINGS: dict[str, Constants] = {
     "plain": {},
-    "strong writes": {(gates, "STEP_START"): 1.0, (gates, "MOMENTUM_START"): 1.0},
     "year always": {(preparation, "TIMES_SEEN"): 0},
-    "jitter 0.5": {(series, "LEVEL_JITTER"): 0.5},
     "jitter 1": {(series, "LEVEL_JITTER"): 1.0},
+    "writes weak": {(gates, "STEP_START"): (-1.0, -1.0), (gates, "MOMENTUM_START"): 0.0},
+    "writes even": {(gates, "STEP_START"): (0.0, 0.0)},
+    "writes strong": {(gates, "STEP_START"): (1.0, 1.0)},
 }
 """What differs from :data:`PLAIN`."""
 DATASETS = ("ETTh1", "ETTm1", "exchange_rate", "vic_elec")

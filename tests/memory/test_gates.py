@@ -68,7 +68,12 @@ def test_half_lives_start_spread_over_powers(heads):
 def test_one_head_can_remember_too():
     gates = TokenGates(8, 1)(torch.zeros(1, 1, 8))
     half_life = -math.log(2) / gates.log_retention.item()
-    assert SHORTEST_HALF_LIFE * 0.99 <= half_life <= LONGEST_HALF_LIFE * 1.02
+    assert half_life == pytest.approx(LONGEST_HALF_LIFE, rel=0.02)
+
+
+def test_heads_that_keep_for_long_start_writing_strongly():
+    steps = TokenGates(16, 4)(torch.zeros(1, 1, 16)).log_step[0, :, 0].exp() / STEP_MAX
+    assert steps.tolist() == pytest.approx([1 / (1 + math.exp(-x)) for x in (-1.0, 0.0, 1.0, 2.0)], rel=1e-5)
 
 
 def test_parts_switched_off_are_none():

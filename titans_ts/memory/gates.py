@@ -20,8 +20,9 @@ MOMENTUM_MAX = 0.9
 FORGETTING_MIN = 1.65e-4
 """Half-life of at most 4,200 tokens."""
 WRITE_BOUND = 2.0
-STEP_START, MOMENTUM_START = 1.0, 1.0
-"""Where bounded gates start, before their sigmoid."""
+STEP_START = (-1.0, 2.0)
+"""First and last head's step size at the start, before its sigmoid: the longer a head keeps, the more strongly it writes."""
+MOMENTUM_START = 1.0
 SHORTEST_HALF_LIFE, LONGEST_HALF_LIFE = 8.0, 4096.0
 
 
@@ -49,7 +50,8 @@ class TokenGates(nn.Module):
     Notes
     -----
     Bounded retention starts at half-lives spread logarithmically over the heads, from 8 to 4,096 tokens: with one short
-    half-life for all, nothing old can matter, and training alone does not find the long ones.
+    half-life for all, nothing old can matter, and training alone does not find the long ones. Bounded steps start spread
+    too, so that heads that keep for long write strongly. A single head is the last of them.
 
     Examples
     --------
@@ -81,7 +83,7 @@ class TokenGates(nn.Module):
         if self.project is not None:
             nn.init.normal_(self.project.weight, std=0.1 / math.sqrt(width))
             with torch.no_grad():
-                self.project.bias.copy_(torch.cat(start))
+                self.project.bias.copy_(torch.cat([x.double() for x in start]))
         has_rate = retention in ("from_step", "decay")
         self.log_rate = nn.Parameter(torch.linspace(1, 16, heads).log()) if has_rate else None  # A, as mamba2 starts it
         fixed = torch.log1p(-(2.0 ** (-5 - torch.arange(heads, dtype=torch.float64))))
@@ -128,9 +130,20 @@ def _decay_start(heads: int) -> Tensor:
 
 
 def _step_start(step: Step, heads: int) -> Tensor:
-    return _decay_start(heads) if step == "softplus" else torch.full((heads,), STEP_START if step == "bounded" else 0.0)
+    return (
+        _decay_start(heads)
+        if step == "softplus"
+        else _spread(*STEP_START, heads)
+        if step == "bounded"
+        else torch.zeros(heads)
+    )
 
 
 def _bounded_start(heads: int) -> Tensor:
-    spread = torch.linspace(math.log(SHORTEST_HALF_LIFE), math.log(LONGEST_HALF_LIFE), heads, dtype=torch.float64)
-    return torch.logit(torch.exp(-math.log(2) / spread.exp()) / (1 - FORGETTING_MIN)).float()
+    half_lives = _spread(math.log(SHORTEST_HALF_LIFE), math.log(LONGEST_HALF_LIFE), heads).exp()
+    return torch.logit(torch.exp(-math.log(2) / half_lives) / (1 - FORGETTING_MIN))
+
+
+def _spread(first: float, last: float, heads: int) -> Tensor:
+    """Return numbers at equal distances from the first head to the last."""
+    return torch.linspace(last, first, heads, dtype=torch.float64).flip(0)
