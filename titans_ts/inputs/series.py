@@ -20,10 +20,6 @@ FARTHEST = 1e15
 """Distance from the long-run level, in long-run spreads, beyond which rows are taken to lie at it: their squares, summed
 over any look-back, stay finite in float32. 9.97e36 is what netCDF writes where nothing was measured."""
 
-LEVEL_JITTER = 1.0
-"""In training, each stream's level is shifted by a normal draw of this size: where a series stood in the training years is
-no reason to expect it back there. Not borne out by validation yet; see ``benchmarks/recipe.py``."""
-
 
 class Scale(NamedTuple):
     """Long-run level and spread of every channel, ``(b, c)`` each, float64."""
@@ -181,10 +177,7 @@ class SeriesEmbedding(nn.Module):
         """Return tokens ``(b, n, d)``."""
         p = self.patch_length
         parts = [windows.values[..., -p:], 1 - windows.observed[..., -p:]]
-        level = torch.asinh(windows.level)
-        if self.training:
-            level = level + LEVEL_JITTER * torch.randn_like(level[:, :, :1])
-        parts.append(level[..., None])
+        parts.append(torch.asinh(windows.level)[..., None])
         parts.append(windows.spread.log()[..., None])
         own = torch.cat(parts, dim=-1).transpose(1, 2).flatten(2)  # b n (c features)
         b, n, _ = own.shape
