@@ -44,13 +44,13 @@ def jittered(forward: Callable[..., Tensor], *, size: float) -> Callable[..., Te
 
 Constants = dict[tuple[ModuleType | type, str], object]
 PLAIN: Constants = {
-    (preparation, "TIMES_SEEN"): 2,
+    (preparation, "SHARE_SEEN"): 1.98,
     (gates, "STEP_START"): (-1.0, 2.0),
     (gates, "MOMENTUM_START"): 1.0,
 }
 SETTINGS: dict[str, Constants] = {
-    "plain": {},
-    "year always": {(preparation, "TIMES_SEEN"): 0},
+    "year if seen twice": {},
+    "year if half seen": {(preparation, "SHARE_SEEN"): 0.5},
     "level jitter 1": {(SeriesEmbedding, "forward"): jittered(SeriesEmbedding.forward, size=1.0)},
     "writes weak": {(gates, "STEP_START"): (-1.0, -1.0), (gates, "MOMENTUM_START"): 0.0},
     "writes even": {(gates, "STEP_START"): (0.0, 0.0)},

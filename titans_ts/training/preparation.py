@@ -16,8 +16,8 @@ from titans_ts.inputs.calendar import CYCLES, calendar_cycles, calendar_features
 from titans_ts.inputs.series import FARTHEST, Scale, long_run_scale
 from titans_ts.origins import SeriesTensors
 
-TIMES_SEEN = 2
-"""How often training must have seen a cycle of the calendar before the place in it is a feature."""
+SHARE_SEEN = 0.5
+"""Share of a cycle of the calendar that training must have seen before the place in it is a feature."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Preparation:
     def learn(cls, panel: Panel, training_rows: Sequence[int]) -> Preparation:
         """Learn from the first rows of each series.
 
-        A cycle counts only where training has seen it twice: from one year, the place in the year tells a network nothing
-        but where in the training part it stands.
+        A cycle counts only where training has seen half of it: from less, the place in it says nothing but which row of the
+        training part it is.
         """
         parts = list(zip(panel, training_rows, strict=True))
         stamped = [one.times[:rows] for one, rows in parts if one.times is not None and rows > 1]
@@ -53,7 +53,7 @@ class Preparation:
         if stamped and not panel.layout.integer_times:
             span = max(float((times[-1] - times[0]) / np.timedelta64(1, "s")) for times in stamped)
             step = min(float(np.median(np.diff(times) / np.timedelta64(1, "s"))) for times in stamped)
-            cycles = tuple(name for name in calendar_cycles(step) if span >= TIMES_SEEN * CYCLES[name] * 0.99)
+            cycles = tuple(name for name in calendar_cycles(step) if span >= SHARE_SEEN * CYCLES[name])
         return cls(
             cycles=cycles,
             time_zone=panel.layout.time_zone,
