@@ -52,7 +52,7 @@ SETTINGS: dict[str, tuple[Constants, dict[str, Any]]] = {
     "year if seen twice": ({(preparation, "SHARE_SEEN"): 1.98}, {}),
     "level jitter 1": (JITTER, {}),
     "level jitter 1, year if seen twice": (JITTER | {(preparation, "SHARE_SEEN"): 1.98}, {}),
-    "dropout 0.4": ({}, {"dropout": 0.4}),
+    "memory wherever validation is lower": ({}, {"significance": 1.0}),
     "writes weak": ({(gates, "STEP_START"): (-1.0, -1.0), (gates, "MOMENTUM_START"): 0.0}, {}),
     "writes even": ({(gates, "STEP_START"): (0.0, 0.0)}, {}),
     "writes strong": ({(gates, "STEP_START"): (1.0, 1.0)}, {}),

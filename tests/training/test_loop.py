@@ -66,7 +66,8 @@ def test_the_best_weights_by_validation_are_kept():
             errors.append(report.validation)
             weights.append(tensors_of(training))
 
-    run = make_run(max_steps=20, learning_rate=0.3, callbacks=[note])  # a rate at which the last is not the best
+    rate = 0.3  # at which the last is not the best
+    run = make_run(max_steps=20, learning_rate=rate, significance=1.0, callbacks=[note])
     run.run()
     best = min(range(len(errors)), key=errors.__getitem__)
     assert best < len(errors) - 1

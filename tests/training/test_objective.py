@@ -10,7 +10,7 @@ from titans_ts.inputs.series import long_run_scale
 from titans_ts.network import ForecastNetwork
 from titans_ts.origins import SeriesTensors, read_origins, read_windows
 from titans_ts.training import objective
-from titans_ts.training.objective import calibrate_quantiles, point_loss, quantile_loss, validation_error
+from titans_ts.training.objective import block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
 
 
 def many_series(config, lengths=(50, 83, 31)):
@@ -48,6 +48,41 @@ def test_validation_error_equals_a_slow_loop(settings, direct_only):
     series, starts = many_series(network.config), [33, 0, 31]
     found = validation_error(network, series, starts, direct_only=direct_only)
     assert found == pytest.approx(by_loop(network, series, starts, direct_only=direct_only), rel=1e-10)
+
+
+@pytest.mark.parametrize("direct_only", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"mixed": True}], ids=str)
+def test_block_errors_equal_a_slow_loop_over_each_block(settings, direct_only):
+    """A block is a series whose validation part begins and ends with it; little of its end is observed, so it drops out."""
+    network = make_network(**settings)
+    horizon, patch = network.config.horizon, network.config.patch_length
+    series, starts = many_series(network.config), [33, 17, 31]
+    expected = []
+    for one, start in zip(series, starts, strict=True):
+        for begin in range(start, one.length, horizon):
+            ends = [end for end in range(begin, min(begin + horizon, one.length)) if end % patch == 0]
+            rows = sum(min(end + horizon, one.length) - end for end in ends)
+            expected.append((rows, between(network, one, begin, begin + horizon, direct_only=direct_only) if rows else 0.0))
+    found = block_errors(network, series, starts, direct_only=direct_only)
+    all_errors = torch.tensor([error for _, error in expected], dtype=torch.float64)
+    assert 2 <= len(found) <= len(all_errors)
+    assert ((found[:, None] - all_errors).abs().amin(1) < 1e-10).all()
+
+
+def between(network, one, begin: int, stop: int, *, direct_only: bool) -> float:
+    """Return the error of the origins in ``begin .. stop`` by the slow loop: two means, weighed by what they count."""
+    sums = []
+    for start in (begin, stop):
+        error = by_loop(network, [one], [start], direct_only=direct_only) if start < one.length else 0.0
+        sums.append(np.array([np.nan_to_num(error), observed_after(network, one, start)]))
+    (all_error, all_count), (later_error, later_count) = sums
+    return float((all_error * all_count - later_error * later_count) / max(all_count - later_count, 1))
+
+
+def observed_after(network, one, start: int) -> int:
+    patch, horizon = network.config.patch_length, network.config.horizon
+    ends = [end for end in range(patch, one.length + 1, patch) if end >= start]
+    return sum(int((~one.rows[:, end : end + horizon].isnan()).sum()) for end in ends)
 
 
 def test_validation_error_does_not_depend_on_what_is_held_at_once(monkeypatch):

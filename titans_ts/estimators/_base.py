@@ -38,6 +38,7 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
     "batch_size": [_POSITIVE],
     "validation_fraction": [Interval(Real, 0, 1, closed="left")],
     "patience": [_POSITIVE],
+    "significance": [Interval(Real, 0, 1, closed="right")],
     "device": [str, object],
     "precision": [StrOptions(set(PRECISIONS))],
     "n_jobs": [None, Integral],
@@ -75,6 +76,7 @@ class BaseTitans(BaseEstimator):
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
             patience=self.patience,
+            significance=float(self.significance),
             precision=self.precision,
             seed=seed,
         )

@@ -88,6 +88,10 @@ class TitansForecaster(SeriesMemory):
         Share of each series' last rows that chooses the weights and fits the intervals; 0 for none.
     patience : int, default=5
         Evaluations without a better error before training stops.
+    significance : float, default=0.01
+        The memory corrects the direct path's forecast only where validation shows its gain beyond chance: in a paired test
+        over blocks as long as the horizon, at this level. 1 asks for a lower error alone. Without a validation part, the
+        correction is always used.
     device : str, default="auto"
         Where to compute.
     precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
@@ -115,6 +119,9 @@ class TitansForecaster(SeriesMemory):
         What is kept of all that was read; ``state_.nbytes`` does not grow with it, save for ``variant="full_attention"``.
     n_features_in_ : int
         Columns seen by ``fit``.
+    memory_gain_ : MemoryGain or None
+        What the memory's correction gained on validation, how sure that is, and whether it is used
+        (:class:`titans_ts.training.acceptance.MemoryGain`); None without a memory or a validation part.
     training_history_ : list of dict
         Phase, step, loss and validation error of every evaluation.
 
@@ -190,6 +197,7 @@ class TitansForecaster(SeriesMemory):
         batch_size: int = 16,
         validation_fraction: float = 0.1,
         patience: int = 5,
+        significance: float = 0.01,
         device: Any = "auto",
         precision: str = "auto",
         n_jobs: int | None = None,
@@ -228,6 +236,7 @@ class TitansForecaster(SeriesMemory):
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.significance = significance
         self.device = device
         self.precision = precision
         self.n_jobs = n_jobs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Hashable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from titans_ts.data.panel import Layout
 from titans_ts.files import read_tensors, write_tensors
 from titans_ts.network import ForecastConfig, ForecastNetwork
 from titans_ts.state import SeriesState, pack, unpack
+from titans_ts.training.acceptance import MemoryGain
 from titans_ts.training.preparation import Preparation
 from titans_ts.training.runtime import choose_device, number_type
 
@@ -68,6 +70,8 @@ def load(path: str | Path, *, device: str = "auto") -> TitansForecaster:
         estimator.preparation_ = Preparation.from_dict(header["preparation"])
         estimator.layout_ = Layout.from_dict(header["layout"])
         estimator.training_history_ = header["history"]
+        gain = header["memory_gain"]
+        estimator.memory_gain_ = None if gain is None else MemoryGain(**gain)
         _restore_series(estimator, header["series"], tensors)
         estimator.note_features(estimator.layout_)
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
@@ -101,6 +105,7 @@ def save_forecaster(forecaster: TitansForecaster, path: str | Path) -> None:
         "preparation": forecaster.preparation_.to_dict(),
         "layout": forecaster.layout_.to_dict(),
         "history": forecaster.training_history_,
+        "memory_gain": None if forecaster.memory_gain_ is None else asdict(forecaster.memory_gain_),
         "series": series,
     }
     write_tensors(path, tensors, header)

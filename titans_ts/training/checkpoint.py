@@ -13,6 +13,7 @@ from torch import Tensor
 
 from titans_ts.files import read_tensors, write_tensors
 from titans_ts.state import pack, unpack
+from titans_ts.training.acceptance import MemoryGain
 from titans_ts.training.loop import Report, Training
 
 
@@ -90,6 +91,7 @@ def _facts(training: Training) -> dict[str, Any]:
         "next_token": training.sampler.next_token,
         "history": [asdict(report) for report in training.history],
         "best": [best.error, best.step, best.waited],
+        "gain": None if training.gain is None else asdict(training.gain),
     }
 
 
@@ -97,6 +99,7 @@ def _gather(training: Training) -> dict[str, Tensor]:
     """Return every tensor that the rest of the run depends on."""
     found = {f"network.{name}": x for name, x in training.network.state_dict().items()}
     found |= {f"best.{name}": x for name, x in training.best.weights.items()}
+    found |= {f"floor.{name}": x for name, x in training.floor.items()}
     for index, values in training.optimizer.state_dict()["state"].items():
         found |= {f"optimizer.{index}.{name}": torch.as_tensor(x) for name, x in values.items()}
     found |= pack(training.state, prefix="state")
@@ -113,6 +116,8 @@ def _restore(training: Training, tensors: dict[str, Tensor], found: dict[str, An
     training.network.load_state_dict(under("network."))
     training.step, training.stopped = found["step"], found["stopped"]
     training.history = [Report(**report) for report in found["history"]]
+    training.floor = under("floor.")
+    training.gain = None if found["gain"] is None else MemoryGain(**found["gain"])
     training.best.weights = under("best.")
     if training.best.weights:
         training.best.restore(training.network)  # raises where a part is missing

@@ -1,9 +1,9 @@
 """The training loop: the direct path first, then the memory's correction to it, then the quantiles around both.
 
 The first two phases lower the absolute error on streams and keep the weights that are best by validation; the second
-starts from the best direct path, which the head leaves as it is at its first step, so that a memory which does not help
-on validation is not used. The third fits the quantiles to a network that no longer moves. A run can be stopped after any
-step and taken up again to the same bits.
+starts from the best direct path, which the head leaves as it is at its first step, and what it finds is used only where
+validation shows its gain beyond chance. The third fits the quantiles to a network that no longer moves. A run can be
+stopped after any step and taken up again to the same bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from titans_ts.backbones.stack import State
 from titans_ts.network import ForecastNetwork
 from titans_ts.origins import Origins, SeriesTensors, to_device
 from titans_ts.state import map_tensors
-from titans_ts.training.objective import calibrate_quantiles, point_loss, quantile_loss, validation_error
+from titans_ts.training.acceptance import MemoryGain, memory_gain
+from titans_ts.training.objective import block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
 from titans_ts.training.runtime import mixed_precision, seeded
 from titans_ts.training.schedule import learning_rate_factor
 from titans_ts.training.stopping import BestWeights
@@ -57,6 +58,8 @@ class TrainingConfig:
         Evaluations without a better error before the second phase stops.
     gradient_bound : float
         Largest norm of a step's gradient.
+    significance : float
+        See :func:`titans_ts.training.acceptance.memory_gain`.
     precision : str
         See :func:`titans_ts.training.runtime.mixed_precision`.
     seed : int
@@ -77,6 +80,7 @@ class TrainingConfig:
     evaluate_every: int = 25
     patience: int = 5
     gradient_bound: float = 1.0
+    significance: float = 0.01
     precision: str = "auto"
     seed: int = 0
 
@@ -145,6 +149,9 @@ class Training:
         self.callbacks, self.verbose = callbacks, verbose
         self.validated = any(start < one.length for start, one in zip(validation_starts, series, strict=True))
         self.best = BestWeights(config.patience)
+        self.floor: dict[str, Tensor] = {}
+        """Weights as the second phase found them; empty before it, and without validation."""
+        self.gain: MemoryGain | None = None
         if not any(start > 0 for start in validation_starts):
             raise ValueError("there are no rows to train on: all are for validation; make validation_fraction smaller")
         self.halted = False
@@ -199,8 +206,12 @@ class Training:
                 if self.phase == "quantiles":
                     break
                 self.best.restore(self.network)
+                if self.phase == "memory":
+                    self._judge()
                 if self.halted:
                     break
+                if self.phase == "direct":
+                    self.floor = dict(self.best.weights)
                 self.begin("memory" if self.phase == "direct" else "quantiles")
         self.network.eval()
         if self.validated:
@@ -221,6 +232,23 @@ class Training:
                 due = self.step % self.config.evaluate_every == 0 or self.step == self.steps
                 error = self._validate() if due and self.phase != "quantiles" else None
                 self._report(Report(self.phase, self.step, self.steps, loss, error), progress)
+
+    def _judge(self) -> None:
+        """Put the direct path back alone, unless the memory's correction has proved itself on the validation part."""
+        if not self.validated or not self.steps:
+            return
+        self.network.eval()
+        corrected = block_errors(self.network, self.series, self.starts)
+        learned = {name: x.clone() for name, x in self.network.state_dict().items()}
+        self.network.load_state_dict(self.floor)
+        for x in self.network.head.parameters():
+            nn.init.zeros_(x)  # a warm start's may be anything
+        direct = block_errors(self.network, self.series, self.starts, direct_only=True)
+        self.gain = memory_gain(direct, corrected, significance=self.config.significance)
+        if self.gain.used:
+            self.network.load_state_dict(learned)
+        else:
+            self.best.weights = {name: x.clone() for name, x in self.network.state_dict().items()}
 
     def _report(self, report: Report, progress: Any) -> None:
         """Show a step, note it, tell the callbacks."""

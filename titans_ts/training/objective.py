@@ -55,12 +55,36 @@ def validation_error(
         In units of each channel's long-run spread; NaN when nothing was observed after ``starts``.
     """
     total = count = 0.0
-    for origins, point, _ in _validation_points(network, series, starts, direct_only=direct_only):
-        observed = ~origins.target.isnan()
-        error = (point - origins.target.nan_to_num()) * origins.windows.spread[..., None]
-        total += float(torch.where(observed, error, 0).abs().double().sum())
+    for origins, point, _, _ in _validation_points(network, series, starts, direct_only=direct_only):
+        errors, observed = _absolute_errors(origins, point)
+        total += float(errors.double().sum())
         count += float(observed.sum())
     return total / count if count else float("nan")
+
+
+def block_errors(
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, direct_only: bool = False
+) -> Tensor:
+    """Return the mean absolute error of each block of as many validation rows as the horizon has, ``(blocks,)``, float64.
+
+    Channels of a series count as one. A block of which less than half was observed, beside the fullest, is left out.
+    """
+    most = max(one.length for one in series) // network.config.horizon + 1  # blocks of a series
+    totals = torch.zeros(2, len(series) * most, dtype=torch.float64)
+    for origins, point, _, blocks in _validation_points(network, series, starts, direct_only=direct_only):
+        for total, values in zip(totals, _absolute_errors(origins, point), strict=True):
+            of_tokens = values.double().sum(dim=(1, 3)).cpu()  # b n
+            total.index_add_(0, (blocks[:, 0] * most + blocks[:, 1]).flatten(), of_tokens.flatten())
+    error, count = totals
+    full = (count > 0) & (count >= count.max() / 2)
+    return error[full] / count[full]
+
+
+def _absolute_errors(origins: Origins, point: Tensor) -> tuple[Tensor, Tensor]:
+    """Return errors ``(b, c, n, f)`` in units of the long-run spread, 0 where nothing was observed, and where it was."""
+    observed = ~origins.target.isnan()
+    error = (point - origins.target.nan_to_num()) * origins.windows.spread[..., None]
+    return torch.where(observed, error, 0).abs(), observed
 
 
 @torch.no_grad()
@@ -74,7 +98,7 @@ def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], s
     patches = sum((one.length - start) // network.config.patch_length for one, start in zip(series, starts, strict=True))
     every = min(max(patches * network.config.streams // CALIBRATION_TOKENS, 1), QUANTILE_TOKENS)
     ratios: list[list[Tensor]] = [[] for _ in network.config.quantiles]
-    for origins, point, hidden in _validation_points(network, series, starts):
+    for origins, point, hidden, _ in _validation_points(network, series, starts):
         found = network.quantile_head(point[:, :, ::every], hidden[:, ::every])
         target, middle = origins.target[:, :, ::every], point[:, :, ::every]
         observed = ~target.isnan()
@@ -91,14 +115,18 @@ def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], s
 @torch.no_grad()
 def _validation_points(
     network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, direct_only: bool = False
-) -> Iterator[tuple[Origins, Tensor, Tensor]]:
-    """Yield origins from ``starts`` on, with the network's point forecast and hidden tokens; no target before them."""
+) -> Iterator[tuple[Origins, Tensor, Tensor, Tensor]]:
+    """Yield origins from ``starts`` on, with the network's point forecast and hidden tokens; no target before them.
+
+    The last is ``(b, 2, n)``: which series an origin belongs to, and which block of validation rows as long as the horizon.
+    """
     config = network.config
     group = max(STREAMS_AT_ONCE // config.streams, 1)
     for first in range(0, len(series), group):
         some, begin = series[first : first + group], starts[first : first + group]
         ends = torch.arange(1, max(one.length for one in some) // config.patch_length + 1) * config.patch_length
         before = torch.tensor(begin).repeat_interleave(config.streams)
+        which = torch.arange(first, first + len(some)).repeat_interleave(config.streams)
         state = network.initial_state(len(before))
         for part in ends.split(TOKENS_AT_ONCE) if len(ends) else ():
             if direct_only and int(part[-1]) < min(begin):
@@ -107,8 +135,10 @@ def _validation_points(
             early = (part < before[:, None])[:, None].expand(-1, config.token_channels, -1)
             origins.target[early] = float("nan")
             origins = to_device(origins, network.device)
+            block = ((part - before[:, None]) // config.horizon).clamp_min(0)
+            blocks = torch.stack([which[:, None].expand_as(block), block], dim=1)
             if direct_only:
-                yield origins, network.direct(origins.windows, origins.extras), origins.target
+                yield origins, network.direct(origins.windows, origins.extras), origins.target, blocks
             else:
                 point, hidden, state = network(origins.windows, origins.extras, state)
-                yield origins, point, hidden
+                yield origins, point, hidden, blocks
