@@ -121,7 +121,7 @@ def test_forecasting_and_absorbing_leave_the_state_as_it_was(known):
 
 def test_a_forecast_uses_what_was_read_beyond_the_look_back():
     """The memory, not the ring of raw rows, holds it: rows older than any window change the forecast."""
-    network = make_network()
+    network = make_network("lmm")
     series = make_series(network.config, LENGTH)
     other = make_series(network.config, LENGTH)
     other.rows[:, 4:12] *= -2

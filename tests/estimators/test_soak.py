@@ -111,7 +111,7 @@ MEMORIES = [("mac", 32), ("mag", 16), ("mal", 16), ("lmm", 16), pytest.param("ma
 @pytest.mark.parametrize(("variant", "patch_length"), MEMORIES)
 def test_a_million_rows_leave_the_memory_bounded_and_able_to_learn(kind, variant, patch_length, soaked, rows_of):
     forecaster, fresh = soaked(variant, patch_length)
-    assert fresh.after < 0.05 < 0.5 < fresh.start, "the measure tells a memory that learned from one that did not"
+    assert fresh.after < 0.1 < 0.5 < fresh.start, "the measure tells a memory that learned from one that did not"
     forecaster.forget().update(rows_of(kind))
     assert forecaster.n_seen_ == ROWS
     assert_bounded(forecaster)

@@ -73,8 +73,9 @@ def between(network, one, begin: int, stop: int, *, direct_only: bool) -> float:
     """Return the error of the origins in ``begin .. stop`` by the slow loop: two means, weighed by what they count."""
     sums = []
     for start in (begin, stop):
-        error = by_loop(network, [one], [start], direct_only=direct_only) if start < one.length else 0.0
-        sums.append(np.array([np.nan_to_num(error), observed_after(network, one, start)]))
+        count = observed_after(network, one, start)
+        error = by_loop(network, [one], [start], direct_only=direct_only) if count else 0.0
+        sums.append(np.array([error, count]))
     (all_error, all_count), (later_error, later_count) = sums
     return float((all_error * all_count - later_error * later_count) / max(all_count - later_count, 1))
 

@@ -88,7 +88,7 @@ class TitansForecaster(SeriesMemory):
         Share of each series' last rows that chooses the weights and fits the intervals; 0 for none.
     patience : int, default=5
         Evaluations without a better error before training stops.
-    significance : float, default=0.01
+    significance : float, default=0.05
         The memory corrects the direct path's forecast only where validation shows its gain beyond chance: in a paired test
         over blocks as long as the horizon, at this level. 1 asks for a lower error alone. Without a validation part, the
         correction is always used.
@@ -197,7 +197,7 @@ class TitansForecaster(SeriesMemory):
         batch_size: int = 16,
         validation_fraction: float = 0.1,
         patience: int = 5,
-        significance: float = 0.01,
+        significance: float = 0.05,
         device: Any = "auto",
         precision: str = "auto",
         n_jobs: int | None = None,

@@ -80,7 +80,7 @@ class TrainingConfig:
     evaluate_every: int = 25
     patience: int = 5
     gradient_bound: float = 1.0
-    significance: float = 0.01
+    significance: float = 0.05
     precision: str = "auto"
     seed: int = 0
 
