@@ -95,6 +95,19 @@ def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path, counted):
     assert counted == [(low, 1)]
 
 
+def test_of_learning_rates_that_answer_alike_the_larger_is_taken(tmp_path, counted):
+    rows = [
+        Row("tiny", "needle", "deltanet", rate, 0, part, 64, "all", 1.0, 1, 1)
+        for rate in TINY.learning_rates
+        for part in ("validation", "test")
+    ]
+    out = tmp_path / "rows.csv"
+    write_rows(out, rows)
+    found = bench_recall(out, setting=TINY, tasks=("needle",), models=("deltanet",), seeds=(0,))
+    assert {row.learning_rate for row in found} == {max(TINY.learning_rates)}
+    assert not counted
+
+
 def test_other_settings_in_the_same_file_are_left_alone(tmp_path):
     out = tmp_path / "rows.csv"
     bench_recall(out, setting=TINY, tasks=("motif",), models=TWO[:1], seeds=(0,))

@@ -188,11 +188,11 @@ def _of(rows: Sequence[Row], setting: Setting, run: Run) -> list[Row]:
 
 
 def _best_rate(rows: Sequence[Row], setting: Setting, runs: Sequence[Run]) -> float:
-    """Return the learning rate of the run that validation prefers."""
+    """Return the learning rate of the run that validation prefers; the larger one where several answer all."""
     reached = {
         run.learning_rate: next(row.score for row in _of(rows, setting, run) if row.part == "validation") for run in runs
     }
-    return max(reached, key=reached.__getitem__)
+    return max(reached, key=lambda rate: (reached[rate], rate))
 
 
 def _fill_in(
