@@ -83,7 +83,7 @@ class TokenGates(nn.Module):
         if self.project is not None:
             nn.init.normal_(self.project.weight, std=0.1 / math.sqrt(width))
             with torch.no_grad():
-                self.project.bias.copy_(torch.cat([x.double() for x in start]))
+                self.project.bias.copy_(torch.cat(start))
         has_rate = retention in ("from_step", "decay")
         self.log_rate = nn.Parameter(torch.linspace(1, 16, heads).log()) if has_rate else None  # A, as mamba2 starts it
         fixed = torch.log1p(-(2.0 ** (-5 - torch.arange(heads, dtype=torch.float64))))
@@ -130,13 +130,9 @@ def _decay_start(heads: int) -> Tensor:
 
 
 def _step_start(step: Step, heads: int) -> Tensor:
-    return (
-        _decay_start(heads)
-        if step == "softplus"
-        else _spread(*STEP_START, heads)
-        if step == "bounded"
-        else torch.zeros(heads)
-    )
+    if step == "softplus":
+        return _decay_start(heads)
+    return _spread(*STEP_START, heads) if step == "bounded" else torch.zeros(heads)
 
 
 def _bounded_start(heads: int) -> Tensor:
