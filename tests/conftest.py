@@ -8,10 +8,10 @@ import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads():
-    """Hold torch to two threads: tests are small, and more threads cost more than they bring."""
+def one_thread():
+    """Hold torch to one thread: tests are small, and beside other work two wait for each other many times as long."""
     before = torch.get_num_threads()
-    torch.set_num_threads(min(2, before))
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

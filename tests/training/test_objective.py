@@ -63,7 +63,9 @@ def test_block_errors_equal_a_slow_loop_over_each_block(settings, direct_only):
             ends = [end for end in range(begin, min(begin + horizon, one.length)) if end % patch == 0]
             rows = sum(min(end + horizon, one.length) - end for end in ends)
             expected.append((rows, between(network, one, begin, begin + horizon, direct_only=direct_only) if rows else 0.0))
-    found = block_errors(network, series, starts, direct_only=direct_only)
+    share = 0.0 if direct_only else 1.0
+    found, without = block_errors(network, series, starts, [(network.direct, share), (network.direct, 0.0)])
+    assert torch.equal(found, without) == direct_only
     all_errors = torch.tensor([error for _, error in expected], dtype=torch.float64)
     assert 2 <= len(found) <= len(all_errors)
     assert ((found[:, None] - all_errors).abs().amin(1) < 1e-10).all()

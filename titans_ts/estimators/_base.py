@@ -38,7 +38,7 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
     "batch_size": [_POSITIVE],
     "validation_fraction": [Interval(Real, 0, 1, closed="left")],
     "patience": [_POSITIVE],
-    "significance": [Interval(Real, 0, 1, closed="right")],
+    "caution": [Interval(Real, 0, None, closed="left")],
     "device": [str, object],
     "precision": [StrOptions(set(PRECISIONS))],
     "n_jobs": [None, Integral],
@@ -76,7 +76,7 @@ class BaseTitans(BaseEstimator):
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
             patience=self.patience,
-            significance=float(self.significance),
+            caution=float(self.caution),
             precision=self.precision,
             seed=seed,
         )

@@ -88,10 +88,10 @@ class TitansForecaster(SeriesMemory):
         Share of each series' last rows that chooses the weights and fits the intervals; 0 for none.
     patience : int, default=5
         Evaluations without a better error before training stops.
-    significance : float, default=0.05
-        The memory corrects the direct path's forecast only where validation shows its gain beyond chance: in a paired test
-        over blocks as long as the horizon, at this level. 1 asks for a lower error alone. Without a validation part, the
-        correction is always used.
+    caution : float, default=1.0
+        Of the memory's correction of the direct path as much is used as validation can tell from luck: the smallest share
+        whose gain comes within so many standard errors of the best one's. 0 takes the share with the least error. Without
+        a validation part, all of it is used.
     device : str, default="auto"
         Where to compute.
     precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
@@ -120,7 +120,7 @@ class TitansForecaster(SeriesMemory):
     n_features_in_ : int
         Columns seen by ``fit``.
     memory_gain_ : MemoryGain or None
-        What the memory's correction gained on validation, how sure that is, and whether it is used
+        What the memory's correction gained on validation, how sure that is, and how much of it is used
         (:class:`titans_ts.training.acceptance.MemoryGain`); None without a memory or a validation part.
     training_history_ : list of dict
         Phase, step, loss and validation error of every evaluation.
@@ -197,7 +197,7 @@ class TitansForecaster(SeriesMemory):
         batch_size: int = 16,
         validation_fraction: float = 0.1,
         patience: int = 5,
-        significance: float = 0.05,
+        caution: float = 1.0,
         device: Any = "auto",
         precision: str = "auto",
         n_jobs: int | None = None,
@@ -236,7 +236,7 @@ class TitansForecaster(SeriesMemory):
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
         self.patience = patience
-        self.significance = significance
+        self.caution = caution
         self.device = device
         self.precision = precision
         self.n_jobs = n_jobs

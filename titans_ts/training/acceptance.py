@@ -1,12 +1,14 @@
-"""Whether the memory's correction is used: only where validation shows its gain beyond chance."""
+"""How much of the memory's correction is used: as much as validation can tell from luck."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
 from torch import Tensor
 
+SHARES = tuple(tenth / 10 for tenth in range(11))
+"""Shares of the correction that validation chooses from."""
 OVERLAP = 0.25
 """Correlation of the mean errors of neighbouring blocks: origins k rows apart share ``1 - k / horizon`` of their rows, which
 integrates to 2/3 within a block and to 1/6 between neighbours."""
@@ -14,60 +16,78 @@ integrates to 2/3 within a block and to 1/6 between neighbours."""
 
 @dataclass(frozen=True)
 class MemoryGain:
-    """What the memory's correction takes off the error of the direct path on validation rows, and how sure that is.
+    """What the memory's correction takes off the error of the direct path on validation rows, and how much of it is used.
 
     Attributes
     ----------
     share : float
-        Of the direct path's error; negative where the correction harms.
-    p_value : float
-        Of the one-sided paired test over blocks; 1 where fewer than two blocks leave nothing to test.
+        Of the correction that is part of the forecast, 0 to 1.
+    gain : float
+        Of the direct path's error, that this share takes off.
+    best_gain : float
+        The same, of the share with the least error.
+    standard_error : float or None
+        Of ``best_gain``, over blocks; None where fewer than two blocks leave nothing to estimate it from.
     blocks : int
         Validation blocks as long as the horizon, over all series.
-    used : bool
-        Whether the correction is part of the forecast.
     """
 
     share: float
-    p_value: float
+    gain: float
+    best_gain: float
+    standard_error: float | None
     blocks: int
-    used: bool
 
 
-def memory_gain(direct: Tensor, corrected: Tensor, *, significance: float) -> MemoryGain:
-    """Test whether corrected forecasts are better than the direct path's, block by block.
+def memory_gain(errors: Tensor, *, caution: float, shares: Sequence[float] = SHARES) -> MemoryGain:
+    """Choose how much of the correction to use, by the one-standard-error rule.
 
-    The least error on a few blocks that lie in one season is easily luck: on exchange rates, choosing by it alone lost up to
-    a half on the rows that followed (``benchmarks/recipe.py``). Errors of neighbouring origins are alike, since their
-    horizons overlap; over blocks as long as the horizon what is left of that is :data:`OVERLAP`, and the variance is
-    corrected for it, as if all blocks were neighbours.
+    The least error on a few blocks that lie in one season is easily luck. So the share is the smallest whose gain comes
+    within a standard error of the best one's: nearly all where the gain is sure, less where it is not, nothing where it is
+    smaller than its own error. The loss that a wrong correction adds grows with the square of the share, the gain of a
+    right one falls slowly at first: half a share keeps three quarters of it.
+
+    Errors of neighbouring origins are alike, since their horizons overlap; over blocks as long as the horizon what is left
+    of that is :data:`OVERLAP`, and the standard error is corrected for it, as if all blocks were neighbours.
 
     Parameters
     ----------
-    direct, corrected : Tensor
-        ``(blocks,)`` each: mean absolute error of each block.
-    significance : float
-        Largest p-value at which the correction is used; 1 asks for a lower error alone.
+    errors : Tensor
+        ``(shares, blocks)``: mean absolute error of each block with each share of the correction; first with none.
+    caution : float
+        Standard errors to give up, 0 or more; 0 takes the share with the least error.
+    shares : sequence of float, optional
+        Increasing, from 0.
 
     References
     ----------
-    Diebold, Mariano: Comparing Predictive Accuracy, 1995, with block means in place of a long-run variance.
+    Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, section 3.4.3: the one-standard-error rule;
+    here of paired differences.
 
     Examples
     --------
     >>> import torch
-    >>> gain = memory_gain(torch.tensor([1.0, 1.2, 1.1]), torch.tensor([0.9, 1.1, 1.0]), significance=0.01)
-    >>> round(gain.share, 3), gain.blocks, gain.used
-    (0.091, 3, True)
+    >>> errors = torch.tensor([[1.0, 1.2, 1.1], [0.9, 1.15, 1.0], [0.88, 1.15, 1.04]])
+    >>> memory_gain(errors, caution=1.0, shares=(0.0, 0.5, 1.0)).share
+    0.5
     """
-    difference = (direct - corrected).double()
-    mean = float(difference.mean()) if len(difference) else 0.0
-    share = mean / float(direct.double().mean().clamp_min(1e-300)) if len(difference) else 0.0
-    p_value = 1.0
-    if len(difference) > 1:
-        n = len(difference)
+    gains = (errors[:1] - errors).double()
+    n = gains.shape[1]
+    if not n:
+        return MemoryGain(0.0, 0.0, 0.0, None, 0)
+    direct = max(float(errors[0].double().mean()), 1e-300)
+    means = gains.mean(1)
+    best = int(means.argmax())
+    spread = None
+    if n > 1:
         shrunk, grown = 1 - 2 * OVERLAP / n, 1 + 2 * OVERLAP * (n - 1) / n  # variance in the sample, and of its mean
-        spread = float(difference.std()) * (grown / shrunk / n) ** 0.5
-        p_value = float(stats.t.sf(mean / max(spread, 1e-12 * abs(mean), 1e-300), n - 1))
-    used = mean > 0 and p_value <= significance
-    return MemoryGain(share, p_value, len(difference), used)
+        spread = float(gains[best].std()) * (grown / shrunk / n) ** 0.5
+    given_up = 0.0 if not caution else float("inf") if spread is None else caution * spread
+    chosen = int((means >= max(float(means[best]) - given_up, 0.0)).nonzero()[0])
+    return MemoryGain(
+        share=shares[chosen],
+        gain=float(means[chosen]) / direct,
+        best_gain=float(means[best]) / direct,
+        standard_error=None if spread is None else spread / direct,
+        blocks=n,
+    )

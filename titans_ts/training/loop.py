@@ -1,13 +1,14 @@
 """The training loop: the direct path first, then the memory's correction to it, then the quantiles around both.
 
 The first two phases lower the absolute error on streams and keep the weights that are best by validation; the second
-starts from the best direct path, which the head leaves as it is at its first step, and what it finds is used only where
-validation shows its gain beyond chance. The third fits the quantiles to a network that no longer moves. A run can be
+starts from the best direct path, which the head leaves as it is at its first step, and of what it finds as much is used as
+validation can tell from luck. The third fits the quantiles to a network that no longer moves. A run can be
 stopped after any step and taken up again to the same bits.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from titans_ts.backbones.stack import State
 from titans_ts.network import ForecastNetwork
 from titans_ts.origins import Origins, SeriesTensors, to_device
 from titans_ts.state import map_tensors
-from titans_ts.training.acceptance import MemoryGain, memory_gain
+from titans_ts.training.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.training.objective import block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
 from titans_ts.training.runtime import mixed_precision, seeded
 from titans_ts.training.schedule import learning_rate_factor
@@ -58,7 +59,7 @@ class TrainingConfig:
         Evaluations without a better error before the second phase stops.
     gradient_bound : float
         Largest norm of a step's gradient.
-    significance : float
+    caution : float
         See :func:`titans_ts.training.acceptance.memory_gain`.
     precision : str
         See :func:`titans_ts.training.runtime.mixed_precision`.
@@ -80,7 +81,7 @@ class TrainingConfig:
     evaluate_every: int = 25
     patience: int = 5
     gradient_bound: float = 1.0
-    significance: float = 0.05
+    caution: float = 1.0
     precision: str = "auto"
     seed: int = 0
 
@@ -150,7 +151,7 @@ class Training:
         self.validated = any(start < one.length for start, one in zip(validation_starts, series, strict=True))
         self.best = BestWeights(config.patience)
         self.floor: dict[str, Tensor] = {}
-        """Weights as the second phase found them; empty before it, and without validation."""
+        """The direct path as the second phase found it; empty before that phase."""
         self.gain: MemoryGain | None = None
         if not any(start > 0 for start in validation_starts):
             raise ValueError("there are no rows to train on: all are for validation; make validation_fraction smaller")
@@ -211,7 +212,7 @@ class Training:
                 if self.halted:
                     break
                 if self.phase == "direct":
-                    self.floor = dict(self.best.weights)
+                    self.floor = {name: x.clone() for name, x in self.network.direct.state_dict().items()}
                 self.begin("memory" if self.phase == "direct" else "quantiles")
         self.network.eval()
         if self.validated:
@@ -234,21 +235,24 @@ class Training:
                 self._report(Report(self.phase, self.step, self.steps, loss, error), progress)
 
     def _judge(self) -> None:
-        """Put the direct path back alone, unless the memory's correction has proved itself on the validation part."""
+        """Go from the direct path alone as far towards what the second phase learned as the validation part supports."""
         if not self.validated or not self.steps:
             return
-        self.network.eval()
-        corrected = block_errors(self.network, self.series, self.starts)
-        learned = {name: x.clone() for name, x in self.network.state_dict().items()}
-        self.network.load_state_dict(self.floor)
-        for x in self.network.head.parameters():
-            nn.init.zeros_(x)  # a warm start's may be anything
-        direct = block_errors(self.network, self.series, self.starts, direct_only=True)
-        self.gain = memory_gain(direct, corrected, significance=self.config.significance)
-        if self.gain.used:
-            self.network.load_state_dict(learned)
-        else:
-            self.best.weights = {name: x.clone() for name, x in self.network.state_dict().items()}
+        network = self.network.eval()
+        learned = {name: x.clone() for name, x in network.direct.state_dict().items()}
+
+        def direct_path(share: float) -> nn.Module:
+            mixed = copy.deepcopy(network.direct)
+            mixed.load_state_dict({name: x.lerp(learned[name], share) for name, x in self.floor.items()})
+            return mixed
+
+        errors = block_errors(network, self.series, self.starts, [(direct_path(share), share) for share in SHARES])
+        self.gain = memory_gain(errors, caution=self.config.caution)
+        network.direct.load_state_dict(direct_path(self.gain.share).state_dict())
+        with torch.no_grad():
+            for x in network.head.parameters():
+                x.mul_(self.gain.share)
+        self.best.weights = {name: x.clone() for name, x in network.state_dict().items()}
 
     def _report(self, report: Report, progress: Any) -> None:
         """Show a step, note it, tell the callbacks."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from titans_ts.heads.losses import masked_absolute_error, masked_pinball
 from titans_ts.network import ForecastNetwork
@@ -62,22 +62,42 @@ def validation_error(
     return total / count if count else float("nan")
 
 
+@torch.no_grad()
 def block_errors(
-    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, direct_only: bool = False
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], mixtures: Sequence[tuple[nn.Module, float]]
 ) -> Tensor:
-    """Return the mean absolute error of each block of as many validation rows as the horizon has, ``(blocks,)``, float64.
+    """Return the mean absolute error of each block of as many validation rows as the horizon has, float64.
 
     Channels of a series count as one. A block of which less than half was observed, beside the fullest, is left out.
+
+    Parameters
+    ----------
+    network : ForecastNetwork
+        In evaluation mode.
+    series : list of SeriesTensors
+        Training and validation rows.
+    starts : list of int
+        First validation row of each series.
+    mixtures : sequence of (module, float)
+        Forecasts to measure: each a direct path, and the share of the network's correction that is added to it.
+
+    Returns
+    -------
+    Tensor
+        ``(mixtures, blocks)``.
     """
     most = max(one.length for one in series) // network.config.horizon + 1  # blocks of a series
-    totals = torch.zeros(2, len(series) * most, dtype=torch.float64)
-    for origins, point, _, blocks in _validation_points(network, series, starts, direct_only=direct_only):
-        for total, values in zip(totals, _absolute_errors(origins, point), strict=True):
-            of_tokens = values.double().sum(dim=(1, 3)).cpu()  # b n
-            total.index_add_(0, (blocks[:, 0] * most + blocks[:, 1]).flatten(), of_tokens.flatten())
-    error, count = totals
+    error = torch.zeros(len(mixtures), len(series) * most, dtype=torch.float64)
+    count = torch.zeros(len(series) * most, dtype=torch.float64)
+    for origins, _, hidden, blocks in _validation_points(network, series, starts):
+        place = (blocks[:, 0] * most + blocks[:, 1]).flatten()  # b n
+        correction = network.head(hidden)
+        for total, (direct, share) in zip(error, mixtures, strict=True):
+            errors, observed = _absolute_errors(origins, direct(origins.windows, origins.extras) + share * correction)
+            total.index_add_(0, place, errors.double().sum(dim=(1, 3)).cpu().flatten())
+        count.index_add_(0, place, observed.double().sum(dim=(1, 3)).cpu().flatten())
     full = (count > 0) & (count >= count.max() / 2)
-    return error[full] / count[full]
+    return error[:, full] / count[full]
 
 
 def _absolute_errors(origins: Origins, point: Tensor) -> tuple[Tensor, Tensor]:

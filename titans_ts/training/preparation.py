@@ -16,8 +16,9 @@ from titans_ts.inputs.calendar import CYCLES, calendar_cycles, calendar_features
 from titans_ts.inputs.series import FARTHEST, Scale, long_run_scale
 from titans_ts.origins import SeriesTensors
 
-SHARE_SEEN = 0.5
-"""Share of a cycle of the calendar that training must have seen before the place in it is a feature."""
+TIMES_SEEN = 1.99
+"""Times that training must have seen a cycle of the calendar before the place in it is a feature: two calendar years are a
+little less than two of the sun's."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class Preparation:
     def learn(cls, panel: Panel, training_rows: Sequence[int]) -> Preparation:
         """Learn from the first rows of each series.
 
-        A cycle counts only where training has seen half of it: from less, the place in it says nothing but which row of the
-        training part it is.
+        A cycle counts only where training has seen it twice: from once, a season cannot be told from a trend.
         """
         parts = list(zip(panel, training_rows, strict=True))
         stamped = [one.times[:rows] for one, rows in parts if one.times is not None and rows > 1]
@@ -53,7 +53,7 @@ class Preparation:
         if stamped and not panel.layout.integer_times:
             span = max(float((times[-1] - times[0]) / np.timedelta64(1, "s")) for times in stamped)
             step = min(float(np.median(np.diff(times) / np.timedelta64(1, "s"))) for times in stamped)
-            cycles = tuple(name for name in calendar_cycles(step) if span >= SHARE_SEEN * CYCLES[name])
+            cycles = tuple(name for name in calendar_cycles(step) if span >= TIMES_SEEN * CYCLES[name])
         return cls(
             cycles=cycles,
             time_zone=panel.layout.time_zone,
