@@ -169,7 +169,7 @@ def ttt(head: Head) -> ndarray:
 def titans(head: Head) -> ndarray:
     """2501.00663, equations 12 to 15, one token and one layer at a time, forgetting towards the learned start."""
     q, k = unit(head.q), unit(head.k)
-    step, keep, inertia = (top * sigmoid(x) for top, x in zip((0.08, 1 - 1.65e-4, 0.9), head.gates, strict=True))
+    step, keep, inertia = (top * sigmoid(x) for top, x in zip((0.08, 1 - 4.1e-5, 0.9), head.gates, strict=True))
     weights, momentum, read = list(head.start), [np.zeros_like(w) for w in head.start], []
     for t in range(len(q)):
         if t % head.refresh_every == 0:

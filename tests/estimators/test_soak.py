@@ -15,15 +15,6 @@ ROWS = 1_000_000
 KINDS = ("ETTh1", "a constant", "white noise", "spikes")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Many small products: a second thread would only be waited for."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def one_memory(variant, patch_length):
     """Return a forecaster of one channel and one layer, with as many tokens between two refreshes as by default."""
     size = {"patch_length": patch_length, "lookback": 64, "layers": 1, "refresh_every": 16}
@@ -99,7 +90,7 @@ def assert_bounded(forecaster):
     store, start = store_of(forecaster.state_), store_of(forecaster.fresh_state())
     for weights, first, momentum in zip(store.weights, start.weights, store.momentum, strict=True):
         moved = (weights - first).flatten(2).norm(dim=-1)
-        assert 0 < moved.min() <= moved.max() <= bound / gates.FORGETTING_MIN <= 1e4
+        assert 0 < moved.min() <= moved.max() <= bound / gates.FORGETTING_MIN <= 4e4
         assert momentum.flatten(2).norm(dim=-1).max() <= bound
 
 

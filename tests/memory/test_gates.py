@@ -85,7 +85,7 @@ def test_parts_switched_off_are_none():
     assert only(x).log_step.shape == (1, 2, 4)
 
 
-def test_the_four_constants_hold_a_memory_below_ten_thousand():
+def test_the_four_constants_hold_a_memory_below_forty_thousand():
     momentum = STEP_MAX * WRITE_BOUND / (1 - MOMENTUM_MAX)
-    assert momentum / FORGETTING_MIN < 1e4
+    assert momentum / FORGETTING_MIN < 4e4
     assert math.log(2) / FORGETTING_MIN >= LONGEST_HALF_LIFE, "the longest half-life must lie inside the bound"

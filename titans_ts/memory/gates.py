@@ -2,7 +2,7 @@
 
 The four constants are chosen together (see :class:`titans_ts.ops.WriteRule`): with a write of norm at most
 ``WRITE_BOUND``, the momentum stays below ``STEP_MAX * WRITE_BOUND / (1 - MOMENTUM_MAX) = 1.6`` and a memory's distance
-from its start below ``1.6 / FORGETTING_MIN < 1e4``, per layer and head, whatever is read for however long.
+from its start below ``1.6 / FORGETTING_MIN < 4e4``, per layer and head, whatever is read for however long.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from titans_ts.ops import Gates
 
 STEP_MAX = 0.08
 MOMENTUM_MAX = 0.9
-FORGETTING_MIN = 1.65e-4
-"""Half-life of at most 4,200 tokens."""
+FORGETTING_MIN = 4.1e-5
+"""Half-life of at most 16,900 tokens."""
 WRITE_BOUND = 2.0
 STEP_START = (-1.0, 2.0)
 """First and last head's step size at the start, before its sigmoid: the longer a head keeps, the more strongly it writes."""
