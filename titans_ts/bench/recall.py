@@ -54,13 +54,13 @@ class Setting:
     layers: int = 2
     heads: int = 4
     window: int = 32
-    refresh_every: int = 16
+    refresh_every: int = 4
     parameters: int = 140_000
     length: int = 128
     longer: tuple[int, ...] = (1, 4, 16, 64)
     sequences: tuple[int, ...] = (192, 96, 48, 24)
     batch_size: int = 32
-    steps: int = 1200
+    steps: int = 1000
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
 
 
