@@ -60,7 +60,7 @@ class Setting:
     longer: tuple[int, ...] = (1, 4, 16, 64)
     sequences: tuple[int, ...] = (192, 96, 48, 24)
     batch_size: int = 32
-    steps: int = 1000
+    steps: int = 1200
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
 
 
