@@ -53,16 +53,12 @@ class TrainingConfig:
         Tokens between two steps; the state is carried over them, gradients are not.
     overlap : float
         Share of training patches that overlap the one before.
-    evaluate_every : int
-        Steps between two evaluations.
-    patience : int
-        Evaluations without a better error before the second phase stops.
+    evaluate_every, patience : int
+        Steps between two evaluations; evaluations without a better error before the second phase stops.
     gradient_bound : float
         Largest norm of a step's gradient.
-    caution : float
-        See :func:`titans_ts.training.acceptance.memory_gain`.
-    precision : str
-        See :func:`titans_ts.training.runtime.mixed_precision`.
+    caution, precision : float, str
+        See :func:`titans_ts.training.acceptance.memory_gain`, :func:`titans_ts.training.runtime.mixed_precision`.
     seed : int
         Source of all chance.
     """
