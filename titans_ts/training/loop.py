@@ -248,7 +248,6 @@ class Training:
         with torch.no_grad():
             for x in network.head.parameters():
                 x.mul_(self.gain.share)
-        self.best.weights = {name: x.clone() for name, x in network.state_dict().items()}
 
     def _report(self, report: Report, progress: Any) -> None:
         """Show a step, note it, tell the callbacks."""
