@@ -13,7 +13,7 @@ from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 from titans_ts.inputs.series import unknown_scale
 from titans_ts.interventions import observed_writes, silenced
 from titans_ts.memory.neural_memory import NeuralMemory
-from titans_ts.network import ForecastNetwork
+from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import SeriesTensors
 from titans_ts.reading import (
     Forecasts,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.stack import require_memory
 from titans_ts.memory.neural_memory import NeuralMemory
-from titans_ts.network import ForecastNetwork
+from titans_ts.networks.forecast import ForecastNetwork
 
 
 @contextmanager

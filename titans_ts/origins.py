@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from titans_ts.inputs.series import Extras, Scale, Windows, on_long_run_scale, trailing_windows
-from titans_ts.network import ForecastConfig
+from titans_ts.networks.forecast import ForecastConfig
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from titans_ts.backbones.stack import State, require_memory
 from titans_ts.inputs.series import Extras, Scale, Windows, long_run_scale
 from titans_ts.interventions import observed_writes
-from titans_ts.network import ForecastNetwork
+from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import SeriesTensors, read_windows, to_device
 from titans_ts.state import SeriesState, map_tensors
 

@@ -5,7 +5,7 @@ from memory.cases import shaken, tokens
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.inputs.series import long_run_scale
-from titans_ts.network import ForecastConfig, ForecastNetwork
+from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
 from titans_ts.origins import SeriesTensors
 
 NAN = float("nan")

@@ -8,7 +8,7 @@ from memory.cases import tokens
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.inputs.series import Scale, long_run_scale
-from titans_ts.network import ForecastConfig, ForecastNetwork
+from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
 from titans_ts.origins import SeriesTensors
 from titans_ts.training.loop import Training, TrainingConfig
 

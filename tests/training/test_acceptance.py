@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from training.cases import config_of, make_run, motifs
 
-from titans_ts.network import ForecastNetwork
+from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.training.acceptance import SHARES, memory_gain
 from titans_ts.training.loop import Training, TrainingConfig
 from titans_ts.training.objective import block_errors, validation_error

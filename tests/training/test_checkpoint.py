@@ -7,7 +7,7 @@ import torch
 from training.cases import assert_same_bits, config_of, make_run, tensors_of
 
 from titans_ts.files import read_tensors, write_tensors
-from titans_ts.network import ForecastConfig
+from titans_ts.networks.forecast import ForecastConfig
 from titans_ts.training.checkpoint import Checkpoint
 from titans_ts.training.loop import Training
 

@@ -6,7 +6,7 @@ from inputs.cases import make_series
 from training.cases import assert_same_bits, config_of, make_run, motifs, tensors_of
 
 from titans_ts.interventions import silenced
-from titans_ts.network import ForecastConfig, ForecastNetwork
+from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
 from titans_ts.training.loop import Training, TrainingConfig
 from titans_ts.training.objective import validation_error
 

@@ -7,7 +7,7 @@ from inputs.cases import ALL_COVARIATES, NAN, make_network, make_series
 from training.cases import config_of, motifs
 
 from titans_ts.inputs.series import long_run_scale
-from titans_ts.network import ForecastNetwork
+from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import SeriesTensors, read_origins, read_windows
 from titans_ts.training import objective
 from titans_ts.training.objective import block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error

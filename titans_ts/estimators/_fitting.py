@@ -10,7 +10,7 @@ import torch
 from titans_ts.data.panel import Panel
 from titans_ts.estimators._base import validation_rows
 from titans_ts.estimators._series_memory import panel_ids
-from titans_ts.network import ForecastConfig, ForecastNetwork
+from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
 from titans_ts.training.loop import Training
 from titans_ts.training.preparation import Preparation, learn_scale
 from titans_ts.training.runtime import choose_device, number_type, seeded

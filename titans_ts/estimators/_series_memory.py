@@ -16,7 +16,7 @@ from titans_ts.data.outputs import row_values_container
 from titans_ts.data.panel import Layout, Panel, Series
 from titans_ts.estimators._base import BaseTitans
 from titans_ts.inputs.series import Scale, unknown_scale
-from titans_ts.network import ForecastNetwork
+from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import SeriesTensors
 from titans_ts.state import SeriesState
 from titans_ts.training.preparation import Preparation, learn_scale

@@ -13,7 +13,7 @@ import numpy as np
 
 from titans_ts.data.panel import Layout
 from titans_ts.files import read_tensors, write_tensors
-from titans_ts.network import ForecastConfig, ForecastNetwork
+from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
 from titans_ts.state import SeriesState, pack, unpack
 from titans_ts.training.acceptance import MemoryGain
 from titans_ts.training.preparation import Preparation

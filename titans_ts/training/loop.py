@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from titans_ts.backbones.stack import State
-from titans_ts.network import ForecastNetwork
+from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import Origins, SeriesTensors, to_device
 from titans_ts.state import map_tensors
 from titans_ts.training.acceptance import SHARES, MemoryGain, memory_gain

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.heads.losses import masked_absolute_error, masked_pinball
-from titans_ts.network import ForecastNetwork
+from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import Origins, SeriesTensors, origins_at, to_device
 
 STREAMS_AT_ONCE, TOKENS_AT_ONCE = 64, 256

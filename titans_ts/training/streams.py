@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from titans_ts.network import ForecastConfig
+from titans_ts.networks.forecast import ForecastConfig
 from titans_ts.origins import Origins, SeriesTensors, origins_at
 
 

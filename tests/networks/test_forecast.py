@@ -8,7 +8,7 @@ from inputs.cases import ALL_COVARIATES, BACKBONE, make_config, make_network, ma
 from tolerances import assert_agree
 
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
-from titans_ts.network import ForecastConfig, ForecastNetwork
+from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
 from titans_ts.origins import read_windows
 
 

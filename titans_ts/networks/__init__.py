@@ -1,0 +1,1 @@
+"""Whole networks: inputs, backbone and head from one configuration, a file a task."""
