@@ -3,7 +3,7 @@
 Every run is a row a length in a file, written when it is done, and a second call runs only what is missing. Equal terms:
 the same width, layers and heads, parameters within a tenth of each other (by the feed-forward layers), the same steps on the
 same sequences, a learning rate each from one small grid, chosen on validation sequences of the training length with the
-first seed.
+first seed; from the largest down, until one answers all.
 """
 
 from __future__ import annotations
@@ -166,8 +166,11 @@ def bench_recall(
         raise ValueError(f"jobs must be 1 or more, got {jobs}")
     rows = read_rows(out)
     pairs = [(task, model) for task in tasks for model in models]
-    choosing = [Run(*pair, rate, seeds[0]) for pair in pairs for rate in setting.learning_rates]
-    rows = _fill_in(out, rows, setting, choosing, device=device, jobs=jobs, verbose=verbose)
+    choosing: list[Run] = []
+    for rate in sorted(setting.learning_rates, reverse=True):
+        trying = [Run(*pair, rate, seeds[0]) for pair in pairs if not _answers_all(rows, setting, pair, choosing)]
+        rows = _fill_in(out, rows, setting, trying, device=device, jobs=jobs, verbose=verbose)
+        choosing += trying
     best = {pair: _best_rate(rows, setting, [run for run in choosing if run[:2] == pair]) for pair in pairs}
     repeated = [Run(*pair, best[pair], seed) for pair in pairs for seed in seeds[1:]]
     rows = _fill_in(out, rows, setting, repeated, device=device, jobs=jobs, verbose=verbose)
@@ -187,12 +190,18 @@ def _of(rows: Sequence[Row], setting: Setting, run: Run) -> list[Row]:
     return [row for row in rows if (row.setting, row.task, row.model, row.learning_rate, row.seed) == (setting.name, *run)]
 
 
+def _validation(rows: Sequence[Row], setting: Setting, run: Run) -> float:
+    return next(row.score for row in _of(rows, setting, run) if row.part == "validation")
+
+
+def _answers_all(rows: Sequence[Row], setting: Setting, pair: tuple[Task, str], runs: Sequence[Run]) -> bool:
+    """Tell whether validation has nothing left for a smaller rate to win."""
+    return any(_validation(rows, setting, run) == 1 for run in runs if run[:2] == pair)
+
+
 def _best_rate(rows: Sequence[Row], setting: Setting, runs: Sequence[Run]) -> float:
     """Return the learning rate of the run that validation prefers; the larger one where several answer all."""
-    reached = {
-        run.learning_rate: next(row.score for row in _of(rows, setting, run) if row.part == "validation") for run in runs
-    }
-    return max(reached, key=lambda rate: (reached[rate], rate))
+    return max(runs, key=lambda run: (_validation(rows, setting, run), run.learning_rate)).learning_rate
 
 
 def _fill_in(
