@@ -17,19 +17,25 @@ if TYPE_CHECKING:
     from titans_ts.data.generate import make_panel as make_panel
     from titans_ts.data.generate import make_regimes as make_regimes
     from titans_ts.data.generate import make_seasonal as make_seasonal
+    from titans_ts.data.generate_dna import make_dna_motifs as make_dna_motifs
     from titans_ts.data.load import list_datasets as list_datasets
     from titans_ts.data.load import load_dataset as load_dataset
     from titans_ts.data.recall import make_recall as make_recall
+    from titans_ts.estimators.dna_classifier import DNAClassifier as DNAClassifier
+    from titans_ts.estimators.dna_regressor import DNARegressor as DNARegressor
     from titans_ts.estimators.forecaster import TitansForecaster as TitansForecaster
     from titans_ts.estimators.persistence import load as load
 
 __version__ = "0.1.0"
 
 _HOME_OF = {
+    "DNAClassifier": "titans_ts.estimators.dna_classifier",
+    "DNARegressor": "titans_ts.estimators.dna_regressor",
     "TitansForecaster": "titans_ts.estimators.forecaster",
     "list_datasets": "titans_ts.data.load",
     "load": "titans_ts.estimators.persistence",
     "load_dataset": "titans_ts.data.load",
+    "make_dna_motifs": "titans_ts.data.generate_dna",
     "make_panel": "titans_ts.data.generate",
     "make_recall": "titans_ts.data.recall",
     "make_regimes": "titans_ts.data.generate",

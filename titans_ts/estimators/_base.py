@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from numbers import Integral, Real
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.estimators import persistence
 from titans_ts.training.loop import TrainingConfig
-from titans_ts.training.runtime import PRECISIONS
+from titans_ts.training.runtime import PRECISIONS, number_type, seeded
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _COUNT = Interval(Integral, 0, None, closed="left")
@@ -88,6 +96,42 @@ class BaseTitans(BaseEstimator):
         if isinstance(self.random_state, np.random.RandomState):
             return int(self.random_state.randint(2**30))
         return int(self.random_state) % 2**30
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted model and its memory to one file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to; :func:`titans_ts.load` reads it. Nothing in it is pickled.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; an older file is left as it was.
+        """
+        check_is_fitted(self)
+        persistence.save(self, path)
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors and the plain facts that a model file keeps beside the arguments."""
+        raise NotImplementedError
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        """Put back what :meth:`_kept` returned."""
+        raise NotImplementedError
+
+    def _start_network(self, kind: type[Network], config: Any, seed: int) -> Network:
+        """Return a fresh network, or with ``warm_start`` a copy of the fitted one."""
+        if self.warm_start and hasattr(self, "network_"):
+            if self.network_.config != config:
+                raise ValueError(
+                    "warm_start=True goes on from the fitted network, but arguments or data have changed since: set "
+                    "warm_start=False, or fit with the same ones"
+                )
+            return copy.deepcopy(self.network_)  # an interrupted fit leaves the fitted one as it was
+        with seeded(seed, torch.device("cpu")):
+            return kind(config).to(number_type(self.precision))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
-
-import torch
 
 from titans_ts.data.panel import Panel
 from titans_ts.estimators._base import validation_rows
@@ -13,7 +10,7 @@ from titans_ts.estimators._series_memory import panel_ids
 from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
 from titans_ts.training.loop import Training
 from titans_ts.training.preparation import Preparation, learn_scale
-from titans_ts.training.runtime import choose_device, number_type, seeded
+from titans_ts.training.runtime import choose_device
 
 if TYPE_CHECKING:
     from titans_ts.estimators.forecaster import TitansForecaster
@@ -66,7 +63,7 @@ def fit_forecaster(forecaster: TitansForecaster, panel: Panel) -> None:
         backbone=forecaster._backbone_config(),
     )
     seed = forecaster._draw_seed()
-    network = _start_network(forecaster, config, seed).to(choose_device(forecaster.device))
+    network = forecaster._start_network(ForecastNetwork, config, seed).to(choose_device(forecaster.device))
     scales = {one.id: learn_scale(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)}
     series = [preparation.tensors(one, scales[one.id]) for one in panel]
     training = Training(
@@ -88,15 +85,3 @@ def fit_forecaster(forecaster: TitansForecaster, panel: Panel) -> None:
     forecaster.states_ = {}
     forecaster.forget()
     forecaster._absorb(panel, dict(zip(panel_ids(panel), series, strict=True)))
-
-
-def _start_network(forecaster: TitansForecaster, config: ForecastConfig, seed: int) -> ForecastNetwork:
-    if forecaster.warm_start and hasattr(forecaster, "network_"):
-        if forecaster.network_.config != config:
-            raise ValueError(
-                "warm_start=True goes on from the fitted network, but arguments or columns have changed since: set "
-                "warm_start=False, or fit with the same ones"
-            )
-        return copy.deepcopy(forecaster.network_)  # an interrupted fit leaves the fitted one as it was
-    with seeded(seed, torch.device("cpu")):
-        return ForecastNetwork(config).to(number_type(forecaster.precision))

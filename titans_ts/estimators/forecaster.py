@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from numbers import Integral
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from joblib import delayed
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from titans_ts import reading
 from titans_ts.data.frames import read_panel
 from titans_ts.data.future import read_future
 from titans_ts.data.outputs import Forecast, forecast_container
 from titans_ts.data.panel import Layout, Panel
-from titans_ts.estimators import persistence
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
 from titans_ts.estimators._fitting import check_arguments, fit_forecaster
+from titans_ts.estimators._forecaster_file import kept_of_forecaster, restore_forecaster
 from titans_ts.estimators._intervals import check_levels, interval_bounds
 from titans_ts.estimators._rolling import backtest, rolling_errors
 from titans_ts.estimators._series_memory import SeriesMemory, some
@@ -409,21 +410,11 @@ class TitansForecaster(SeriesMemory):
         panel = self._read(X)
         return rolling_errors(self, panel, start=start, stop=stop, horizons=horizons, memory=memory)
 
-    def save(self, path: str | Path) -> None:
-        """Write the fitted model and its memory to one file, whole or not at all.
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return kept_of_forecaster(self)
 
-        Parameters
-        ----------
-        path : str or Path
-            Where to; :func:`titans_ts.load` reads it. Nothing in it is pickled.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; an older file is left as it was.
-        """
-        check_is_fitted(self)
-        persistence.save_forecaster(self, path)
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        restore_forecaster(self, header, tensors, device)
 
     def note_features(self, layout: Layout) -> None:
         """Note which columns were seen, as scikit-learn does."""

@@ -1,9 +1,15 @@
-"""Losses that know which targets were observed."""
+"""Losses: of forecasts, which know what was observed, and of answers about whole sequences."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+Objective = Literal["binary", "classes", "numbers"]
+"""What is asked of a sequence: one of two classes, one of several, or numbers."""
 
 
 def masked_absolute_error(point: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -52,3 +58,27 @@ def masked_pinball(quantiles: Tensor, target: Tensor, weight: Tensor, levels: Te
     error = torch.where(observed[..., None], target.nan_to_num()[..., None] - quantiles, 0)
     loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1) * weight
     return loss.sum() / observed.sum().clamp_min(1)
+
+
+def sequence_loss(objective: Objective, answers: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of each sequence, ``(n,)``: cross-entropy in nats, or the squared error averaged over outputs.
+
+    Parameters
+    ----------
+    objective : {"binary", "classes", "numbers"}
+        Two classes by one log-odds, several by one logit each, or numbers.
+    answers : Tensor
+        ``(n, outputs)``.
+    targets : Tensor
+        ``(n,)`` class indices, or ``(n, outputs)`` numbers.
+
+    Examples
+    --------
+    >>> round(sequence_loss("binary", torch.zeros(1, 1), torch.tensor([1])).item(), 4)
+    0.6931
+    """
+    if objective == "binary":
+        return F.binary_cross_entropy_with_logits(answers[:, 0], targets.to(answers.dtype), reduction="none")
+    if objective == "classes":
+        return F.cross_entropy(answers, targets, reduction="none")
+    return (answers - targets).square().mean(1)

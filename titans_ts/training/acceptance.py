@@ -29,7 +29,7 @@ class MemoryGain:
     standard_error : float or None
         Of ``best_gain``, over blocks; None where fewer than two blocks leave nothing to estimate it from.
     blocks : int
-        Validation blocks as long as the horizon, over all series.
+        Validation blocks as long as the horizon, over all series; validation sequences where those are learned from.
     """
 
     share: float
@@ -39,7 +39,7 @@ class MemoryGain:
     blocks: int
 
 
-def memory_gain(errors: Tensor, *, caution: float, shares: Sequence[float] = SHARES) -> MemoryGain:
+def memory_gain(errors: Tensor, *, caution: float, shares: Sequence[float] = SHARES, overlap: float = OVERLAP) -> MemoryGain:
     """Choose how much of the correction to use, by the one-standard-error rule.
 
     The least error on a few blocks that lie in one season is easily luck. So the share is the smallest whose gain comes
@@ -58,6 +58,8 @@ def memory_gain(errors: Tensor, *, caution: float, shares: Sequence[float] = SHA
         Standard errors to give up, 0 or more; 0 takes the share with the least error.
     shares : sequence of float, optional
         Increasing, from 0.
+    overlap : float, optional
+        Correlation of the errors of neighbouring blocks; 0 where blocks are samples that know nothing of each other.
 
     References
     ----------
@@ -80,7 +82,7 @@ def memory_gain(errors: Tensor, *, caution: float, shares: Sequence[float] = SHA
     best = int(means.argmax())
     spread = None
     if n > 1:
-        shrunk, grown = 1 - 2 * OVERLAP / n, 1 + 2 * OVERLAP * (n - 1) / n  # variance in the sample, and of its mean
+        shrunk, grown = 1 - 2 * overlap / n, 1 + 2 * overlap * (n - 1) / n  # variance in the sample, and of its mean
         spread = float(gains[best].std()) * (grown / shrunk / n) ** 0.5
     given_up = 0.0 if not caution else float("inf") if spread is None else caution * spread
     chosen = int((means >= max(float(means[best]) - given_up, 0.0)).nonzero()[0])

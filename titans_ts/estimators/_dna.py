@@ -1,0 +1,315 @@
+"""What the DNA classifier and the DNA regressor share: sequences in, answers out, one fit for both."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from numbers import Integral
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from torch import Tensor
+
+from titans_ts.bases import LETTERS, Codes
+from titans_ts.data.dna_tables import mutation_frame
+from titans_ts.data.sequences import read_sequences
+from titans_ts.estimators import persistence
+from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans
+from titans_ts.estimators._word_path import WordModel, word_densities
+from titans_ts.heads.losses import Objective
+from titans_ts.networks.sequence import SequenceConfig, SequenceNetwork
+from titans_ts.sequences.answers import Path, answer_all
+from titans_ts.sequences.interpretation import OneHotModule, base_contributions, mutants
+from titans_ts.training.acceptance import MemoryGain
+from titans_ts.training.runtime import choose_device
+from titans_ts.training.supervised import Examples, SupervisedConfig, SupervisedTraining
+
+_POSITIVE = Interval(Integral, 1, None, closed="left")
+LONGEST_WORD = 8
+"""There are 65,536 words of that length; each is a coefficient."""
+
+
+class Labelled(NamedTuple):
+    """Sequences with what is to be said about them, as numbers.
+
+    Attributes
+    ----------
+    codes : list of ndarray (t,)
+        Bases.
+    targets : ndarray
+        ``(n,)`` class indices or ``(n, outputs)`` numbers.
+    weights : ndarray
+        ``(n,)``.
+    """
+
+    codes: list[Codes]
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def part(self, places: NDArray[np.int64]) -> Labelled:
+        """Return some of them."""
+        return Labelled([self.codes[i] for i in places], self.targets[places], self.weights[places])
+
+
+class SupervisedDNA(BaseTitans):
+    """Base of estimators that learn from labelled sequences."""
+
+    network_: SequenceNetwork
+    memory_gain_: MemoryGain | None
+    training_history_: list[dict[str, Any]]
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "reverse_complement": [StrOptions({"average", "augment", "equivariant"}), None],
+        "word_sizes": ["array-like"],
+        "kernel": [_POSITIVE],
+        "patch_length": [_POSITIVE],
+        **ARCHITECTURE_CONSTRAINTS,
+        **TRAINING_CONSTRAINTS,
+    }
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
+        """Check everything, split, fit the direct path, train the memory."""
+        self._validate_params()
+        self._check_arguments()
+        table = read_sequences(X)
+        objective, outputs, targets = self._learn_targets(y, len(table))
+        weights = self._weights(targets, _check_sample_weight(sample_weight, np.empty(len(table))))
+        known = Labelled(table.codes, targets, weights)
+        seed = self._draw_seed()
+        training, validation = self._split(known, X_val, y_val, objective, seed)
+        self._fit_network(training, validation, objective, outputs, seed)
+        return self
+
+    def _learn_targets(self, y: Any, n: int) -> tuple[Objective, int, np.ndarray]:
+        """Check ``y``, note what it says about the task, and return the task, its outputs and the targets."""
+        raise NotImplementedError
+
+    def _read_targets(self, y: Any, n: int) -> np.ndarray:
+        """Return the targets of a validation part, by what ``fit`` learned of ``y``."""
+        raise NotImplementedError
+
+    def _weights(self, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+        """Return how much each sequence counts; 1 on average."""
+        return sample_weight / sample_weight.mean()
+
+    def _check_arguments(self) -> None:
+        """Refuse, by name, arguments that are wrong or do not fit each other."""
+        sizes = list(self.word_sizes)
+        if any(not isinstance(size, Integral) or not 1 <= int(size) <= LONGEST_WORD for size in sizes) or len(
+            set(sizes)
+        ) < len(sizes):
+            raise ValueError(f"word_sizes must be different whole numbers from 1 to {LONGEST_WORD}, got {self.word_sizes!r}")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, to have a middle; got {self.kernel}")
+        for callback in self.callbacks or ():
+            if not callable(callback):
+                raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
+        self._backbone_config()
+        choose_device(self.device)
+
+    def _split(
+        self, known: Labelled, X_val: Any, y_val: Any, objective: Objective, seed: int
+    ) -> tuple[Labelled, Labelled | None]:
+        """Return what is trained on, and what chooses: given, or drawn from it."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val belong together: give both or neither")
+        if X_val is not None:
+            table = read_sequences(X_val, name="X_val")
+            targets = self._read_targets(y_val, len(table))
+            return known, Labelled(table.codes, targets, self._weights(targets, np.ones(len(table))))
+        held_out = int(len(known.codes) * self.validation_fraction)
+        classes = known.targets if objective != "numbers" else None
+        if classes is not None:
+            counts = np.bincount(classes)
+            if held_out < len(counts) or counts.min() < 2:
+                held_out = 0 if held_out < len(counts) else held_out
+                classes = None
+        if not held_out or len(known.codes) < 3:
+            return known, None
+        places = np.arange(len(known.codes))
+        training, validation = train_test_split(places, test_size=held_out, random_state=seed, stratify=classes)
+        return known.part(np.sort(training)), known.part(np.sort(validation))
+
+    def _fit_network(
+        self, training: Labelled, validation: Labelled | None, objective: Objective, outputs: int, seed: int
+    ) -> None:
+        strands = self.reverse_complement
+        config = SequenceConfig(
+            outputs=outputs,
+            word_sizes=tuple(self.word_sizes),
+            kernel=self.kernel,
+            patch_length=self.patch_length,
+            both_strands=strands == "equivariant",
+            backbone=self._backbone_config(),
+        )
+        network = self._start_network(SequenceNetwork, config, seed).to(choose_device(self.device))
+        parts = [training] if validation is None else [training, validation]
+        counted = [word_densities(part.codes, config.word_sizes, both_strands=strands is not None) for part in parts]
+        known = [(X, part.targets, part.weights) for X, part in zip(counted, parts, strict=True)]
+        WordModel(objective).fit(*known[0], known[1] if validation is not None else None).install(network)
+        examples = [Examples(part.codes, _tensor(part.targets), _tensor(part.weights)) for part in parts]
+        run = SupervisedTraining(
+            network,
+            examples[0],
+            examples[1] if validation is not None else None,
+            objective,
+            self._supervised_config(seed),
+            augment=strands in ("augment", "average"),
+            average=self._averages,
+            callbacks=tuple(self.callbacks or ()),
+            verbose=int(self.verbose),
+        )
+        run.run()
+        self.network_, self.memory_gain_ = network.eval(), run.gain
+        self.training_history_ = [vars(report) for report in run.history]
+
+    def _supervised_config(self, seed: int) -> SupervisedConfig:
+        return SupervisedConfig(
+            max_steps=self.max_steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            caution=float(self.caution),
+            precision=self.precision,
+            seed=seed,
+        )
+
+    @property
+    def _averages(self) -> bool:
+        return self.reverse_complement == "average"
+
+    def _answers(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
+        """Return what the network says of each sequence of a container, ``(n, outputs)``."""
+        check_is_fitted(self)
+        return self._answers_to(read_sequences(X).codes, by=by)
+
+    def _answers_to(self, codes: list[Codes], *, by: Path = "both") -> NDArray[np.float64]:
+        found = answer_all(self.network_, codes, average=self._averages, by=by)
+        return self._on_scale(found.double().cpu().numpy())
+
+    def _on_scale(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return answers on the scale that a user knows."""
+        return answers
+
+    def _output_names(self) -> list[str]:
+        """Return what each output is called in a table of effects."""
+        raise NotImplementedError
+
+    def _output_of(self, target: Any) -> int:
+        """Return the output that a user's target stands for."""
+        raise NotImplementedError
+
+    def mutagenesis(self, sequence: Any) -> Any:
+        """Return what every single-base change of a sequence does to the answer.
+
+        Parameters
+        ----------
+        sequence : str, SeqRecord or Seq
+            One sequence of any length t; 3 t others are answered.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a change: ``position_1based``, ``ref``, ``alt``, and ``effect``, the change of the log-odds (two classes),
+            or a column ``effect_<class>`` or ``effect_<target>`` each, the change of the logit or of the prediction.
+            Bases that are N are left out.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no DNA; the message names the position.
+        """
+        check_is_fitted(self)
+        (codes,) = read_sequences([sequence], name="sequence").codes
+        changed = mutants(codes)
+        answers = self._answers_to([codes, *changed.codes])
+        refs = codes[changed.positions]
+        return mutation_frame(
+            positions_1based=changed.positions + 1,
+            refs=[LETTERS[x] for x in refs],
+            alternatives=[LETTERS[x] for x in changed.alternatives],
+            effects=dict(zip(self._output_names(), (answers[1:] - answers[0]).T, strict=True)),
+        )
+
+    def attribute(self, sequences: Any, *, target: Any = None) -> list[NDArray[np.float64]]:
+        """Return how much each base of each sequence, and each that might stand there, speaks for an answer.
+
+        The gradient of the answer with respect to the one-hot bases, less its mean over the four: to first order the change
+        that each base would make. ``attribution[i, codes[i]]`` is what the base that is there contributes, and
+        :func:`titans_ts.plots.plot_logo` draws it.
+
+        Parameters
+        ----------
+        sequences : container like that of ``fit``
+            One or more sequences.
+        target : class or target column, optional
+            What the answer is about; by default the positive class of two, or the only target.
+
+        Returns
+        -------
+        list of ndarray (t, 4)
+            Columns A, C, G, T; log-odds, logits, or the target's own unit.
+
+        Raises
+        ------
+        ValueError
+            If ``target`` is needed and missing, or unknown.
+        """
+        check_is_fitted(self)
+        output = self._output_of(target)
+        table = read_sequences(sequences, name="sequences")
+        found = [base_contributions(self.network_, one, output=output, average=self._averages) for one in table.codes]
+        return [one * self._unit(output) for one in found]
+
+    def _unit(self, output: int) -> float:
+        """Return the size of one unit of the network's output on the user's scale."""
+        return 1.0
+
+    def as_module(self) -> OneHotModule:
+        """Return the fitted network as a plain module over one-hot strands ``(b, 4, t)``, for captum, tangermeme and kin.
+
+        It answers with log-odds (two classes), logits, or standardised numbers, and averages over strands as the estimator
+        does.
+        """
+        check_is_fitted(self)
+        return OneHotModule(self.network_, average=self._averages)
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        gain = None if self.memory_gain_ is None else asdict(self.memory_gain_)
+        return persistence.network_tensors(self.network_), {
+            "network": self.network_.config.to_dict(),
+            "history": self.training_history_,
+            "memory_gain": gain,
+            "targets": self._kept_targets(),
+        }
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        network = SequenceNetwork(SequenceConfig.from_dict(header["network"]))
+        self.network_ = persistence.restore_network(network, tensors, self.precision, device)
+        self.training_history_ = header["history"]
+        gain = header["memory_gain"]
+        self.memory_gain_ = None if gain is None else MemoryGain(**gain)
+        self._restore_targets(header["targets"])
+
+    def _kept_targets(self) -> dict[str, Any]:
+        """Return what ``fit`` learned of ``y``, as plain values."""
+        raise NotImplementedError
+
+    def _restore_targets(self, kept: dict[str, Any]) -> None:
+        """Put it back."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+def _tensor(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(x).long() if x.dtype.kind in "iu" else torch.from_numpy(x).to(torch.get_default_dtype())

@@ -1,0 +1,113 @@
+"""The direct path of a DNA estimator: scikit-learn's linear models on how often each short word occurs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from titans_ts.bases import Codes, N, reverse_complement
+from titans_ts.heads.losses import Objective, sequence_loss
+from titans_ts.networks.sequence import SequenceNetwork
+
+STRENGTHS = tuple(10.0**power for power in range(-5, 2))
+"""Inverse strengths of the penalty that validation chooses from, weakest last; the search ends where it stops helping."""
+
+
+def word_densities(codes: Sequence[Codes], sizes: Sequence[int], *, both_strands: bool = False) -> Any:
+    """Return the share of places at which each word stands, as :class:`titans_ts.heads.sequence.WordPath` counts it.
+
+    Parameters
+    ----------
+    codes : sequence of ndarray (t,)
+        Bases.
+    sizes : sequence of int
+        Lengths of words.
+    both_strands : bool, default=False
+        Whether to average over a sequence and its reverse complement.
+
+    Returns
+    -------
+    scipy.sparse.csr_array (n, words)
+        Words with an N are not counted.
+
+    Examples
+    --------
+    >>> word_densities([np.array([0, 0, 3, 4], np.uint8)], (1,)).toarray().tolist()
+    [[0.5, 0.0, 0.0, 0.25]]
+    """
+    if both_strands:
+        there, back = (word_densities(x, sizes) for x in (codes, [reverse_complement(one) for one in codes]))
+        return (there + back) / 2
+    lengths = np.array([len(one) for one in codes])
+    joined = np.concatenate([np.append(one, np.uint8(N)) for one in codes]).astype(np.int64)  # no word crosses an N
+    owner = np.repeat(np.arange(len(codes)), lengths + 1)
+    blocks = []
+    for size in sizes:
+        windows = max(len(joined) - size + 1, 0)
+        word, whole = np.zeros(windows, np.int64), np.ones(windows, bool)
+        for i in range(size):
+            base = joined[i : i + windows]
+            word, whole = 4 * word + base, whole & (base < N)
+        rows = owner[:windows][whole]
+        share = 1.0 / np.maximum(lengths - size + 1, 1)[rows]
+        blocks.append(sparse.coo_array((share, (rows, word[whole])), shape=(len(codes), 4**size)).tocsr())
+    return sparse.hstack(blocks, format="csr") if blocks else sparse.csr_array((len(codes), 0))
+
+
+class WordModel:
+    """A penalised linear model of words, its penalty chosen on validation.
+
+    Parameters
+    ----------
+    objective : {"binary", "classes", "numbers"}
+        What is asked.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def fit(self, X: Any, targets: np.ndarray, weights: np.ndarray, validation: tuple[Any, ...] | None) -> WordModel:
+        """Fit to densities; ``validation`` holds the same three of what chooses the penalty."""
+        spread = np.sqrt(np.maximum(X.multiply(X).mean(0) - np.square(X.mean(0)), 0))
+        self.scale = 1 / np.where(spread > 0, spread, np.inf)
+        least, self.strength = np.inf, STRENGTHS[len(STRENGTHS) // 2]
+        if validation is not None:
+            asked, *truth = validation
+            for strength in STRENGTHS:
+                self.coefficients, self.intercept = self._fit(X, targets, weights, strength)
+                error = self._error(self.answers(asked), *truth)
+                if error >= least:
+                    break
+                least, self.strength = error, strength
+        self.coefficients, self.intercept = self._fit(X, targets, weights, self.strength)
+        return self
+
+    def answers(self, X: Any) -> np.ndarray:
+        """Return ``(n, outputs)`` for densities."""
+        found: np.ndarray = X @ self.coefficients + self.intercept
+        return found
+
+    def install(self, network: SequenceNetwork) -> None:
+        """Make this a network's path of words."""
+        with torch.no_grad():
+            network.words.output.weight.copy_(torch.from_numpy(self.coefficients.T))
+            network.words.output.bias.copy_(torch.from_numpy(self.intercept))
+
+    def _fit(self, X: Any, targets: np.ndarray, weights: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients ``(words, outputs)`` on densities, and intercepts."""
+        scaled = X.multiply(self.scale).tocsr()
+        if self.objective == "numbers":
+            model: Any = Ridge(alpha=1 / strength).fit(scaled, targets, sample_weight=weights)
+        else:
+            model = LogisticRegression(C=strength, max_iter=300).fit(scaled, targets, sample_weight=weights)
+        coefficients = np.atleast_2d(model.coef_).T * self.scale[:, None]
+        return coefficients, np.broadcast_to(model.intercept_, coefficients.shape[1]).astype(float)
+
+    def _error(self, answers: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+        losses = sequence_loss(self.objective, torch.from_numpy(answers), torch.from_numpy(targets))
+        return float(np.average(losses.numpy(), weights=weights))

@@ -1,0 +1,294 @@
+"""The DNA classifier: sequences of any length into classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from titans_ts.estimators._dna import SupervisedDNA
+from titans_ts.heads.losses import Objective
+from titans_ts.sequences.answers import Path
+
+
+class DNAClassifier(ClassifierMixin, SupervisedDNA):
+    """Classify DNA sequences of any length with a neural memory beside a linear model of words.
+
+    Two paths answer together, in shares that validation chooses: logistic regression on how often each short word occurs,
+    and a network, motifs by convolution and above them a memory that reads the sequence.
+
+    Parameters
+    ----------
+    reverse_complement : {"average", "augment", "equivariant"} or None, default="average"
+        How the two strands are treated. ``"average"``: trained on either strand, and answered by the mean over both, so that
+        a sequence and its reverse complement get the same probabilities. ``"equivariant"``: the network itself is
+        made from both strands, in training too, at twice the cost. ``"augment"``: trained on either, answered from the one
+        given. None: strands are told apart.
+    word_sizes : sequence of int, default=(3, 4, 5, 6)
+        Lengths of the words that the linear path counts, 1 to 8.
+    kernel : int, default=11
+        Bases that a motif spans, odd.
+    patch_length : int, default=4
+        Bases that make one token of the memory.
+    class_weight : dict, "balanced" or None, default=None
+        How much a sequence of each class counts.
+    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
+        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
+        without a memory.
+    memory : str, default="titans"
+        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
+    width, layers, heads : int, default=64, 1, 4
+        Size of the network; ``layers=0`` is the linear path of words alone.
+    memory_depth : int, default=2
+        Layers of the memory itself.
+    refresh_every : int, default=16
+        Tokens that share one reading of the memory for their gradients.
+    window : int, default=32
+        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
+    persistent_tokens : int, default=4
+        Learned tokens that attention always sees.
+    convolution : int, default=4
+        Kernel of the causal convolutions before memory and attention; 1 switches them off.
+    momentum, forgetting : bool, default=True
+        Parts of the memory's rule, where it has them.
+    dropout : float, default=0.2
+        Share of each layer's output that is set to zero in training.
+    max_steps : int, default=2000
+        Training steps, at most.
+    learning_rate : float, default=2e-3
+        Peak learning rate.
+    batch_size : int, default=64
+        Sequences of a step.
+    validation_fraction : float, default=0.1
+        Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
+        a validation part instead.
+    patience : int, default=10
+        Evaluations without a lower loss before training stops.
+    caution : float, default=1.0
+        The memory's share of the answer is as much as validation can tell from luck: the smallest share whose gain over the
+        words comes within so many standard errors of the best one's. 0 takes the share with the least loss.
+    device : str, default="auto"
+        Where to compute.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.
+    n_jobs : int, optional
+        Not used: sequences are read in batches.
+    random_state : int, RandomState or None, default=None
+        Seed of all chance; the global generators are left as they are.
+    verbose : int, default=0
+        1 shows progress.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last one.
+    callbacks : list of callable, optional
+        Each is called after every step with the run and a report, and may stop it by returning true.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        The labels, sorted.
+    network_ : SequenceNetwork
+        The trained network.
+    memory_gain_ : MemoryGain or None
+        What the memory's share of the answer gained on validation over the words alone, how sure that is, and the share;
+        None without a memory or a validation part.
+    training_history_ : list of dict
+        Step, loss and validation loss of every evaluation.
+
+    Notes
+    -----
+    Letters of uncertainty (IUPAC) count as N, which is no base: it matches no motif and is part of no word. Lower case
+    counts as upper case, U as T. No sequence is cut, whatever its length.
+
+    References
+    ----------
+    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
+
+    Examples
+    --------
+    >>> from titans_ts import make_dna_motifs
+    >>> sequences, labels = make_dna_motifs(200, length=40, random_state=0)
+    >>> classifier = DNAClassifier(width=16, max_steps=5, random_state=0).fit(sequences, labels)
+    >>> classifier.predict_proba(sequences[:3]).shape
+    (3, 2)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        **SupervisedDNA._parameter_constraints,
+    }
+
+    def __init__(
+        self,
+        *,
+        reverse_complement: str | None = "average",
+        word_sizes: Sequence[int] = (3, 4, 5, 6),
+        kernel: int = 11,
+        patch_length: int = 4,
+        class_weight: Any = None,
+        variant: str = "mac",
+        memory: str = "titans",
+        width: int = 64,
+        layers: int = 1,
+        heads: int = 4,
+        memory_depth: int = 2,
+        refresh_every: int = 16,
+        window: int = 32,
+        persistent_tokens: int = 4,
+        convolution: int = 4,
+        momentum: bool = True,
+        forgetting: bool = True,
+        dropout: float = 0.2,
+        max_steps: int = 2000,
+        learning_rate: float = 2e-3,
+        batch_size: int = 64,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        caution: float = 1.0,
+        device: Any = "auto",
+        precision: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        self.reverse_complement = reverse_complement
+        self.word_sizes = word_sizes
+        self.kernel = kernel
+        self.patch_length = patch_length
+        self.class_weight = class_weight
+        self.variant = variant
+        self.memory = memory
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.memory_depth = memory_depth
+        self.refresh_every = refresh_every
+        self.window = window
+        self.persistent_tokens = persistent_tokens
+        self.convolution = convolution
+        self.momentum = momentum
+        self.forgetting = forgetting
+        self.dropout = dropout
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.caution = caution
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> DNAClassifier:
+        """Learn from labelled sequences.
+
+        Parameters
+        ----------
+        X : list of str, column of strings, list of SeqRecord, or path of a FASTA or GenBank file
+            n sequences of any lengths.
+        y : array-like (n,)
+            Their labels.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+        X_val, y_val : like X and y, optional
+            What chooses the weights, instead of a share of X.
+
+        Returns
+        -------
+        DNAClassifier
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument, X or y cannot be used; the message names it, the row or record, the position, and the remedy.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def decision_function(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
+        """Return the log-odds of the second class, ``(n,)``, or for more than two classes logits ``(n, classes)``.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences.
+        by : {"both", "words", "memory"}, default="both"
+            Which path answers: the mixture, the linear model of words alone, or the memory alone.
+        """
+        answers = self._answers(X, by=by)
+        return answers[:, 0] if len(self.classes_) == 2 else answers
+
+    def predict_proba(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
+        """Return the probability of each class, ``(n, classes)``, in the order of ``classes_``."""
+        scores = self.decision_function(X, by=by)
+        if len(self.classes_) > 2:
+            return np.asarray(softmax(scores, axis=1))
+        return np.column_stack([expit(-scores), expit(scores)])
+
+    def predict(self, X: Any, *, by: Path = "both") -> NDArray[Any]:
+        """Return the most likely label of each sequence, ``(n,)``."""
+        scores = self.decision_function(X, by=by)
+        chosen = scores.argmax(1) if len(self.classes_) > 2 else (scores > 0).astype(int)
+        found: NDArray[Any] = self.classes_[chosen]
+        return found
+
+    def _learn_targets(self, y: Any, n: int) -> tuple[Objective, int, np.ndarray]:
+        labels = self._labels(y, n, "y")
+        self.classes_, targets = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y holds the one class {self.classes_[0]!r} only; a classifier needs two or more: give sequences of "
+                "another class too"
+            )
+        two = len(self.classes_) == 2
+        return ("binary" if two else "classes"), (1 if two else len(self.classes_)), targets
+
+    def _read_targets(self, y: Any, n: int) -> np.ndarray:
+        labels = self._labels(y, n, "y_val")
+        unknown = sorted(set(labels.tolist()) - set(self.classes_.tolist()), key=str)
+        if unknown:
+            raise ValueError(f"y_val holds {unknown[0]!r}, which is no label of y ({', '.join(map(repr, self.classes_))})")
+        return np.searchsorted(self.classes_, labels)
+
+    def _labels(self, y: Any, n: int, name: str) -> NDArray[Any]:
+        if y is None:
+            raise ValueError(f"{name} is missing: DNAClassifier requires y to be passed, a label for every sequence")
+        labels = column_or_1d(y, warn=True)
+        if len(labels) != n:
+            raise ValueError(f"{name} has {len(labels)} labels for {n} sequences; give one each")
+        check_classification_targets(labels)
+        return np.asarray(labels)
+
+    def _weights(self, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+        by_class = compute_sample_weight(self.class_weight, self.classes_[targets])
+        return super()._weights(targets, sample_weight * by_class)
+
+    def _output_names(self) -> list[str]:
+        return ["effect"] if len(self.classes_) == 2 else [f"effect_{label}" for label in self.classes_]
+
+    def _output_of(self, target: Any) -> int:
+        if target is None and len(self.classes_) == 2:
+            return 0
+        known = self.classes_[1:] if len(self.classes_) == 2 else self.classes_
+        if target not in known.tolist():
+            raise ValueError(f"target={target!r}: name a class, one of {', '.join(map(repr, known.tolist()))}")
+        return known.tolist().index(target)
+
+    def _kept_targets(self) -> dict[str, Any]:
+        return {"classes": self.classes_.tolist(), "dtype": self.classes_.dtype.str}
+
+    def _restore_targets(self, kept: dict[str, Any]) -> None:
+        self.classes_ = np.array(kept["classes"], dtype=kept["dtype"])

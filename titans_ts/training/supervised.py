@@ -1,0 +1,225 @@
+"""Training on labelled sequences: a network alone, and then as much of it beside the direct path as validation supports.
+
+The network learns from the labels and not from what the direct path leaves over. Trained on the latter (with the direct
+path's answers held out, fold by fold) it learned next to nothing in the same time; trained alone and mixed, it helps
+(``benchmarks/``). The weights that are best by validation are kept, and so is the mixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from titans_ts.bases import Codes
+from titans_ts.heads.losses import Objective, sequence_loss
+from titans_ts.inputs.dna import reverse_complement
+from titans_ts.networks.sequence import SequenceNetwork
+from titans_ts.sequences.answers import answer_all
+from titans_ts.sequences.batches import as_strands, batches_by_length
+from titans_ts.training.acceptance import SHARES, MemoryGain, memory_gain
+from titans_ts.training.runtime import mixed_precision, seeded
+from titans_ts.training.schedule import learning_rate_factor
+from titans_ts.training.stopping import BestWeights
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """How a network is trained on labelled sequences.
+
+    Parameters
+    ----------
+    max_steps, batch_size : int
+        Steps at most, sequences of each.
+    learning_rate, weight_decay : float
+        AdamW's: the peak of the first, and the second on matrices.
+    evaluate_every, patience : int
+        Steps between two evaluations; evaluations without a better error before training stops.
+    gradient_bound : float
+        Largest norm of a step's gradient.
+    caution, precision : float, str
+        See :func:`titans_ts.training.acceptance.memory_gain`, :func:`titans_ts.training.runtime.mixed_precision`.
+    seed : int
+        Source of all chance.
+    """
+
+    max_steps: int = 2000
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    evaluate_every: int = 100
+    patience: int = 10
+    gradient_bound: float = 1.0
+    caution: float = 1.0
+    precision: str = "auto"
+    seed: int = 0
+
+
+class Examples(NamedTuple):
+    """Labelled sequences.
+
+    Attributes
+    ----------
+    codes : list of ndarray (t,) of uint8
+        Bases.
+    targets : Tensor
+        ``(n,)`` class indices, or ``(n, outputs)`` numbers.
+    weights : Tensor
+        ``(n,)``: how much each counts; their mean is 1.
+    """
+
+    codes: list[Codes]
+    targets: Tensor
+    weights: Tensor
+
+    def part(self, places: Sequence[int]) -> Examples:
+        """Return some of them."""
+        index = torch.as_tensor(places)
+        return Examples([self.codes[i] for i in places], self.targets[index], self.weights[index])
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a callback is told after every step.
+
+    Attributes
+    ----------
+    step, steps : int
+        Steps done, and at most.
+    loss : float
+        Of this step.
+    validation : float or None
+        Loss of an evaluation made after this step.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    validation: float | None
+
+
+class SupervisedTraining:
+    """One run of training.
+
+    Parameters
+    ----------
+    network : SequenceNetwork
+        Trained in place, its path of words left as it is.
+    examples : Examples
+        What to learn.
+    validation : Examples or None
+        What chooses the weights and the share of the correction; without it the last weights stay, in full.
+    objective : str
+        A name of :data:`titans_ts.heads.losses.Objective`.
+    config : SupervisedConfig
+        Settings.
+    augment, average : bool, default=False
+        Whether a training sequence is read from one strand or the other, by chance, and a validation sequence from both.
+    callbacks : sequence of callable, default=()
+        Each is called with the run and a :class:`Report` after every step; a true answer stops training.
+    verbose : int, default=0
+        1 or more shows progress.
+    """
+
+    def __init__(
+        self,
+        network: SequenceNetwork,
+        examples: Examples,
+        validation: Examples | None,
+        objective: Objective,
+        config: SupervisedConfig,
+        *,
+        augment: bool = False,
+        average: bool = False,
+        callbacks: Sequence[Callable[[SupervisedTraining, Report], Any]] = (),
+        verbose: int = 0,
+    ) -> None:
+        self.network, self.examples, self.validation = network, examples, validation
+        self.objective, self.config, self.augment, self.average = objective, config, augment, average
+        self.callbacks, self.verbose = callbacks, verbose
+        self.best = BestWeights(config.patience)
+        self.history: list[Report] = []
+        self.gain: MemoryGain | None = None
+        self.chance = np.random.default_rng(config.seed)
+        self.trained = [x for name, x in network.named_parameters() if not name.startswith("words.")]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [x for x in self.trained if x.ndim >= 2], "weight_decay": config.weight_decay},
+                {"params": [x for x in self.trained if x.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=0.0,
+            betas=(0.9, 0.98),
+        )
+
+    def run(self) -> None:
+        """Train to the end, restore the best weights, and use as much of the correction as validation supports."""
+        config = self.config
+        steps = config.max_steps if self.network.config.backbone.layers else 0
+        with seeded(config.seed, self.network.device):
+            batches = self._batches()
+            progress = tqdm(range(steps), desc="memory", disable=self.verbose < 1, unit="step", leave=False)
+            for step in progress:
+                loss = self._train_step(next(batches), learning_rate_factor(step, steps))
+                due = (step + 1) % config.evaluate_every == 0 or step + 1 == steps
+                error = self._validate(step + 1) if due and self.validation else None
+                report = Report(step + 1, steps, loss, error)
+                if error is not None:
+                    progress.set_postfix(validation=f"{error:.4f}", best=f"{self.best.error:.4f}")
+                    self.history.append(report)
+                halted = [bool(callback(self, report)) for callback in self.callbacks]
+                if any(halted) or self.best.waited >= config.patience:
+                    break
+            progress.close()
+        self.network.eval()
+        if self.validation and steps:
+            self.best.restore(self.network)
+            self._judge(self.validation)
+
+    def _batches(self) -> Iterator[Examples]:
+        lengths = [len(one) for one in self.examples.codes]
+        while True:
+            for places in batches_by_length(lengths, self.config.batch_size, chance=self.chance):
+                yield self.examples.part(places)
+
+    def _train_step(self, batch: Examples, factor: float) -> float:
+        network = self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
+        strand, lengths = as_strands(batch.codes, device=network.device, dtype=network.dtype)
+        if self.augment:
+            turned = torch.from_numpy(self.chance.random(len(strand)) < 0.5).to(network.device)
+            strand = torch.where(turned[:, None, None], reverse_complement(strand, lengths), strand)
+        with mixed_precision(self.config.precision, network.device):
+            answers = network.memory_answer(strand, lengths)
+        loss = self._losses(answers, batch).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.trained, self.config.gradient_bound)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _losses(self, answers: Tensor, batch: Examples) -> Tensor:
+        targets, weights = batch.targets.to(answers.device), batch.weights.to(answers.device)
+        return sequence_loss(self.objective, answers, targets) * weights
+
+    def _validate(self, step: int) -> float:
+        assert self.validation is not None
+        error = float(self._losses(self._answers(self.validation), self.validation).mean())
+        self.best.see(error, step, self.network)
+        return error
+
+    def _answers(self, examples: Examples) -> Tensor:
+        return answer_all(self.network, examples.codes, average=self.average, by="memory")
+
+    def _judge(self, validation: Examples) -> None:
+        """Mix the memory's answer with the direct path's, in the share that validation supports."""
+        learned = self._answers(validation)
+        direct = answer_all(self.network, validation.codes, average=self.average, by="words")
+        errors = torch.stack([self._losses(direct.lerp(learned, share), validation) for share in SHARES])
+        self.gain = memory_gain(errors, caution=self.config.caution, overlap=0.0)
+        self.network.share.fill_(self.gain.share)
