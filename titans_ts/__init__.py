@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from titans_ts.data.load import load_dataset as load_dataset
     from titans_ts.data.recall import make_recall as make_recall
     from titans_ts.estimators.dna_classifier import DNAClassifier as DNAClassifier
+    from titans_ts.estimators.dna_language_model import DNALanguageModel as DNALanguageModel
     from titans_ts.estimators.dna_regressor import DNARegressor as DNARegressor
     from titans_ts.estimators.forecaster import TitansForecaster as TitansForecaster
     from titans_ts.estimators.persistence import load as load
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 _HOME_OF = {
     "DNAClassifier": "titans_ts.estimators.dna_classifier",
+    "DNALanguageModel": "titans_ts.estimators.dna_language_model",
     "DNARegressor": "titans_ts.estimators.dna_regressor",
     "TitansForecaster": "titans_ts.estimators.forecaster",
     "list_datasets": "titans_ts.data.load",

@@ -1,4 +1,4 @@
-"""Frames about bases: single-base changes and what they do."""
+"""Frames about bases: single-base changes, variants, and what they do."""
 
 from __future__ import annotations
 
@@ -36,3 +36,16 @@ def mutation_frame(
     import pandas as pd
 
     return pd.DataFrame({"position_1based": positions_1based, "ref": list(refs), "alt": list(alternatives), **effects})
+
+
+def variant_frame(columns: Mapping[str, Any]) -> Any:
+    """Return a row a variant, as a pandas frame.
+
+    Examples
+    --------
+    >>> variant_frame({"contig": ["I"], "log_likelihood_ratio": [0.5]}).shape
+    (1, 2)
+    """
+    import pandas as pd
+
+    return pd.DataFrame(dict(columns))

@@ -89,6 +89,11 @@ class BaseTitans(BaseEstimator):
             seed=seed,
         )
 
+    def _check_callbacks(self) -> None:
+        for callback in self.callbacks or ():
+            if not callable(callback):
+                raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
+
     def _draw_seed(self) -> int:
         """Return the seed of a fit; with ``random_state=None`` from the system, numpy's global generator untouched."""
         if self.random_state is None:

@@ -106,9 +106,7 @@ class SupervisedDNA(BaseTitans):
             raise ValueError(f"word_sizes must be different whole numbers from 1 to {LONGEST_WORD}, got {self.word_sizes!r}")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, to have a middle; got {self.kernel}")
-        for callback in self.callbacks or ():
-            if not callable(callback):
-                raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
+        self._check_callbacks()
         self._backbone_config()
         choose_device(self.device)
 

@@ -26,9 +26,7 @@ def check_arguments(forecaster: TitansForecaster) -> None:
         raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {forecaster.quantiles!r}")
     if forecaster.n_jobs == 0:
         raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
-    for callback in forecaster.callbacks or ():
-        if not callable(callback):
-            raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
+    forecaster._check_callbacks()
     if forecaster.patch_length > forecaster.lookback:
         raise ValueError(
             f"patch_length={forecaster.patch_length} is longer than lookback={forecaster.lookback}: a patch is the end of "

@@ -36,7 +36,7 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         Lengths of the words that the linear path counts, 1 to 8.
     kernel : int, default=11
         Bases that a motif spans, odd.
-    patch_length : int, default=4
+    patch_length : int, default=8
         Bases that make one token of the memory.
     class_weight : dict, "balanced" or None, default=None
         How much a sequence of each class counts.
@@ -131,7 +131,7 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         reverse_complement: str | None = "average",
         word_sizes: Sequence[int] = (3, 4, 5, 6),
         kernel: int = 11,
-        patch_length: int = 4,
+        patch_length: int = 8,
         class_weight: Any = None,
         variant: str = "mac",
         memory: str = "titans",

@@ -32,7 +32,7 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
         Lengths of the words that the linear path counts, 1 to 8.
     kernel : int, default=11
         Bases that a motif spans, odd.
-    patch_length : int, default=4
+    patch_length : int, default=8
         Bases that make one token of the memory.
     variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
         Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
@@ -120,7 +120,7 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
         reverse_complement: str | None = "average",
         word_sizes: Sequence[int] = (3, 4, 5, 6),
         kernel: int = 11,
-        patch_length: int = 4,
+        patch_length: int = 8,
         variant: str = "mac",
         memory: str = "titans",
         width: int = 64,

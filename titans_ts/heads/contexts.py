@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -48,27 +49,42 @@ class ContextPath(nn.Module):
         super().__init__()
         self.orders = tuple(orders)
         kinds = len(self.orders)
-        for order in self.orders:
-            self.register_buffer(f"words{order}", torch.zeros(0, dtype=_word_type(order)))
-            self.register_buffer(f"seen{order}", torch.zeros(0, dtype=_count_type(order)))
+        self.set_tables({})
         self.log_prior = nn.Parameter(torch.zeros(kinds))
         self.mix = nn.Sequential(nn.Linear(2 * kinds, _MIXING), nn.GELU(), nn.Linear(_MIXING, kinds))
         if kinds:
-            nn.init.zeros_(self.mix[2].weight)
-            nn.init.constant_(self.mix[2].bias, -1.0)
+            last = cast(nn.Linear, self.mix[2])
+            nn.init.zeros_(last.weight)
+            nn.init.constant_(last.bias, -1.0)
+
+    def tables(self) -> dict[str, Tensor]:
+        """Return what was counted: for each order the numbers of its words, sorted, and how often each was seen.
+
+        They are no part of ``state_dict``: training, which copies that again and again, does not change them.
+        """
+        return {f"{kind}{order}": getattr(self, f"{kind}{order}") for order in self.orders for kind in ("words", "seen")}
+
+    def set_tables(self, tables: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`tables` returned; what is missing is empty."""
+        for order in self.orders:
+            for kind, number in (("words", _word_type(order)), ("seen", _count_type(order))):
+                table = tables.get(f"{kind}{order}", torch.zeros(0, dtype=number))
+                self.register_buffer(f"{kind}{order}", table, persistent=False)
 
     def learn(self, records: Iterable[Codes]) -> None:
         """Count what follows each context in some records, on both strands; earlier counts are replaced."""
         known = list(records)
+        tables: dict[str, Tensor] = {}
         for order in self.orders:
             words = [_words(strand, order + 1) for one in known for strand in (one, reverse_complement(one))]
-            found, counts = np.unique(np.concatenate(words), return_counts=True)
+            found, times = np.unique(np.concatenate(words), return_counts=True)
             if len(found) > MOST_WORDS:
-                found, counts = found[counts > 1], counts[counts > 1]
+                found, times = found[times > 1], times[times > 1]
             kind = _count_type(order)
-            counts = counts.clip(max=_MOST_OF_ONE) if kind == torch.int16 else counts
-            setattr(self, f"words{order}", torch.from_numpy(found).to(self.log_prior.device, _word_type(order)))
-            setattr(self, f"seen{order}", torch.from_numpy(counts).to(self.log_prior.device, kind))
+            times = times.clip(max=_MOST_OF_ONE) if kind == torch.int16 else times
+            tables[f"words{order}"] = torch.from_numpy(found).to(self.log_prior.device, _word_type(order))
+            tables[f"seen{order}"] = torch.from_numpy(times).to(self.log_prior.device, kind)
+        self.set_tables(tables)
 
     def counts(self, codes: Tensor) -> Tensor:
         """Return how often each base followed the contexts that end at each base, ``(b, t, orders, 4)``.
@@ -109,9 +125,9 @@ class ContextPath(nn.Module):
             return torch.zeros(*codes.shape, BASES, device=codes.device)
         place = torch.searchsorted(words, context.to(words.dtype))
         found = []
-        for base in range(BASES):  # words of one context lie side by side, those never seen left out
+        for i in range(BASES):  # words of one context lie side by side, those never seen left out
             at = place.clamp_max(len(words) - 1)
-            there = words[at] == context + base
+            there = words[at] == context + i
             found.append(torch.where(there, seen[at], 0))
             place = place + there
         return torch.stack(found, dim=-1).to(self.log_prior.dtype)

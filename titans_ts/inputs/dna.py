@@ -49,6 +49,18 @@ def reverse_complement(strand: Tensor, lengths: Tensor) -> Tensor:
     return reverse_in_place(strand.flip(1), lengths)
 
 
+def other_strand(codes: Tensor, lengths: Tensor) -> Tensor:
+    """Read codes ``(b, t)`` from the other strand; what lies past an end stays there.
+
+    Examples
+    --------
+    >>> other_strand(torch.tensor([[0, 0, 1, 4]]), torch.tensor([3])).tolist()
+    [[2, 3, 3, 4]]
+    """
+    complement = torch.tensor([3, 2, 1, 0, N], dtype=codes.dtype, device=codes.device)
+    return reverse_in_place(complement[codes.long()][:, None], lengths)[:, 0]
+
+
 def reverse_in_place(x: Tensor, lengths: Tensor) -> Tensor:
     """Turn the first ``lengths`` entries of ``(b, c, t)`` round and leave the rest where it is."""
     steps = torch.arange(x.shape[-1], device=x.device)

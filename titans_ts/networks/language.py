@@ -12,6 +12,7 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone, State
 from titans_ts.bases import N
 from titans_ts.heads.contexts import BASES, ContextPath, leave_out
+from titans_ts.inputs.dna import reverse_complement
 
 START = N + 1
 """The token before a record's first base."""
@@ -110,6 +111,7 @@ class LanguageNetwork(nn.Module):
         self.backbone = Backbone(config.backbone)
         self.heard = nn.Linear(width, kinds)
         self.head = nn.Linear(width, BASES)
+        self.agreement = nn.Parameter(torch.tensor(0.75))  # of the two sides: they share the middle's surroundings
         for layer in (self.heard, self.head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -152,6 +154,14 @@ class LanguageNetwork(nn.Module):
         before = torch.cat([state.tail[:, -1:], codes[:, :-1].to(torch.uint8)], dim=1)
         found = self.read(before, state, targets=codes if held_out else None)
         return found._replace(carry=self.follow(found.carry, codes[:, -1:]))
+
+    def from_both_sides(self, there: Tensor, back: Tensor, lengths: Tensor) -> Tensor:
+        """Put together what is said of each base from before it and, on the other strand, from after it; ``(b, t, 4)``.
+
+        The network reads both strands with the same weights, so that a sequence and its reverse complement are told alike.
+        """
+        turned = reverse_complement(back.transpose(1, 2), lengths).transpose(1, 2)
+        return self.agreement * (there + turned)
 
     def follow(self, carry: LanguageCarry, last: Tensor) -> LanguageCarry:
         """Return the carry with the base ``(b, 1)`` that came; the memory reads it with the next call."""

@@ -38,7 +38,7 @@ class SequenceConfig:
     outputs: int
     word_sizes: tuple[int, ...] = (3, 4, 5, 6)
     kernel: int = 11
-    patch_length: int = 4
+    patch_length: int = 8
     both_strands: bool = False
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 

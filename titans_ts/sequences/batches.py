@@ -70,8 +70,14 @@ def as_strands(codes: Sequence[Codes], *, device: torch.device, dtype: torch.dty
     >>> strand.shape, lengths.tolist()
     (torch.Size([2, 4, 2]), [2, 1])
     """
+    padded, lengths = as_codes(codes, device)
+    return one_hot(padded).to(dtype), lengths
+
+
+def as_codes(codes: Sequence[Codes], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return sequences as one batch ``(b, t)``, N past their ends, and their lengths ``(b,)``."""
     lengths = [len(one) for one in codes]
     padded = np.full((len(codes), max(lengths)), N, dtype=np.uint8)
     for row, one in zip(padded, codes, strict=True):
         row[: len(one)] = one
-    return one_hot(torch.from_numpy(padded).to(device)).to(dtype), torch.tensor(lengths, device=device)
+    return torch.from_numpy(padded).to(device), torch.tensor(lengths, device=device)
