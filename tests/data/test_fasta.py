@@ -171,6 +171,11 @@ class TestRefusals:
         with pytest.raises(ValueError, match="record 'a' of .*: 'X' at position 102 "):
             list(reader)
 
+    def test_a_header_begins_a_line_and_not_the_part_of_a_long_one(self, tmp_path, read):
+        reader = read(write(tmp_path, ">a\n" + "A" * 65_536 + ">b\nACGT\n"))
+        with pytest.raises(ValueError, match="record 'a' of .*: '>' at position 65537 "):
+            list(reader)
+
     def test_bytes_that_are_no_text_are_refused_by_position(self, tmp_path, read):
         path = tmp_path / "x.fa"
         path.write_bytes(b">\xe9\nACG\xe9T\n")  # in the header it would do

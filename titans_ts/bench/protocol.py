@@ -8,7 +8,7 @@ channels on the standardised scale. Values missing from the truth are left out, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from titans_ts.backbones.variants import BASELINES
 from titans_ts.bench.seasonal_naive import Errors, seasonal_naive_errors
 from titans_ts.data.load import Dataset, load_dataset
 from titans_ts.estimators.forecaster import TitansForecaster
+from titans_ts.training.stopping import stop_after
 
 HORIZONS = {"vic_elec": (48, 96, 336)}
 DEFAULT_HORIZONS = (96, 192, 336, 720)
@@ -208,17 +209,6 @@ def _footnote(scores: Sequence[Score]) -> str:
     if scores[0].missing:
         parts.append(f"{100 * scores[0].missing:.2g} % of the test values are missing and left out")
     return "; ".join(parts) + "."
-
-
-def stop_after(seconds: float) -> Callable[[Any, Any], bool]:
-    """Return a callback of `TitansForecaster` that ends training so long after its first step."""
-    end: list[float] = []
-
-    def callback(_training: Any, _report: Any) -> bool:
-        end.append(time.perf_counter() + seconds)
-        return time.perf_counter() > end[0]
-
-    return callback
 
 
 def _refuse_misfits(variants: Sequence[str], arguments: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from titans_ts import __version__
-from titans_ts.cli import bench, demo, evaluate, forecast
+from titans_ts.cli import bench, classify, demo, evaluate, forecast, score
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
 
@@ -59,7 +59,7 @@ def _show_warning(command: str, message: Warning | str, category: type[Warning],
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="titans-ts",
-        description="Forecast with a memory that learns while it reads.",
+        description="Forecast series and read DNA with a memory that learns while it reads.",
         epilog="`titans-ts COMMAND --help` tells what a command takes.",
     )
     parser.add_argument("--version", action="version", version=f"titans-ts {__version__}")
@@ -68,10 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--quiet", action="store_true", help="no progress bars")
     shared.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     training = argparse.ArgumentParser(add_help=False)
-    training.add_argument("--max-steps", type=int, metavar="N", help="training steps of the memory, at most")
+    training.add_argument("--max-steps", type=int, metavar="N", help="training steps, at most")
     training.add_argument("--max-minutes", type=float, metavar="M", help="of training a model, at most; the best is kept")
     demo.add(commands, [shared])
     forecast.add(commands, [training, shared])
     evaluate.add(commands, [training, shared])
+    classify.add(commands, [training, shared])
+    score.add(commands, [training, shared])
     bench.add(commands, [shared])
     return parser

@@ -28,3 +28,10 @@ def say(arguments: argparse.Namespace, line: str) -> None:
     """Print a line of progress, unless asked to be quiet."""
     if not arguments.quiet:
         print(line, file=sys.stderr)
+
+
+def stopping(arguments: argparse.Namespace) -> list[Any] | None:
+    """Return the callback that ends training in time, if a time was given."""
+    from titans_ts.training.stopping import stop_after
+
+    return None if arguments.max_minutes is None else [stop_after(60 * arguments.max_minutes)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from titans_ts.backbones.variants import VARIANTS
-from titans_ts.cli._shared import check_out, say, steps_of
+from titans_ts.cli._shared import check_out, say, steps_of, stopping
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 """What a model learns; wider levels that are asked for are added."""
@@ -97,7 +97,6 @@ def _loaded(arguments: argparse.Namespace) -> Any:
 def _fitted(arguments: argparse.Namespace, frame: Any) -> Any:
     """Return a model fitted on the file."""
     from titans_ts import TitansForecaster
-    from titans_ts.bench.protocol import stop_after
 
     tails = {round(0.5 - level / 200, 6) for level in arguments.level}
     time_column = _time_column(frame, arguments)
@@ -114,7 +113,7 @@ def _fitted(arguments: argparse.Namespace, frame: Any) -> Any:
         variant=arguments.variant,
         random_state=arguments.seed,
         verbose=int(not arguments.quiet),
-        callbacks=None if arguments.max_minutes is None else [stop_after(60 * arguments.max_minutes)],
+        callbacks=stopping(arguments),
         **steps_of(arguments),
     ).fit(frame)
     say(arguments, f"fitted in {time.perf_counter() - begun:.0f} s")

@@ -49,3 +49,19 @@ def variant_frame(columns: Mapping[str, Any]) -> Any:
     import pandas as pd
 
     return pd.DataFrame(dict(columns))
+
+
+def score_frame(ids: Sequence[str], bases: Sequence[int], means: Sequence[float]) -> Any:
+    """Return a row a record, as a pandas frame: its bases, log-likelihood a base in nats, and bits a base.
+
+    Examples
+    --------
+    >>> score_frame(["I"], [4], [-np.log(4)])["bits_per_base"].tolist()
+    [2.0]
+    """
+    import pandas as pd
+
+    values = np.asarray(means, float)
+    return pd.DataFrame(
+        {"id": list(ids), "bases": list(bases), "log_likelihood_per_base": values, "bits_per_base": -values / np.log(2)}
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -431,7 +432,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
     def _streams(self, X: Any) -> bool:
         """Say whether X is a FASTA file that can be read piece by piece."""
         is_path = isinstance(X, os.PathLike) or (isinstance(X, str) and (has_sequence_suffix(X) or os.path.isfile(X)))
-        return is_path and self.objective == "causal" and os.path.isfile(X) and format_of(X) == "fasta"
+        return is_path and self.objective == "causal" and os.path.isfile(X) and format_of(Path(X)) == "fasta"
 
     def _read_pieces(self, pieces: Iterable[Piece], states: dict[str, RecordState]) -> dict[str, RecordState]:
         """Read pieces of records on; the states given are left as they are."""

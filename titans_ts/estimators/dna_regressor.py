@@ -23,11 +23,12 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
 
     Parameters
     ----------
-    reverse_complement : {"average", "augment", "equivariant"} or None, default="average"
-        How the two strands are treated. ``"average"``: trained on either strand, and answered by the mean over both, so that
-        a sequence and its reverse complement get the same prediction. ``"equivariant"``: the network itself is
-        made from both strands, in training too, at twice the cost. ``"augment"``: trained on either, answered from the one
-        given. None: strands are told apart.
+    reverse_complement : {"average", "augment", "equivariant"} or None, default=None
+        How the two strands are treated. None: they are told apart, which is best where sequences were cut in one direction,
+        as promoters and splice sites are. ``"average"``: trained on either strand, and answered by the mean over both, so
+        that a sequence and its reverse complement get the same prediction: for contigs, peaks, and all else whose strand
+        is chance. ``"equivariant"``: the network itself is made from both strands, in training too, at twice the cost.
+        ``"augment"``: trained on either, answered from the one given.
     word_sizes : sequence of int, default=(3, 4, 5, 6)
         Lengths of the words that the linear path counts, 1 to 8.
     kernel : int, default=11
@@ -117,7 +118,7 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
     def __init__(
         self,
         *,
-        reverse_complement: str | None = "average",
+        reverse_complement: str | None = None,
         word_sizes: Sequence[int] = (3, 4, 5, 6),
         kernel: int = 11,
         patch_length: int = 8,

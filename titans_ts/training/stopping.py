@@ -1,8 +1,11 @@
-"""When to stop: the best weights by validation, kept; patience counted in evaluations."""
+"""When to stop: the best weights by validation, kept; patience counted in evaluations; or the clock."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -45,3 +48,14 @@ class BestWeights:
         """Put the best weights back."""
         if self.weights:
             network.load_state_dict(self.weights)
+
+
+def stop_after(seconds: float) -> Callable[[Any, Any], bool]:
+    """Return a callback of an estimator that ends training so long after its first step."""
+    end: list[float] = []
+
+    def callback(_training: Any, _report: Any) -> bool:
+        end.append(time.perf_counter() + seconds)
+        return time.perf_counter() > end[0]
+
+    return callback

@@ -7,12 +7,10 @@ shows or writes until asked (``axes.figure.savefig("forecast.png")``).
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from titans_ts.data.files import replacing
 from titans_ts.data.panel import Column
 from titans_ts.data.tracks import (
     Band,
@@ -25,13 +23,12 @@ from titans_ts.data.tracks import (
     read_tracks,
     some_of,
 )
+from titans_ts.plots.figures import ACTUAL, ALERT, FORECAST, HISTORY, free_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Slate, brick, ink and amber: apart for the colour-blind, and in grey by their lightness.
-HISTORY, FORECAST, ACTUAL, ALERT = "#5b7083", "#c8452f", "#17202a", "#e8a33d"
 _DASHES = (0, (4, 1.5))
 _DATES: dict[str, Any] = {  # by step between ticks: years, months, days, hours, minutes, seconds
     "formats": ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"],
@@ -97,7 +94,7 @@ def plot_forecast(
     >>> axes = plot_forecast(tide[:200], tide[200:], title="tide")  # doctest: +SKIP
     >>> axes.figure.savefig("tide.png")  # doctest: +SKIP
     """
-    axes = _figure(4.2).subplots() if ax is None else ax
+    axes = free_figure(4.2).subplots() if ax is None else ax
     names = (id_column, time_column)
     ahead_column, place = find_target(forecast, column, names, "forecast")
     past_column = one_column(history, ahead_column, place, "history", names)
@@ -157,7 +154,7 @@ def plot_surprise(
     --------
     >>> figure = plot_surprise(series, model.surprise(series))  # doctest: +SKIP
     """
-    upper, lower = _figure(5.4).subplots(2, 1, sharex=True, height_ratios=(2, 1)) if ax is None else ax
+    upper, lower = free_figure(5.4).subplots(2, 1, sharex=True, height_ratios=(2, 1)) if ax is None else ax
     names = (id_column, time_column)
     series_column, place = find_target(series, column, names, "series")
     track = read_track(series, [series_column], unique_id, names)
@@ -217,7 +214,7 @@ def plot_backtest(
     >>> forecasts, metrics = model.backtest(X, windows=5, step=24, level=[80])  # doctest: +SKIP
     >>> axes = plot_backtest(forecasts)  # doctest: +SKIP
     """
-    axes = _figure(4.2).subplots() if ax is None else ax
+    axes = free_figure(4.2).subplots() if ax is None else ax
     bands = find_bands(forecasts, "forecast", level)
     ids = np.asarray(forecasts["unique_id"])
     chosen = ids[0] if unique_id is None else unique_id
@@ -232,12 +229,6 @@ def plot_backtest(
     axes.plot(times, actual, color=ACTUAL, lw=1.2, label="actual", zorder=4)
     _dress(axes, tracks[0], label=chosen, title=title)
     return axes
-
-
-def save_figure(drawn: Axes | Figure, path: str | Path) -> None:
-    """Write a figure, or that of some axes, to a picture file, whole or not at all; the suffix says which kind."""
-    with replacing(path) as temporary:
-        cast("Figure", drawn.figure or drawn).savefig(temporary, dpi=150)
 
 
 def _joined(tracks: list[Track]) -> tuple[np.ndarray, np.ndarray]:
@@ -290,11 +281,3 @@ def _dress(axes: Axes, track: Track, *, label: Hashable, title: str | None) -> N
         axes.legend(ncols=len(handles), frameon=False, fontsize="small", handlelength=1.8, columnspacing=1.6, **place)
     if title:
         axes.set_title(title, loc="left", fontweight="bold", pad=24 if handles else 6)
-
-
-def _figure(height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("drawing needs matplotlib; `pip install 'titans-ts[plot]'`") from error
-    return Figure(figsize=(10, height), dpi=150, layout="constrained")

@@ -1,0 +1,91 @@
+"""``titans-ts score``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from titans_ts.cli._shared import check_out, say, steps_of, stopping
+
+
+def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    about = "score DNA by a language model: records by likelihood, or variants of them"
+    score = commands.add_parser(
+        "score",
+        parents=parents,
+        help=about,
+        description=about[0].upper() + about[1:] + ". Fits a model (--train), or uses one fitted before (--model).",
+        epilog="Records are streamed: a chromosome is read in a state of fixed size.",
+    )
+    score.add_argument("file", metavar="FASTA", help="records to score; with --variants the reference")
+    score.add_argument("--train", metavar="FASTA", help="what to learn from")
+    score.add_argument("--variants", metavar="FILE", help="a VCF file: score each variant instead of the records")
+    score.add_argument("--flank", type=int, default=512, metavar="N", help="bases around a variant (default: %(default)s)")
+    score.add_argument("--out", type=Path, metavar="FILE", default=Path("scores.csv"), help="(default: %(default)s)")
+    score.add_argument("--seed", type=int, metavar="N", default=0, help="of all chance (default: %(default)s)")
+    score.add_argument("--model", type=Path, metavar="FILE", help="a fitted model to use instead of fitting one")
+    score.add_argument("--save", type=Path, metavar="FILE", help="keep the fitted model in this file")
+    score.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    from titans_ts.data.dna_tables import score_frame
+    from titans_ts.data.fasta import stream_pieces
+    from titans_ts.data.files import SUFFIXES, write_table
+    from titans_ts.data.packed import existing_file
+    from titans_ts.data.variants import read_variants
+
+    check_out(arguments.out, "--out", SUFFIXES)
+    check_out(arguments.save, "--save", ())
+    if (arguments.train is None) == (arguments.model is None):
+        raise ValueError("give --train FASTA to fit a language model, or --model FILE to use one, and not both")
+    existing_file(arguments.file)
+    variants = None if arguments.variants is None else read_variants(arguments.variants)
+    model = _fitted(arguments) if arguments.model is None else _loaded(arguments.model)
+    if variants is not None:
+        found = model.score_variants(variants, arguments.file, flank=arguments.flank)
+        wrong = int((~found["ref_match"]).sum())
+        if wrong:
+            say(
+                arguments, f"{wrong:,} of {len(found):,} variants have a REF that the reference does not hold: see ref_match"
+            )
+    else:
+        next(stream_pieces(arguments.file))  # whatever is wrong with its beginning is told before the work
+        model.forget().update(arguments.file)
+        states = model.states_
+        found = score_frame(
+            list(states), [state.n_seen for state in states.values()], [state.mean for state in states.values()]
+        )
+    write_table(found, arguments.out)
+    print(f"scores: {arguments.out}")
+    if arguments.save is not None:
+        model.forget().save(arguments.save)
+        print(f"model: {arguments.save}")
+
+
+def _loaded(path: Path) -> Any:
+    from titans_ts import DNALanguageModel, load
+
+    model = load(path)
+    if not isinstance(model, DNALanguageModel):
+        raise ValueError(f"--model {path}: holds a {type(model).__name__}, not a DNALanguageModel")
+    return model
+
+
+def _fitted(arguments: argparse.Namespace) -> Any:
+    from titans_ts import DNALanguageModel
+
+    say(arguments, f"fitting on {arguments.train}")
+    begun = time.perf_counter()
+    model = DNALanguageModel(
+        random_state=arguments.seed,
+        verbose=int(not arguments.quiet),
+        callbacks=stopping(arguments),
+        **steps_of(arguments),
+    ).fit(arguments.train)
+    say(arguments, f"fitted in {time.perf_counter() - begun:.0f} s")
+    return model
