@@ -22,7 +22,7 @@ from titans_ts.estimators import persistence
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans
 from titans_ts.estimators._word_path import WordModel, word_densities
 from titans_ts.heads.losses import Objective
-from titans_ts.networks.sequence import SequenceConfig, SequenceNetwork
+from titans_ts.networks.sequence import LanguageStem, SequenceConfig, SequenceNetwork
 from titans_ts.sequences.answers import Path, answer_all
 from titans_ts.sequences.interpretation import OneHotModule, base_contributions, mutants
 from titans_ts.training.acceptance import MemoryGain
@@ -68,6 +68,7 @@ class SupervisedDNA(BaseTitans):
         "word_sizes": ["array-like"],
         "kernel": [_POSITIVE],
         "patch_length": [_POSITIVE],
+        "init_from": [None, object],
         **ARCHITECTURE_CONSTRAINTS,
         **TRAINING_CONSTRAINTS,
     }
@@ -106,6 +107,12 @@ class SupervisedDNA(BaseTitans):
             raise ValueError(f"word_sizes must be different whole numbers from 1 to {LONGEST_WORD}, got {self.word_sizes!r}")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, to have a middle; got {self.kernel}")
+        if self.init_from is not None:
+            from titans_ts.estimators.dna_language_model import DNALanguageModel
+
+            if not isinstance(self.init_from, DNALanguageModel):
+                raise TypeError(f"init_from must be a fitted DNALanguageModel or None, got {type(self.init_from).__name__}")
+            check_is_fitted(self.init_from, msg="init_from is a DNALanguageModel that was not fitted: call its fit first")
         self._check_callbacks()
         self._backbone_config()
         choose_device(self.device)
@@ -143,9 +150,13 @@ class SupervisedDNA(BaseTitans):
             kernel=self.kernel,
             patch_length=self.patch_length,
             both_strands=strands == "equivariant",
+            language=None if self.init_from is None else self.init_from.network_.config,
             backbone=self._backbone_config(),
         )
         network = self._start_network(SequenceNetwork, config, seed).to(choose_device(self.device))
+        if isinstance(network.stem, LanguageStem) and not (self.warm_start and hasattr(self, "network_")):
+            network.stem.language.load_state_dict(self.init_from.network_.state_dict())
+            network.stem.language.direct.set_tables(self.init_from.network_.direct.tables())
         parts = [training] if validation is None else [training, validation]
         counted = [word_densities(part.codes, config.word_sizes, both_strands=strands is not None) for part in parts]
         known = [(X, part.targets, part.weights) for X, part in zip(counted, parts, strict=True)]
@@ -279,7 +290,10 @@ class SupervisedDNA(BaseTitans):
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         gain = None if self.memory_gain_ is None else asdict(self.memory_gain_)
-        return persistence.network_tensors(self.network_), {
+        tensors = persistence.network_tensors(self.network_)
+        if isinstance(self.network_.stem, LanguageStem):
+            tensors |= {f"contexts.{name}": x for name, x in self.network_.stem.language.direct.tables().items()}
+        return tensors, {
             "network": self.network_.config.to_dict(),
             "history": self.training_history_,
             "memory_gain": gain,
@@ -288,6 +302,8 @@ class SupervisedDNA(BaseTitans):
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
         network = SequenceNetwork(SequenceConfig.from_dict(header["network"]))
+        if isinstance(network.stem, LanguageStem):
+            network.stem.language.direct.set_tables(persistence.under("contexts.", tensors))
         self.network_ = persistence.restore_network(network, tensors, self.precision, device)
         self.training_history_ = header["history"]
         gain = header["memory_gain"]
@@ -301,6 +317,11 @@ class SupervisedDNA(BaseTitans):
     def _restore_targets(self, kept: dict[str, Any]) -> None:
         """Put it back."""
         raise NotImplementedError
+
+    def __sklearn_clone__(self) -> Self:
+        copied = super().__sklearn_clone__()
+        copied.init_from = self.init_from  # scikit-learn would hand over an unfitted copy of it
+        return copied
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -40,6 +40,9 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         Bases that a motif spans, odd.
     patch_length : int, default=8
         Bases that make one token of the memory.
+    init_from : DNALanguageModel, optional
+        A fitted language model that reads the bases in the place of motifs, its weights trained on; slower, as its memory
+        reads every single base. It is copied, and left as it is.
     class_weight : dict, "balanced" or None, default=None
         How much a sequence of each class counts.
     variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
@@ -134,6 +137,7 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         word_sizes: Sequence[int] = (3, 4, 5, 6),
         kernel: int = 11,
         patch_length: int = 8,
+        init_from: Any = None,
         class_weight: Any = None,
         variant: str = "mac",
         memory: str = "titans",
@@ -166,6 +170,7 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         self.word_sizes = word_sizes
         self.kernel = kernel
         self.patch_length = patch_length
+        self.init_from = init_from
         self.class_weight = class_weight
         self.variant = variant
         self.memory = memory

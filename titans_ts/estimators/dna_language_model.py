@@ -495,9 +495,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
         network = LanguageNetwork(LanguageConfig.from_dict(header["network"]))
-        network.direct.set_tables(
-            {name.removeprefix("contexts."): x for name, x in tensors.items() if name.startswith("contexts.")}
-        )
+        network.direct.set_tables(persistence.under("contexts.", tensors))
         self.network_ = persistence.restore_network(network, tensors, self.precision, device)
         self.training_history_ = header["history"]
         self.states_ = {}

@@ -35,6 +35,9 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
         Bases that a motif spans, odd.
     patch_length : int, default=8
         Bases that make one token of the memory.
+    init_from : DNALanguageModel, optional
+        A fitted language model that reads the bases in the place of motifs, its weights trained on; slower, as its memory
+        reads every single base. It is copied, and left as it is.
     variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
         Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
         without a memory.
@@ -122,6 +125,7 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
         word_sizes: Sequence[int] = (3, 4, 5, 6),
         kernel: int = 11,
         patch_length: int = 8,
+        init_from: Any = None,
         variant: str = "mac",
         memory: str = "titans",
         width: int = 64,
@@ -153,6 +157,7 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
         self.word_sizes = word_sizes
         self.kernel = kernel
         self.patch_length = patch_length
+        self.init_from = init_from
         self.variant = variant
         self.memory = memory
         self.width = width

@@ -89,10 +89,15 @@ def network_tensors(network: nn.Module) -> dict[str, Tensor]:
     return {f"network.{name}": x for name, x in network.state_dict().items()}
 
 
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a file whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+
+
 def restore_network(network: nn.Module, tensors: dict[str, Tensor], precision: str, device: torch.device) -> Any:
     """Put weights back into a network of the right form; returns it in evaluation mode."""
     network = network.to(number_type(precision))
-    network.load_state_dict({k.removeprefix("network."): x for k, x in tensors.items() if k.startswith("network.")})
+    network.load_state_dict(under("network.", tensors))
     return network.to(device).eval()
 
 
@@ -100,7 +105,7 @@ def _json_arguments(estimator: BaseTitans) -> dict[str, Any]:
     """Return the constructor's arguments as JSON can hold them; what it cannot hold is left out with a warning."""
     kept = {}
     for name, value in estimator.get_params(deep=False).items():
-        if name == "callbacks":
+        if name in ("callbacks", "init_from"):  # functions; and a model whose weights went into this one
             continue
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
         value = str(value) if name == "device" else getattr(value, "freqstr", value) if name == "freq" else value

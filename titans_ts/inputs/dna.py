@@ -101,7 +101,7 @@ class MotifStem(nn.Module):
     Examples
     --------
     >>> stem = MotifStem(8, kernel=5, patch_length=4)
-    >>> tokens, lengths = stem(one_hot(torch.tensor([[0, 1, 2, 3, 0]])), torch.tensor([5]))
+    >>> tokens, lengths, _ = stem(one_hot(torch.tensor([[0, 1, 2, 3, 0]])), torch.tensor([5]))
     >>> tokens.shape, lengths.tolist()
     (torch.Size([1, 2, 8]), [2])
     """
@@ -116,7 +116,9 @@ class MotifStem(nn.Module):
         self.combine = nn.Conv1d(width, width, COMBINED, padding="same")
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, strand: Tensor, lengths: Tensor, *, first: int = 0, end: int | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, strand: Tensor, lengths: Tensor, state: None = None, *, first: int = 0, end: int | None = None
+    ) -> tuple[Tensor, Tensor, None]:
         """Return the tokens of the bases ``first`` to ``end``, and how many of them each sequence has.
 
         Parameters
@@ -125,6 +127,8 @@ class MotifStem(nn.Module):
             ``(b, 4, t)``.
         lengths : Tensor
             ``(b,)``, in bases.
+        state : None
+            Nothing is carried from part to part.
         first, end : int, optional
             A part, from a multiple of ``patch_length``; what lies around it is seen as it is in the whole.
 
@@ -134,6 +138,8 @@ class MotifStem(nn.Module):
             ``(b, ceil((end - first) / patch_length), d)``.
         counts : Tensor
             ``(b,)``: tokens of the part that lie inside each sequence.
+        state : None
+            Nothing.
         """
         end = strand.shape[-1] if end is None else min(end, strand.shape[-1])
         begin, stop = max(first - self.margin, 0), min(end + self.margin, strand.shape[-1])
@@ -142,8 +148,16 @@ class MotifStem(nn.Module):
         seen = F.gelu(self.look(strand[..., begin:stop]) + self.place(where))
         seen = self.norm(seen.transpose(1, 2)).transpose(1, 2) * inside
         seen = seen + F.gelu(self.combine(self.dropout(seen)))
-        seen = seen.masked_fill(~inside, -torch.inf)[..., first - begin : end - begin]
-        pooled = F.max_pool1d(seen, self.patch_length, ceil_mode=True)
-        pooled = torch.where(pooled.isneginf(), 0, pooled)
+        part = slice(first - begin, end - begin)
+        pooled = strongest(seen[..., part], inside[..., part], self.patch_length)
         counts = -(-(lengths - first).clamp(0, end - first) // self.patch_length)
-        return self.dropout(pooled.transpose(1, 2)), counts
+        return self.dropout(pooled), counts, None
+
+    def initial_state(self, batch: int) -> None:
+        """Return what is carried before the first base: nothing."""
+
+
+def strongest(seen: Tensor, inside: Tensor, patch_length: int) -> Tensor:
+    """Return of each channel ``(b, d, t)`` the greatest of every patch's bases that are inside, ``(b, n, d)``."""
+    pooled = F.max_pool1d(seen.masked_fill(~inside, -torch.inf), patch_length, ceil_mode=True)
+    return torch.where(pooled.isneginf(), 0, pooled).transpose(1, 2)

@@ -167,8 +167,22 @@ class LanguageNetwork(nn.Module):
         """Return the carry with the base ``(b, 1)`` that came; the memory reads it with the next call."""
         return carry._replace(tail=torch.cat([carry.tail[:, 1:], last.to(torch.uint8)], dim=1))
 
-    def read(self, tokens: Tensor, state: LanguageCarry, *, targets: Tensor | None = None) -> Reading:
-        """Read tokens ``(b, t)``, the first of which is the last of ``state.tail``, and foretell what follows each."""
+    def read(
+        self, tokens: Tensor, state: LanguageCarry, *, targets: Tensor | None = None, strand: Tensor | None = None
+    ) -> Reading:
+        """Read tokens ``(b, t)``, the first of which is the last of ``state.tail``, and foretell what follows each.
+
+        Parameters
+        ----------
+        tokens : Tensor
+            ``(b, t)``: bases, or ``START``.
+        state : LanguageCarry
+            Before them.
+        targets : Tensor, optional
+            ``(b, t)``: what follows each token, to be left out of the counts of contexts.
+        strand : Tensor, optional
+            ``(b, 4, t)``: the tokens once more, as one-hot bases through which gradients flow; counts are constants to them.
+        """
         context = torch.cat([state.tail[:, :-1], tokens.to(torch.uint8)], dim=1)
         counts = self.direct.counts(context)[:, state.tail.shape[1] - 1 :]
         if targets is not None:
@@ -182,6 +196,13 @@ class LanguageNetwork(nn.Module):
         if not self.config.backbone.layers:
             return Reading(mixed, mixed.new_zeros(*tokens.shape, self.config.backbone.width), carry)
         known = torch.cat([verdict, mixed], dim=-1).detach()
-        hidden, memory = self.backbone(self.embedding(tokens.long()) + self.verdicts(known), state.backbone)
+        hidden, memory = self.backbone(self._embedded(tokens, strand) + self.verdicts(known), state.backbone)
         heard = (self.heard(hidden)[..., None] * opinions).sum(2)
         return Reading(mixed + heard + self.head(hidden), hidden, carry._replace(backbone=memory))
+
+    def _embedded(self, tokens: Tensor, strand: Tensor | None) -> Tensor:
+        if strand is None:
+            embedded: Tensor = self.embedding(tokens.long())
+            return embedded
+        unknown = 1 - strand.sum(1, keepdim=True)
+        return torch.cat([strand, unknown], dim=1).transpose(1, 2) @ self.embedding.weight[: N + 1]

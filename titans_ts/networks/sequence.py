@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
+from titans_ts.bases import N
 from titans_ts.heads.sequence import Pooled, SequenceHead, WordPath
-from titans_ts.inputs.dna import MotifStem, reverse_complement
+from titans_ts.inputs.dna import MotifStem, reverse_complement, strongest
+from titans_ts.networks.language import LanguageCarry, LanguageConfig, LanguageNetwork
 
 TOKENS_AT_ONCE = 16_384
 """Tokens read in one call; bounds what a long sequence holds and changes no answer."""
@@ -31,6 +33,8 @@ class SequenceConfig:
         Bases seen by a motif, bases of a token.
     both_strands : bool
         Whether every answer is made from both strands, and so the same for either.
+    language : LanguageConfig or None
+        The language model that reads the bases in the place of motifs.
     backbone : BackboneConfig
         The middle of the network.
     """
@@ -40,6 +44,7 @@ class SequenceConfig:
     kernel: int = 11
     patch_length: int = 8
     both_strands: bool = False
+    language: LanguageConfig | None = None
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,7 +55,47 @@ class SequenceConfig:
     def from_dict(cls, values: dict[str, Any]) -> SequenceConfig:
         """Return the configuration of a model file."""
         values = {**values, "word_sizes": tuple(values["word_sizes"])}
+        language = values["language"]
+        values["language"] = None if language is None else LanguageConfig.from_dict(language)
         return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
+
+
+class LanguageStem(nn.Module):
+    """One token of model width for every ``patch_length`` bases, from what a language model holds after reading them.
+
+    Parameters
+    ----------
+    language : LanguageNetwork
+        Read along, and trained on.
+    width : int
+        Model width ``d``.
+    patch_length : int
+        Bases of a token.
+    dropout : float, default=0.0
+        Share of a token set to zero in training.
+    """
+
+    def __init__(self, language: LanguageNetwork, width: int, *, patch_length: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.language, self.patch_length = language, patch_length
+        self.project = nn.Linear(language.config.backbone.width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def initial_state(self, batch: int) -> LanguageCarry:
+        """Return what the language model carries before the first base."""
+        return self.language.initial_state(batch)
+
+    def forward(
+        self, strand: Tensor, lengths: Tensor, state: LanguageCarry, *, first: int = 0, end: int | None = None
+    ) -> tuple[Tensor, Tensor, LanguageCarry]:
+        """Return the tokens of some bases, as :meth:`titans_ts.inputs.dna.MotifStem.forward` does."""
+        part = strand[..., first:end]
+        codes = torch.where(part.detach().sum(1) > 0, part.detach().argmax(1), N).to(torch.uint8)
+        _, hidden, state = self.language.read(codes, self.language.follow(state, codes[:, :1]), strand=part)
+        inside = (torch.arange(part.shape[-1], device=part.device) < (lengths - first)[:, None])[:, None]
+        pooled = strongest(hidden.transpose(1, 2), inside, self.patch_length)
+        counts = -(-(lengths - first).clamp(0, part.shape[-1]) // self.patch_length)
+        return self.dropout(self.project(pooled)), counts, state
 
 
 class SequenceNetwork(nn.Module):
@@ -83,7 +128,11 @@ class SequenceNetwork(nn.Module):
         self.config = config
         width, dropout = config.backbone.width, config.backbone.dropout
         self.words = WordPath(config.outputs, sizes=config.word_sizes)
-        self.stem = MotifStem(width, kernel=config.kernel, patch_length=config.patch_length, dropout=dropout)
+        self.stem: MotifStem | LanguageStem = (
+            MotifStem(width, kernel=config.kernel, patch_length=config.patch_length, dropout=dropout)
+            if config.language is None
+            else LanguageStem(LanguageNetwork(config.language), width, patch_length=config.patch_length, dropout=dropout)
+        )
         self.backbone = Backbone(config.backbone)
         self.head = SequenceHead(width, config.outputs, dropout=dropout)
         self.register_buffer("share", torch.ones(()))
@@ -127,11 +176,11 @@ class SequenceNetwork(nn.Module):
 
     def _one_strand(self, strand: Tensor, lengths: Tensor) -> Tensor:
         """Read tokens in parts, so that a sequence of any length is read in a state of fixed size."""
-        state = self.backbone.initial_state(len(strand))
+        state, read = self.backbone.initial_state(len(strand)), self.stem.initial_state(len(strand))
         pooled = Pooled.nothing(strand.new_zeros(len(strand), self.config.backbone.width))
         step = TOKENS_AT_ONCE * self.config.patch_length
         for first in range(0, strand.shape[-1], step):
-            tokens, counts = self.stem(strand, lengths, first=first, end=first + step)
+            tokens, counts, read = self.stem(strand, lengths, read, first=first, end=first + step)
             hidden, state = self.backbone(tokens, state)
             pooled = pooled.add(hidden, counts)
         return pooled.features()
