@@ -15,16 +15,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import Tensor
 
-from titans_ts.bases import LETTERS, Codes
-from titans_ts.data.dna_tables import mutation_frame
+from titans_ts.bases import Codes
 from titans_ts.data.sequences import read_sequences
 from titans_ts.estimators import persistence
-from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans
+from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
+from titans_ts.estimators._explained_dna import ExplainedDNA
 from titans_ts.estimators._word_path import WordModel, word_densities
 from titans_ts.heads.losses import Objective
 from titans_ts.networks.sequence import LanguageStem, SequenceConfig, SequenceNetwork
 from titans_ts.sequences.answers import Path, answer_all
-from titans_ts.sequences.interpretation import OneHotModule, base_contributions, mutants
 from titans_ts.training.acceptance import MemoryGain
 from titans_ts.training.runtime import choose_device
 from titans_ts.training.supervised import Examples, SupervisedConfig, SupervisedTraining
@@ -56,10 +55,9 @@ class Labelled(NamedTuple):
         return Labelled([self.codes[i] for i in places], self.targets[places], self.weights[places])
 
 
-class SupervisedDNA(BaseTitans):
+class SupervisedDNA(ExplainedDNA):
     """Base of estimators that learn from labelled sequences."""
 
-    network_: SequenceNetwork
     memory_gain_: MemoryGain | None
     training_history_: list[dict[str, Any]]
 
@@ -204,89 +202,6 @@ class SupervisedDNA(BaseTitans):
     def _on_scale(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return answers on the scale that a user knows."""
         return answers
-
-    def _output_names(self) -> list[str]:
-        """Return what each output is called in a table of effects."""
-        raise NotImplementedError
-
-    def _output_of(self, target: Any) -> int:
-        """Return the output that a user's target stands for."""
-        raise NotImplementedError
-
-    def mutagenesis(self, sequence: Any) -> Any:
-        """Return what every single-base change of a sequence does to the answer.
-
-        Parameters
-        ----------
-        sequence : str, SeqRecord or Seq
-            One sequence of any length t; 3 t others are answered.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A row a change: ``position_1based``, ``ref``, ``alt``, and ``effect``, the change of the log-odds (two classes),
-            or a column ``effect_<class>`` or ``effect_<target>`` each, the change of the logit or of the prediction.
-            Bases that are N are left out.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no DNA; the message names the position.
-        """
-        check_is_fitted(self)
-        (codes,) = read_sequences([sequence], name="sequence").codes
-        changed = mutants(codes)
-        answers = self._answers_to([codes, *changed.codes])
-        refs = codes[changed.positions]
-        return mutation_frame(
-            positions_1based=changed.positions + 1,
-            refs=[LETTERS[x] for x in refs],
-            alternatives=[LETTERS[x] for x in changed.alternatives],
-            effects=dict(zip(self._output_names(), (answers[1:] - answers[0]).T, strict=True)),
-        )
-
-    def attribute(self, sequences: Any, *, target: Any = None) -> list[NDArray[np.float64]]:
-        """Return how much each base of each sequence, and each that might stand there, speaks for an answer.
-
-        The gradient of the answer with respect to the one-hot bases, less its mean over the four: to first order the change
-        that each base would make. ``attribution[i, codes[i]]`` is what the base that is there contributes, and
-        :func:`titans_ts.plots.plot_logo` draws it.
-
-        Parameters
-        ----------
-        sequences : container like that of ``fit``
-            One or more sequences.
-        target : class or target column, optional
-            What the answer is about; by default the positive class of two, or the only target.
-
-        Returns
-        -------
-        list of ndarray (t, 4)
-            Columns A, C, G, T; log-odds, logits, or the target's own unit.
-
-        Raises
-        ------
-        ValueError
-            If ``target`` is needed and missing, or unknown.
-        """
-        check_is_fitted(self)
-        output = self._output_of(target)
-        table = read_sequences(sequences, name="sequences")
-        found = [base_contributions(self.network_, one, output=output, average=self._averages) for one in table.codes]
-        return [one * self._unit(output) for one in found]
-
-    def _unit(self, output: int) -> float:
-        """Return the size of one unit of the network's output on the user's scale."""
-        return 1.0
-
-    def as_module(self) -> OneHotModule:
-        """Return the fitted network as a plain module over one-hot strands ``(b, 4, t)``, for captum, tangermeme and kin.
-
-        It answers with log-odds (two classes), logits, or standardised numbers, and averages over strands as the estimator
-        does.
-        """
-        check_is_fitted(self)
-        return OneHotModule(self.network_, average=self._averages)
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         gain = None if self.memory_gain_ is None else asdict(self.memory_gain_)
