@@ -1,5 +1,7 @@
 """The protocol: every window counted, nothing ahead of its origin, the training part's scale, missing values told."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -255,3 +257,9 @@ def test_real_naive_scores_are_the_published_ones(data_home):
     _, values = standardised(data)
     found = seasonal_naive_errors(values[: known + data.n_test], 24, start=known, horizons=[96])
     assert found[96] == pytest.approx((0.512, 0.433), abs=6e-4)
+
+
+@pytest.mark.skipif("TITANS_TS_DATA" not in os.environ, reason="needs the folder of data sets: set TITANS_TS_DATA")
+def test_a_data_set_of_sequences_is_refused():
+    with pytest.raises(ValueError, match="name='gue/tf_0' is no series; take one of ETTh1"):
+        evaluate("gue/tf_0")

@@ -19,7 +19,7 @@ import numpy as np
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.variants import BASELINES
 from titans_ts.bench.seasonal_naive import Errors, seasonal_naive_errors
-from titans_ts.data.load import Dataset, load_dataset
+from titans_ts.data.load import Dataset, list_datasets, load_dataset
 from titans_ts.estimators.forecaster import TitansForecaster
 from titans_ts.training.stopping import stop_after
 
@@ -119,6 +119,8 @@ def evaluate(
     """
     _refuse_misfits(variants, arguments)
     dataset = load_dataset(name, data_home=data_home)
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"name={name!r} is no series; take one of {', '.join(list_datasets('series'))}")
     horizons = _checked_horizons(horizons, dataset)
     known = dataset.n_train + dataset.n_validation
     stop = known + dataset.n_test
