@@ -63,6 +63,16 @@ def test_a_fasta_file_a_class_and_one_without_classes(folder, capsys):
     assert "accuracy" not in capsys.readouterr().out, "nothing is known about these"
 
 
+def test_intervals_of_a_genome_are_classified_on_their_strand(folder, classified):
+    (folder / "few.bed").write_text("chr\t0\t40\tfirst\t0\t+\nchr\t40\t90\tsecond\t0\t-\n")
+    words = f"classify {folder}/genome.fa --bed {folder}/few.bed --model {folder}/c.titans --out {folder}/r.csv"
+    assert main(words.split()) == 0
+    turned = GENOME[40:90].translate(str.maketrans("ACGT", "TGCA"))[::-1]
+    expected = load(folder / "c.titans").predict_proba([GENOME[:40], turned])[:, 1]
+    found = pl.read_csv(folder / "r.csv")
+    np.testing.assert_allclose(found["probability_1"], expected, atol=1e-6)
+
+
 def test_records_are_scored_as_the_model_scores_them(folder):
     words = f"score {folder}/1.fa --train {folder}/genome.fa --max-steps 1 --quiet --out {folder}/s.csv"
     assert main([*words.split(), "--save", str(folder / "g.titans")]) == 0

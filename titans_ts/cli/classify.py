@@ -26,6 +26,7 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     classify.add_argument("test", nargs="+", metavar="TEST", help=f"what to classify: {files}, or a FASTA file")
     classify.add_argument("--train", nargs="+", metavar="FILE", help=f"what to learn from: {files}")
     classify.add_argument("--dev", nargs="+", metavar="FILE", help="what to choose by (default: a tenth of --train)")
+    classify.add_argument("--bed", metavar="FILE", help="classify these intervals of the FASTA file TEST, a genome")
     classify.add_argument("--sequence-column", default="sequence", metavar="NAME", help="(default: %(default)s)")
     classify.add_argument("--label-column", default="label", metavar="NAME", help="(default: %(default)s)")
     classify.add_argument("--out", type=Path, metavar="FILE", default=Path("classes.csv"), help="(default: %(default)s)")
@@ -43,14 +44,17 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from titans_ts.data.files import SUFFIXES, write_table
-    from titans_ts.data.labelled import labelled_table, read_labelled
+    from titans_ts.data.labelled import labelled_table, read_labelled, read_regions
 
     check_out(arguments.out, "--out", SUFFIXES)
     check_out(arguments.save, "--save", ())
     if (arguments.train is None) == (arguments.model is None):
         raise ValueError("give --train FILE to fit a classifier, or --model FILE to use one, and not both")
     columns = {"sequence_column": arguments.sequence_column, "label_column": arguments.label_column}
-    test = read_labelled(arguments.test, **columns, labels_required=False)
+    if arguments.bed is not None:
+        test = read_regions(_one(arguments.test, "--bed"), arguments.bed)
+    else:
+        test = read_labelled(arguments.test, **columns, labels_required=False)
     if arguments.model is not None:
         model = _loaded(arguments.model)
     else:
@@ -69,6 +73,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.save is not None:
         model.save(arguments.save)
         print(f"model: {arguments.save}")
+
+
+def _one(files: list[str], option: str) -> str:
+    if len(files) > 1:
+        raise ValueError(f"{option} goes with one FASTA file, got {' '.join(files)}")
+    return files[0]
 
 
 def _loaded(path: Path) -> Any:

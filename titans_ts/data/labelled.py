@@ -1,4 +1,4 @@
-"""Labelled sequences in plain files: tables with a column of labels, or a FASTA file a class."""
+"""Sequences of plain files for a classifier: tables with a column of labels, a FASTA file a class, regions of a genome."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from titans_ts.bases import decode
 from titans_ts.data.fasta import has_sequence_suffix, stream_records
 from titans_ts.data.files import read_table
+from titans_ts.data.genome import Genome
+from titans_ts.data.intervals import fetch_intervals, read_bed
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,26 @@ def read_labelled(
         records = list(stream_records(source))
         return Labelled([record.id for record in records], [decode(record.codes) for record in records], None)
     return _table(source, sequence_column, label_column, labels_required=labels_required)
+
+
+def read_regions(genome: str, bed: str) -> Labelled:
+    """Read the intervals of a BED file from a FASTA file, those of the minus strand turned round; they have no labels.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file, or an interval lies outside its contig; the message names the line.
+
+    Examples
+    --------
+    >>> read_regions("absent.fa", "absent.bed")
+    Traceback (most recent call last):
+    FileNotFoundError: absent.bed: no such file; check the path
+    """
+    intervals = read_bed(bed)
+    with Genome(genome) as known:
+        ids, codes = fetch_intervals(known, intervals)
+    return Labelled(ids, [decode(one) for one in codes], None)
 
 
 def labelled_table(ids: Sequence[str], labels: NDArray[Any], classes: NDArray[Any], probabilities: NDArray[Any]) -> Any:
