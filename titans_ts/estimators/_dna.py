@@ -142,12 +142,14 @@ class SupervisedDNA(ExplainedDNA):
         self, training: Labelled, validation: Labelled | None, objective: Objective, outputs: int, seed: int
     ) -> None:
         strands = self.reverse_complement
+        words, words_of_both = self._fit_words(training, validation, objective)
         config = SequenceConfig(
             outputs=outputs,
             word_sizes=tuple(self.word_sizes),
             kernel=self.kernel,
             patch_length=self.patch_length,
             both_strands=strands == "equivariant",
+            words_of_both=words_of_both,
             language=None if self.init_from is None else self.init_from.network_.config,
             backbone=self._backbone_config(),
         )
@@ -156,9 +158,7 @@ class SupervisedDNA(ExplainedDNA):
             network.stem.language.load_state_dict(self.init_from.network_.state_dict())
             network.stem.language.direct.set_tables(self.init_from.network_.direct.tables())
         parts = [training] if validation is None else [training, validation]
-        counted = [word_densities(part.codes, config.word_sizes, both_strands=strands is not None) for part in parts]
-        known = [(X, part.targets, part.weights) for X, part in zip(counted, parts, strict=True)]
-        WordModel(objective).fit(*known[0], known[1] if validation is not None else None).install(network)
+        words.install(network)
         examples = [Examples(part.codes, _tensor(part.targets), _tensor(part.weights)) for part in parts]
         run = SupervisedTraining(
             network,
@@ -174,6 +174,19 @@ class SupervisedDNA(ExplainedDNA):
         run.run()
         self.network_, self.memory_gain_ = network.eval(), run.gain
         self.training_history_ = [vars(report) for report in run.history]
+
+    def _fit_words(self, training: Labelled, validation: Labelled | None, objective: Objective) -> tuple[WordModel, bool]:
+        """Fit the linear model of words, and say whether it counts both strands: as asked, or as validation prefers."""
+        undecided = self.reverse_complement is None and validation is not None
+        found = []
+        for both in (False, True) if undecided else (self.reverse_complement is not None,):
+            parts = [
+                (word_densities(part.codes, self.word_sizes, both_strands=both), part.targets, part.weights)
+                for part in (training, validation)
+                if part is not None
+            ]
+            found.append((WordModel(objective).fit(*parts[0], parts[1] if validation is not None else None), both))
+        return min(found, key=lambda pair: pair[0].error)
 
     def _supervised_config(self, seed: int) -> SupervisedConfig:
         return SupervisedConfig(

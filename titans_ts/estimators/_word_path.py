@@ -66,6 +66,11 @@ class WordModel:
     ----------
     objective : {"binary", "classes", "numbers"}
         What is asked.
+
+    Attributes
+    ----------
+    error, strength : float
+        Least loss on validation, infinite without one, and the inverse strength of the penalty that gave it.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -75,15 +80,15 @@ class WordModel:
         """Fit to densities; ``validation`` holds the same three of what chooses the penalty."""
         spread = np.sqrt(np.maximum(X.multiply(X).mean(0) - np.square(X.mean(0)), 0))
         self.scale = 1 / np.where(spread > 0, spread, np.inf)
-        least, self.strength = np.inf, STRENGTHS[len(STRENGTHS) // 2]
+        self.error, self.strength = np.inf, STRENGTHS[len(STRENGTHS) // 2]
         if validation is not None:
             asked, *truth = validation
             for strength in STRENGTHS:
                 self.coefficients, self.intercept = self._fit(X, targets, weights, strength)
                 error = self._error(self.answers(asked), *truth)
-                if error >= least:
+                if error >= self.error:
                     break
-                least, self.strength = error, strength
+                self.error, self.strength = error, strength
         self.coefficients, self.intercept = self._fit(X, targets, weights, self.strength)
         return self
 

@@ -24,8 +24,8 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
     Parameters
     ----------
     reverse_complement : {"average", "augment", "equivariant"} or None, default=None
-        How the two strands are treated. None: they are told apart, which is best where sequences were cut in one direction,
-        as promoters and splice sites are. ``"average"``: trained on either strand, and answered by the mean over both, so
+        How the two strands are treated. None: the memory tells them apart, which is best where sequences were cut in one
+        direction, as promoters and splice sites are; words are counted on both if validation prefers it. ``"average"``: trained on either strand, and answered by the mean over both, so
         that a sequence and its reverse complement get the same prediction: for contigs, peaks, and all else whose strand
         is chance. ``"equivariant"``: the network itself is made from both strands, in training too, at twice the cost.
         ``"augment"``: trained on either, answered from the one given.

@@ -33,6 +33,8 @@ class SequenceConfig:
         Bases seen by a motif, bases of a token.
     both_strands : bool
         Whether every answer is made from both strands, and so the same for either.
+    words_of_both : bool
+        Whether the words of both strands are counted, in any case.
     language : LanguageConfig or None
         The language model that reads the bases in the place of motifs.
     backbone : BackboneConfig
@@ -44,6 +46,7 @@ class SequenceConfig:
     kernel: int = 11
     patch_length: int = 8
     both_strands: bool = False
+    words_of_both: bool = False
     language: LanguageConfig | None = None
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
@@ -157,7 +160,7 @@ class SequenceNetwork(nn.Module):
     def words_answer(self, strand: Tensor, lengths: Tensor) -> Tensor:
         """Return what the words alone say, ``(b, outputs)``."""
         answers: Tensor = self.words(strand, lengths)
-        if self.config.both_strands:
+        if self.config.both_strands or self.config.words_of_both:
             answers = (answers + self.words(reverse_complement(strand, lengths), lengths)) / 2
         return answers
 
