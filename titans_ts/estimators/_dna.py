@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -20,7 +21,7 @@ from titans_ts.data.sequences import read_sequences
 from titans_ts.estimators import persistence
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
 from titans_ts.estimators._explained_dna import ExplainedDNA
-from titans_ts.estimators._word_path import WordModel, word_densities
+from titans_ts.estimators._word_path import WordModel, place_indicators, usual_places, word_densities
 from titans_ts.heads.losses import Objective
 from titans_ts.networks.sequence import LanguageStem, SequenceConfig, SequenceNetwork
 from titans_ts.sequences.answers import Path, answer_all
@@ -53,6 +54,24 @@ class Labelled(NamedTuple):
     def part(self, places: NDArray[np.int64]) -> Labelled:
         """Return some of them."""
         return Labelled([self.codes[i] for i in places], self.targets[places], self.weights[places])
+
+
+class LinearPath(NamedTuple):
+    """A fitted direct path, and what it sees.
+
+    Attributes
+    ----------
+    model : WordModel
+        Fitted.
+    words_of_both : bool
+        Whether it counts the words of both strands.
+    places : tuple of int
+        Places from the start and from the end at which it sees single bases.
+    """
+
+    model: WordModel
+    words_of_both: bool
+    places: tuple[int, int]
 
 
 class SupervisedDNA(ExplainedDNA):
@@ -142,14 +161,15 @@ class SupervisedDNA(ExplainedDNA):
         self, training: Labelled, validation: Labelled | None, objective: Objective, outputs: int, seed: int
     ) -> None:
         strands = self.reverse_complement
-        words, words_of_both = self._fit_words(training, validation, objective)
+        linear = self._fit_linear(training, validation, objective)
         config = SequenceConfig(
             outputs=outputs,
             word_sizes=tuple(self.word_sizes),
             kernel=self.kernel,
             patch_length=self.patch_length,
             both_strands=strands == "equivariant",
-            words_of_both=words_of_both,
+            words_of_both=linear.words_of_both,
+            places=linear.places,
             language=None if self.init_from is None else self.init_from.network_.config,
             backbone=self._backbone_config(),
         )
@@ -158,7 +178,7 @@ class SupervisedDNA(ExplainedDNA):
             network.stem.language.load_state_dict(self.init_from.network_.state_dict())
             network.stem.language.direct.set_tables(self.init_from.network_.direct.tables())
         parts = [training] if validation is None else [training, validation]
-        words.install(network)
+        linear.model.install(network)
         examples = [Examples(part.codes, _tensor(part.targets), _tensor(part.weights)) for part in parts]
         run = SupervisedTraining(
             network,
@@ -175,18 +195,27 @@ class SupervisedDNA(ExplainedDNA):
         self.network_, self.memory_gain_ = network.eval(), run.gain
         self.training_history_ = [vars(report) for report in run.history]
 
-    def _fit_words(self, training: Labelled, validation: Labelled | None, objective: Objective) -> tuple[WordModel, bool]:
-        """Fit the linear model of words, and say whether it counts both strands: as asked, or as validation prefers."""
-        undecided = self.reverse_complement is None and validation is not None
+    def _fit_linear(self, training: Labelled, validation: Labelled | None, objective: Objective) -> LinearPath:
+        """Fit linear models of words, of one strand or of both, without places and with them, and return the best.
+
+        Both strands of words where both were asked for, no places without a validation part; else validation decides.
+        """
+        parts = [part for part in (training, validation) if part is not None]
+        strands = (False, True) if self.reverse_complement is None and validation is not None else (self._symmetric,)
+        words = {
+            both: [word_densities(part.codes, self.word_sizes, both_strands=both) for part in parts] for both in strands
+        }
         found = []
-        for both in (False, True) if undecided else (self.reverse_complement is not None,):
-            parts = [
-                (word_densities(part.codes, self.word_sizes, both_strands=both), part.targets, part.weights)
-                for part in (training, validation)
-                if part is not None
-            ]
-            found.append((WordModel(objective).fit(*parts[0], parts[1] if validation is not None else None), both))
-        return min(found, key=lambda pair: pair[0].error)
+        for places in ((0, 0), usual_places(training.codes)) if validation is not None else ((0, 0),):
+            where = [place_indicators(part.codes, places, both_strands=self._symmetric) for part in parts]
+            for both, counted in words.items():
+                known = [
+                    (sparse.hstack([X, P], format="csr"), part.targets, part.weights)
+                    for X, P, part in zip(counted, where, parts, strict=True)
+                ]
+                model = WordModel(objective).fit(*known[0], known[1] if validation is not None else None)
+                found.append(LinearPath(model, both, places))
+        return min(found, key=lambda path: path.model.error)
 
     def _supervised_config(self, seed: int) -> SupervisedConfig:
         return SupervisedConfig(
@@ -198,6 +227,11 @@ class SupervisedDNA(ExplainedDNA):
             precision=self.precision,
             seed=seed,
         )
+
+    @property
+    def _symmetric(self) -> bool:
+        """Whether training knows no difference between strands."""
+        return self.reverse_complement is not None
 
     @property
     def _averages(self) -> bool:

@@ -1,4 +1,4 @@
-"""The direct path of a DNA estimator: scikit-learn's linear models on how often each short word occurs."""
+"""The direct path of a DNA estimator: scikit-learn's linear models of words and places."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from titans_ts.networks.sequence import SequenceNetwork
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 2))
 """Inverse strengths of the penalty that validation chooses from, weakest last; the search ends where it stops helping."""
+
+MOST_PLACES = 512
+"""Bases of sequences of one length whose places count, at most; of others a quarter of it at either end."""
 
 
 def word_densities(codes: Sequence[Codes], sizes: Sequence[int], *, both_strands: bool = False) -> Any:
@@ -59,8 +62,61 @@ def word_densities(codes: Sequence[Codes], sizes: Sequence[int], *, both_strands
     return sparse.hstack(blocks, format="csr") if blocks else sparse.csr_array((len(codes), 0))
 
 
+def place_indicators(codes: Sequence[Codes], places: tuple[int, int], *, both_strands: bool = False) -> Any:
+    """Return which base stands where, as :class:`titans_ts.heads.sequence.PlacePath` sees it.
+
+    Parameters
+    ----------
+    codes : sequence of ndarray (t,)
+        Bases.
+    places : tuple of int
+        Places from the start, and from the end.
+    both_strands : bool, default=False
+        Whether to average over a sequence and its reverse complement.
+
+    Returns
+    -------
+    scipy.sparse.csr_array (n, 4 places)
+
+    Examples
+    --------
+    >>> place_indicators([np.array([0, 2], np.uint8)], (1, 1)).toarray().tolist()
+    [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]]
+    """
+    if both_strands:
+        there, back = (place_indicators(x, places) for x in (codes, [reverse_complement(one) for one in codes]))
+        return (there + back) / 2
+    blocks = []
+    for count, way in zip(places, (1, -1), strict=True):
+        table = np.full((len(codes), count), N, np.uint8)
+        for row, one in zip(table, codes, strict=True):
+            part = one[::way][:count]
+            row[: len(part)] = part
+        rows, where = np.nonzero(table < N)
+        cells = (np.ones(len(rows)), (rows, N * where + table[rows, where]))
+        blocks.append(sparse.coo_array(cells, shape=(len(codes), N * count)).tocsr())
+    return sparse.hstack(blocks, format="csr")
+
+
+def usual_places(codes: Sequence[Codes]) -> tuple[int, int]:
+    """Return how many places from the start and from the end a direct path should see.
+
+    All, from the start, where sequences are of one length and lie over one another; else those near either end.
+
+    Examples
+    --------
+    >>> usual_places([np.zeros(70, np.uint8)] * 2), usual_places([np.zeros(70, np.uint8), np.zeros(30, np.uint8)])
+    ((70, 0), (30, 30))
+    """
+    lengths = [len(one) for one in codes]
+    if min(lengths) == max(lengths) <= MOST_PLACES:
+        return lengths[0], 0
+    near = min(int(np.median(lengths)), min(lengths), MOST_PLACES // 4)
+    return near, near
+
+
 class WordModel:
-    """A penalised linear model of words, its penalty chosen on validation.
+    """A penalised linear model of words and places, its penalty chosen on validation.
 
     Parameters
     ----------
@@ -98,9 +154,11 @@ class WordModel:
         return found
 
     def install(self, network: SequenceNetwork) -> None:
-        """Make this a network's path of words."""
+        """Make this a network's linear path."""
         with torch.no_grad():
-            network.words.output.weight.copy_(torch.from_numpy(self.coefficients.T))
+            words = network.words.output.in_features
+            network.words.output.weight.copy_(torch.from_numpy(self.coefficients[:words].T))
+            network.places.output.weight.copy_(torch.from_numpy(self.coefficients[words:].T))
             network.words.output.bias.copy_(torch.from_numpy(self.intercept))
 
     def _fit(self, X: Any, targets: np.ndarray, weights: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:

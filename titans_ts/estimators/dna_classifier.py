@@ -21,19 +21,21 @@ from titans_ts.sequences.answers import Path
 
 
 class DNAClassifier(ClassifierMixin, SupervisedDNA):
-    """Classify DNA sequences of any length with a neural memory beside a linear model of words.
+    """Classify DNA sequences of any length with a neural memory beside a linear model of words and places.
 
-    Two paths answer together, in shares that validation chooses: logistic regression on how often each short word occurs,
-    and a network, motifs by convolution and above them a memory that reads the sequence.
+    Two paths answer together, in shares that validation chooses: logistic regression on how often each short word occurs and,
+    where validation prefers it, on which base stands where; and a network, motifs by convolution and above them a memory
+    that reads the sequence.
 
     Parameters
     ----------
     reverse_complement : {"average", "augment", "equivariant"} or None, default=None
         How the two strands are treated. None: the memory tells them apart, which is best where sequences were cut in one
-        direction, as promoters and splice sites are; words are counted on both if validation prefers it. ``"average"``: trained on either strand, and answered by the mean over both, so
-        that a sequence and its reverse complement get the same probabilities: for contigs, peaks, and all else whose strand
-        is chance. ``"equivariant"``: the network itself is made from both strands, in training too, at twice the cost.
-        ``"augment"``: trained on either, answered from the one given.
+        direction, as promoters and splice sites are; words are counted on both if validation prefers it. ``"average"``:
+        trained on either strand, and answered by the mean over both, so that a sequence and its reverse complement get the
+        same probabilities: for contigs, peaks, and all else whose strand is chance. ``"equivariant"``: the network itself
+        is made from both strands, in training too, at twice the cost. ``"augment"``: trained on either, answered from the
+        one given.
     word_sizes : sequence of int, default=(3, 4, 5, 6)
         Lengths of the words that the linear path counts, 1 to 8.
     kernel : int, default=11
@@ -51,7 +53,7 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
     memory : str, default="titans"
         Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
     width, layers, heads : int, default=64, 1, 4
-        Size of the network; ``layers=0`` is the linear path of words alone.
+        Size of the network; ``layers=0`` is the linear path alone.
     memory_depth : int, default=2
         Layers of the memory itself.
     refresh_every : int, default=16
@@ -79,7 +81,7 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         Evaluations without a lower loss before training stops.
     caution : float, default=1.0
         The memory's share of the answer is as much as validation can tell from luck: the smallest share whose gain over the
-        words comes within so many standard errors of the best one's. 0 takes the share with the least loss.
+        linear path comes within so many standard errors of the best one's. 0 takes the share with the least loss.
     device : str, default="auto"
         Where to compute.
     precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
@@ -102,7 +104,7 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
     network_ : SequenceNetwork
         The trained network.
     memory_gain_ : MemoryGain or None
-        What the memory's share of the answer gained on validation over the words alone, how sure that is, and the share;
+        What the memory's share of the answer gained on validation over the linear path, how sure that is, and the share;
         None without a memory or a validation part.
     training_history_ : list of dict
         Step, loss and validation loss of every evaluation.
@@ -232,8 +234,8 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         ----------
         X : container like that of ``fit``
             Sequences.
-        by : {"both", "words", "memory"}, default="both"
-            Which path answers: the mixture, the linear model of words alone, or the memory alone.
+        by : {"both", "linear", "memory"}, default="both"
+            Which path answers: the mixture, the linear model of words and places alone, or the memory alone.
         """
         answers = self._answers(X, by=by)
         return answers[:, 0] if len(self.classes_) == 2 else answers

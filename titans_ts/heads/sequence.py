@@ -1,4 +1,4 @@
-"""Answers about whole sequences: what the tokens say together, and how often each short word occurs."""
+"""Answers about whole sequences: what the tokens say together, how often each short word occurs, which base stands where."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from titans_ts.inputs.dna import BASES, reverse_in_place
 
 WORDS_AT_ONCE = 65_536
 """Places at which words are counted in one go; bounds what a long sequence holds and changes no count."""
@@ -108,9 +111,7 @@ class WordPath(nn.Module):
     def __init__(self, outputs: int, *, sizes: Sequence[int] = (3, 4, 5, 6)) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
-        self.output = nn.Linear(sum(4**size for size in self.sizes), outputs)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        self.output = _silent(sum(4**size for size in self.sizes), outputs)
 
     def densities(self, strand: Tensor, lengths: Tensor) -> Tensor:
         """Return the share of places at which each word stands, ``(b, words)``, words of one size side by side."""
@@ -128,6 +129,51 @@ class WordPath(nn.Module):
         """Map ``(b, 4, t)`` to ``(b, outputs)``."""
         answers: Tensor = self.output(self.densities(strand, lengths))
         return answers
+
+
+class PlacePath(nn.Module):
+    """A linear function of which base stands where, counted from the start and from the end.
+
+    Parameters
+    ----------
+    outputs : int
+        Numbers answered.
+    from_start, from_end : int
+        Places counted; a place that a sequence does not reach says nothing.
+
+    Examples
+    --------
+    >>> from titans_ts.inputs.dna import one_hot
+    >>> path = PlacePath(1, from_start=1, from_end=1)
+    >>> path.indicators(one_hot(torch.tensor([[0, 2, 4]])), torch.tensor([2])).tolist()  # A first, G last
+    [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]]
+    """
+
+    def __init__(self, outputs: int, *, from_start: int, from_end: int) -> None:
+        super().__init__()
+        self.from_start, self.from_end = from_start, from_end
+        self.output = _silent(BASES * (from_start + from_end), outputs, bias=False)
+
+    def indicators(self, strand: Tensor, lengths: Tensor) -> Tensor:
+        """Return the bases of each place, ``(b, 4 (from_start + from_end))``, the four of a place side by side."""
+        found = []
+        for x, count in ((strand, self.from_start), (reverse_in_place(strand, lengths), self.from_end)):
+            part = F.pad(x[..., :count], (0, max(count - x.shape[-1], 0)))
+            found.append(part.transpose(1, 2).flatten(1))
+        return torch.cat(found, dim=1)
+
+    def forward(self, strand: Tensor, lengths: Tensor) -> Tensor:
+        """Map ``(b, 4, t)`` to ``(b, outputs)``."""
+        answers: Tensor = self.output(self.indicators(strand, lengths))
+        return answers
+
+
+def _silent(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """Return a linear layer of zeros; of no inputs, too."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    for x in layer.parameters():
+        x.detach().zero_()
+    return layer
 
 
 def _words(strand: Tensor, first: int, end: int, size: int) -> Tensor:

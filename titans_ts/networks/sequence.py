@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
 from titans_ts.bases import N
-from titans_ts.heads.sequence import Pooled, SequenceHead, WordPath
+from titans_ts.heads.sequence import PlacePath, Pooled, SequenceHead, WordPath
 from titans_ts.inputs.dna import MotifStem, reverse_complement, strongest
 from titans_ts.networks.language import LanguageCarry, LanguageConfig, LanguageNetwork
 
@@ -35,6 +35,8 @@ class SequenceConfig:
         Whether every answer is made from both strands, and so the same for either.
     words_of_both : bool
         Whether the words of both strands are counted, in any case.
+    places : tuple of int
+        Places from the start and from the end at which the direct path sees single bases.
     language : LanguageConfig or None
         The language model that reads the bases in the place of motifs.
     backbone : BackboneConfig
@@ -47,6 +49,7 @@ class SequenceConfig:
     patch_length: int = 8
     both_strands: bool = False
     words_of_both: bool = False
+    places: tuple[int, int] = (0, 0)
     language: LanguageConfig | None = None
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
@@ -57,7 +60,7 @@ class SequenceConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SequenceConfig:
         """Return the configuration of a model file."""
-        values = {**values, "word_sizes": tuple(values["word_sizes"])}
+        values = {**values, "word_sizes": tuple(values["word_sizes"]), "places": tuple(values["places"])}
         language = values["language"]
         values["language"] = None if language is None else LanguageConfig.from_dict(language)
         return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
@@ -102,7 +105,7 @@ class LanguageStem(nn.Module):
 
 
 class SequenceNetwork(nn.Module):
-    """``(1 - share) words + share memory``: a linear path of words, and the head of a backbone that reads motifs.
+    """``(1 - share) linear + share memory``: words and places by a linear path, motifs by a backbone.
 
     Both answer on their own; how much each counts is a buffer, set when both are trained.
 
@@ -131,6 +134,7 @@ class SequenceNetwork(nn.Module):
         self.config = config
         width, dropout = config.backbone.width, config.backbone.dropout
         self.words = WordPath(config.outputs, sizes=config.word_sizes)
+        self.places = PlacePath(config.outputs, from_start=config.places[0], from_end=config.places[1])
         self.stem: MotifStem | LanguageStem = (
             MotifStem(width, kernel=config.kernel, patch_length=config.patch_length, dropout=dropout)
             if config.language is None
@@ -152,17 +156,22 @@ class SequenceNetwork(nn.Module):
 
     def forward(self, strand: Tensor, lengths: Tensor) -> Tensor:
         """Answer ``(b, 4, t)`` strands, of which the first ``lengths`` bases count, with ``(b, outputs)``."""
-        words = self.words_answer(strand, lengths)
+        linear = self.linear_answer(strand, lengths)
         if not self.config.backbone.layers:
-            return words
-        return words + self.share * (self.memory_answer(strand, lengths) - words)
+            return linear
+        return linear + self.share * (self.memory_answer(strand, lengths) - linear)
 
-    def words_answer(self, strand: Tensor, lengths: Tensor) -> Tensor:
-        """Return what the words alone say, ``(b, outputs)``."""
-        answers: Tensor = self.words(strand, lengths)
-        if self.config.both_strands or self.config.words_of_both:
-            answers = (answers + self.words(reverse_complement(strand, lengths), lengths)) / 2
-        return answers
+    def linear_answer(self, strand: Tensor, lengths: Tensor) -> Tensor:
+        """Return what words and places alone say, ``(b, outputs)``."""
+        words: Tensor = self.words(strand, lengths)
+        places: Tensor = self.places(strand, lengths)
+        if not (self.config.both_strands or self.config.words_of_both):
+            return words + places
+        turned = reverse_complement(strand, lengths)
+        words = (words + self.words(turned, lengths)) / 2
+        if self.config.both_strands:
+            places = (places + self.places(turned, lengths)) / 2
+        return words + places
 
     def memory_answer(self, strand: Tensor, lengths: Tensor) -> Tensor:
         """Return what the memory alone says, ``(b, outputs)``."""

@@ -16,7 +16,7 @@ from titans_ts.sequences.batches import as_strands, batches_by_length
 READ_AT_ONCE = 256
 """Sequences of a batch; changes nothing else."""
 
-Path = Literal["both", "words", "memory"]
+Path = Literal["both", "linear", "memory"]
 
 Answering = Callable[[Tensor, Tensor], Tensor]
 """Strands ``(b, 4, t)`` and lengths ``(b,)`` to ``(b, outputs)``."""
@@ -43,11 +43,11 @@ def answer_all(network: SequenceNetwork, codes: Sequence[Codes], *, average: boo
         Bases.
     average : bool, default=False
         Whether to average the answers to both strands.
-    by : {"both", "words", "memory"}, default="both"
+    by : {"both", "linear", "memory"}, default="both"
         Which path answers.
     """
     network.eval()
-    paths: dict[str, Answering] = {"both": network, "words": network.words_answer, "memory": network.memory_answer}
+    paths: dict[str, Answering] = {"both": network, "linear": network.linear_answer, "memory": network.memory_answer}
     answer = paths[by]
     answer = averaged(answer) if average else answer
     found = torch.zeros(len(codes), network.config.outputs, dtype=network.dtype, device=network.device)

@@ -109,7 +109,7 @@ class SupervisedTraining:
     Parameters
     ----------
     network : SequenceNetwork
-        Trained in place, its path of words left as it is.
+        Trained in place, its linear path left as it is.
     examples : Examples
         What to learn.
     validation : Examples or None
@@ -146,7 +146,7 @@ class SupervisedTraining:
         self.history: list[Report] = []
         self.gain: MemoryGain | None = None
         self.chance = np.random.default_rng(config.seed)
-        self.trained = [x for name, x in network.named_parameters() if not name.startswith("words.")]
+        self.trained = [x for name, x in network.named_parameters() if not name.startswith(("words.", "places."))]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": [x for x in self.trained if x.ndim >= 2], "weight_decay": config.weight_decay},
@@ -219,7 +219,7 @@ class SupervisedTraining:
     def _judge(self, validation: Examples) -> None:
         """Mix the memory's answer with the direct path's, in the share that validation supports."""
         learned = self._answers(validation)
-        direct = answer_all(self.network, validation.codes, average=self.average, by="words")
+        direct = answer_all(self.network, validation.codes, average=self.average, by="linear")
         errors = torch.stack([self._losses(direct.lerp(learned, share), validation) for share in SHARES])
         self.gain = memory_gain(errors, caution=self.config.caution, overlap=0.0)
         self.network.share.fill_(self.gain.share)
