@@ -37,11 +37,47 @@ FORMULAS = TUTORIALS / "the_seven_formulas.ipynb"
 EQUATIONS = {1: [1, 2], 2: [3, 4, 5], 3: [8, 12], 4: [9, 10], 5: [13], 6: [15], 7: [19]}
 """The equations of arXiv 2501.00663 that each of the seven formulas is."""
 
+NEEDS = {"promoters_from_fasta": "gue/prom_300_tata"}
+"""By notebook: the data set that it cannot do without, and that nothing can fetch for it."""
+
 CLAIMS = {
     "forecast_with_memory": {
         "the state does not grow": "len(rows) == 5 and len({row[2] for row in rows}) == 1",
         "each day adds its 48 rows": "[after[1] - before[1] for before, after in zip(rows, rows[1:])] == [48] * 4",
         "a loaded forecaster foretells the same": "difference < 1e-5",
+    },
+    "promoters_from_fasta": {
+        "the files hold the data": "sorted(train) == sorted(data.train['sequence'])"
+        " and y_test.sum() == data.test['label'].sum()",
+        "TATA is a little more frequent in promoters": "3 < summary['with TATA, %'].diff()[1] < 15",
+        "the memory gains": "gain.share > 0 and gain.gain > 0.05 and better > 2 * error",
+        "places are far ahead": "scores.loc[place, 'MCC'] > scores['MCC'].drop(place).max() + 0.1",
+        "more than half have one weakest place": "len(close) > 10 and 218 <= middle <= 226",
+        "nearly all of them hold TATAA": "close['bases there'].str.contains('TATAA').mean() > 0.8",
+        "some of the others hold another word": "all(found['bases there'].drop(close.index).str.contains(word).any()"
+        " for word in ('CCAAT', 'TGACGTCA'))",
+        "the chosen one is the surest of those": "found.loc[chosen, 'probability'] == close['probability'].max() > 0.95",
+        "its darkest column is there": "abs(effects.groupby('position_1based')['effect'].mean().idxmin() - middle) <= 5",
+        "TATAA is the tallest": "sequence[219:224] == 'TATAA'"
+        " and set(own[chosen][near].sum(1).argsort()[-5:] + first) == set(range(220, 225))",
+        "most changes of it harm": "(effects.loc[effects['position_1based'].between(220, 224), 'effect'] < 0).sum() > 10",
+        "no single change turns the answer": "min(effects['effect'].min() for effects in maps.values()) > -log_odds.min()",
+        "one peak, higher in promoters": "peak == 223 and means['promoters'].sum(1)[~stretch].max() < 0.05"
+        " and means['promoters'].sum(1)[stretch].max() > 1.5 * means['others'].sum(1)[stretch].max()",
+        "A lies upon T": "(means['promoters'][220:223].argsort(1)[:, -2:] == [3, 0]).all()",
+        "the peak of the others is narrower": "(means['others'].sum(1) > means['others'].sum(1).max() / 2).sum()"
+        " < (means['promoters'].sum(1) > means['promoters'].sum(1).max() / 2).sum()",
+        "the others hold TATA from odd positions only": "all(shares[f'TATA from {i}'][0] == 0 for i in range(218, 226, 2))"
+        " and sum(shares[f'TATA from {i}'][0] for i in range(217, 226, 2)) > 30",
+        "in promoters it begins anywhere": "all(shares[f'TATA from {i}'][1] > 0 for i in range(217, 226))",
+        "CA at the start": "6.5 < shares['CA at 249'][1] / shares['CA at 249'][0] < 7.5",
+        "the initiator is hardly learned": "means['promoters'].sum(1)[250 - 2] < 0.3 * means['promoters'].sum(1).max()"
+        " and means['promoters'][249 - 1].argmax() == 1",
+        "15 places are enough for a high score": "by_stretch['216 to 230 alone'] > scores.loc[both, 'MCC']",
+        "and all but them for ours": "by_stretch['all but 216 to 230'] > scores.loc[both, 'MCC'] - 0.05",
+        "strands are told apart": "rows['None'][0] > 0.5 and rows['None'][1] > 0.4 and abs(rows['None'][2]) < 0.15",
+        "or are the same": "rows['average'][0] < 1e-5 and rows['average'][1] == rows['average'][2] < rows['None'][1]",
+        "a loaded classifier answers the same": "difference < 1e-5 and not Path(folder.name).exists()",
     },
     "the_seven_formulas": {
         "weights are shares": "all(abs(shares.sum() - 1) < 1e-12 for shares in weights.values())",
@@ -80,6 +116,15 @@ class ThisInterpreter(AsyncKernelManager):
     def kernel_spec(self):
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+
+def require_data(name):
+    """Skip, and say how the data can be had, when a notebook's data set is not on this machine."""
+    try:
+        if name in NEEDS:
+            titans_ts.load_dataset(NEEDS[name])
+    except FileNotFoundError as error:
+        pytest.skip(f"{name}.ipynb: {error}")
 
 
 def read(path):
@@ -189,6 +234,7 @@ def test_each_of_the_seven_formulas_stands_beside_its_picture(number):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_as_it_stands_shows_what_it_says_and_writes_nothing(path, tmp_path):
+    require_data(path.stem)
     stored, before = read(path), sorted(TUTORIALS.rglob("*"))
     executed, broken = run(stored, tmp_path, CLAIMS[path.stem])
     assert faults(executed) == []

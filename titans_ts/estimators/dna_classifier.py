@@ -23,8 +23,8 @@ from titans_ts.sequences.answers import Path
 class DNAClassifier(ClassifierMixin, SupervisedDNA):
     """Classify DNA sequences of any length with a neural memory beside a linear model of words and places.
 
-    Two paths answer together, in shares that validation chooses: logistic regression on how often each short word occurs and,
-    where validation prefers it, on which base stands where; and a network, motifs by convolution and above them a memory
+    Two paths answer together, in shares that validation chooses: logistic regression on how often each short word occurs and
+    (where validation prefers it) on which base stands where; and a network, motifs by convolution and above them a memory
     that reads the sequence.
 
     Parameters
