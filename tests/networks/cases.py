@@ -31,9 +31,9 @@ def recurring_codes(length: int, *, seed: int = 0, period: int = 40, noise: floa
 
 
 def make_sequence_network(variant: str = "mac", *, layers: int = 1, **settings: object) -> SequenceNetwork:
-    """Return a float64 network of two outputs in evaluation mode, of which words and memory speak about alike."""
+    """Return a float64 network of two outputs in evaluation mode, of which linear path and memory speak about alike."""
     torch.manual_seed(0)
-    sizes = {"outputs": 2, "word_sizes": (1, 2, 3), "kernel": 5, "patch_length": 4, **settings}
+    sizes = {"outputs": 2, "word_sizes": (1, 2, 3), "kernel": 5, "patch_length": 4, "places": (3, 2), **settings}
     config = SequenceConfig(**sizes, backbone=BackboneConfig(variant, **{**BACKBONE, "layers": layers}))
     network = shaken(SequenceNetwork(config))
     network.share.fill_(0.6)

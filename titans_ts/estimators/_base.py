@@ -65,16 +65,16 @@ class BaseTitans(BaseEstimator):
         return BackboneConfig(
             variant=self.variant,
             memory=self.memory,
-            width=self.width,
-            layers=self.layers,
-            heads=self.heads,
-            memory_depth=self.memory_depth,
-            refresh_every=self.refresh_every,
-            window=self.window,
-            persistent_tokens=self.persistent_tokens,
-            convolution=self.convolution,
-            momentum=self.momentum,
-            forgetting=self.forgetting,
+            width=int(self.width),
+            layers=int(self.layers),
+            heads=int(self.heads),
+            memory_depth=int(self.memory_depth),
+            refresh_every=int(self.refresh_every),
+            window=int(self.window),
+            persistent_tokens=int(self.persistent_tokens),
+            convolution=int(self.convolution),
+            momentum=bool(self.momentum),
+            forgetting=bool(self.forgetting),
             dropout=float(self.dropout),
         )
 
@@ -126,14 +126,22 @@ class BaseTitans(BaseEstimator):
         """Put back what :meth:`_kept` returned."""
         raise NotImplementedError
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether ``fit`` starts from the weights of the last one."""
+        return bool(self.warm_start) and hasattr(self, "network_")
+
+    def _require_same(self, fitted: Any, asked: Any) -> None:
+        if fitted != asked:
+            raise ValueError(
+                "warm_start=True goes on from the fitted network, but arguments or data have changed since: set "
+                "warm_start=False, or fit with the same ones"
+            )
+
     def _start_network(self, kind: type[Network], config: Any, seed: int) -> Network:
         """Return a fresh network, or with ``warm_start`` a copy of the fitted one."""
-        if self.warm_start and hasattr(self, "network_"):
-            if self.network_.config != config:
-                raise ValueError(
-                    "warm_start=True goes on from the fitted network, but arguments or data have changed since: set "
-                    "warm_start=False, or fit with the same ones"
-                )
+        if self._goes_on:
+            self._require_same(self.network_.config, config)
             return copy.deepcopy(self.network_)  # an interrupted fit leaves the fitted one as it was
         with seeded(seed, torch.device("cpu")):
             return kind(config).to(number_type(self.precision))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from numbers import Integral
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -21,57 +20,17 @@ from titans_ts.data.sequences import read_sequences
 from titans_ts.estimators import persistence
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
 from titans_ts.estimators._explained_dna import ExplainedDNA
-from titans_ts.estimators._word_path import WordModel, place_indicators, usual_places, word_densities
+from titans_ts.estimators._word_path import Labelled, fit_linear_path
 from titans_ts.heads.losses import Objective
 from titans_ts.networks.sequence import LanguageStem, SequenceConfig, SequenceNetwork
 from titans_ts.sequences.answers import Path, answer_all
 from titans_ts.training.acceptance import MemoryGain
-from titans_ts.training.runtime import choose_device
+from titans_ts.training.runtime import choose_device, number_type, seeded
 from titans_ts.training.supervised import Examples, SupervisedConfig, SupervisedTraining
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 LONGEST_WORD = 8
 """There are 65,536 words of that length; each is a coefficient."""
-
-
-class Labelled(NamedTuple):
-    """Sequences with what is to be said about them, as numbers.
-
-    Attributes
-    ----------
-    codes : list of ndarray (t,)
-        Bases.
-    targets : ndarray
-        ``(n,)`` class indices or ``(n, outputs)`` numbers.
-    weights : ndarray
-        ``(n,)``.
-    """
-
-    codes: list[Codes]
-    targets: np.ndarray
-    weights: np.ndarray
-
-    def part(self, places: NDArray[np.int64]) -> Labelled:
-        """Return some of them."""
-        return Labelled([self.codes[i] for i in places], self.targets[places], self.weights[places])
-
-
-class LinearPath(NamedTuple):
-    """A fitted direct path, and what it sees.
-
-    Attributes
-    ----------
-    model : WordModel
-        Fitted.
-    words_of_both : bool
-        Whether it counts the words of both strands.
-    places : tuple of int
-        Places from the start and from the end at which it sees single bases.
-    """
-
-    model: WordModel
-    words_of_both: bool
-    places: tuple[int, int]
 
 
 class SupervisedDNA(ExplainedDNA):
@@ -92,15 +51,21 @@ class SupervisedDNA(ExplainedDNA):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
         """Check everything, split, fit the direct path, train the memory."""
-        self._validate_params()
-        self._check_arguments()
-        table = read_sequences(X)
-        objective, outputs, targets = self._learn_targets(y, len(table))
-        weights = self._weights(targets, _check_sample_weight(sample_weight, np.empty(len(table))))
-        known = Labelled(table.codes, targets, weights)
-        seed = self._draw_seed()
-        training, validation = self._split(known, X_val, y_val, objective, seed)
-        self._fit_network(training, validation, objective, outputs, seed)
+        before = dict(self.__dict__)
+        try:
+            self._validate_params()
+            self._check_arguments()
+            table = read_sequences(X)
+            objective, outputs, targets = self._learn_targets(y, len(table))
+            given = _check_sample_weight(sample_weight, np.empty(len(table)), ensure_non_negative=True)
+            known = Labelled(table.codes, targets, self._weights(targets, given))
+            seed = self._draw_seed()
+            training, validation = self._split(known, X_val, y_val, objective, seed)
+            self._fit_network(training, validation, objective, outputs, seed)
+        except BaseException:  # an interrupted fit leaves the fitted model as it was
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
         return self
 
     def _learn_targets(self, y: Any, n: int) -> tuple[Objective, int, np.ndarray]:
@@ -113,6 +78,8 @@ class SupervisedDNA(ExplainedDNA):
 
     def _weights(self, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
         """Return how much each sequence counts; 1 on average."""
+        if not sample_weight.any():
+            raise ValueError("sample_weight is 0 for every sequence; let some of them count")
         return sample_weight / sample_weight.mean()
 
     def _check_arguments(self) -> None:
@@ -144,39 +111,46 @@ class SupervisedDNA(ExplainedDNA):
             table = read_sequences(X_val, name="X_val")
             targets = self._read_targets(y_val, len(table))
             return known, Labelled(table.codes, targets, self._weights(targets, np.ones(len(table))))
-        held_out = int(len(known.codes) * self.validation_fraction)
-        classes = known.targets if objective != "numbers" else None
-        if classes is not None:
-            counts = np.bincount(classes)
-            if held_out < len(counts) or counts.min() < 2:
-                held_out = 0 if held_out < len(counts) else held_out
-                classes = None
-        if not held_out or len(known.codes) < 3:
+        return self._drawn(known, objective, seed)
+
+    def _drawn(self, known: Labelled, objective: Objective, seed: int) -> tuple[Labelled, Labelled | None]:
+        """Hold a share out by chance, of every class alike where there are enough of it, and never the last of one."""
+        n = len(known.codes)
+        held_out = int(n * self.validation_fraction)
+        counts = np.array([n]) if objective == "numbers" else np.bincount(known.targets)
+        if held_out < len(counts) or n < 3:
             return known, None
-        places = np.arange(len(known.codes))
-        training, validation = train_test_split(places, test_size=held_out, random_state=seed, stratify=classes)
-        return known.part(np.sort(training)), known.part(np.sort(validation))
+        if n - held_out < len(counts):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} leaves {n - held_out} of {n} sequences for training, fewer "
+                f"than the {len(counts)} classes; make it smaller"
+            )
+        if objective == "numbers" or counts.min() >= 2:
+            stratify = None if objective == "numbers" else known.targets
+            training, validation = train_test_split(np.arange(n), test_size=held_out, random_state=seed, stratify=stratify)
+            return known.part(np.sort(training)), known.part(np.sort(validation))
+        order = np.random.default_rng(seed).permutation(n)
+        first = np.unique(known.targets[order], return_index=True)[1]  # one of each class stays
+        validation = np.sort(np.delete(order, first)[:held_out])
+        return known.part(np.setdiff1d(np.arange(n), validation)), known.part(validation)
 
     def _fit_network(
         self, training: Labelled, validation: Labelled | None, objective: Objective, outputs: int, seed: int
     ) -> None:
         strands = self.reverse_complement
-        linear = self._fit_linear(training, validation, objective)
+        linear = fit_linear_path(training, validation, objective, sizes=self.word_sizes, symmetric=strands is not None)
         config = SequenceConfig(
             outputs=outputs,
-            word_sizes=tuple(self.word_sizes),
-            kernel=self.kernel,
-            patch_length=self.patch_length,
+            word_sizes=tuple(map(int, self.word_sizes)),
+            kernel=int(self.kernel),
+            patch_length=int(self.patch_length),
             both_strands=strands == "equivariant",
             words_of_both=linear.words_of_both,
             places=linear.places,
             language=None if self.init_from is None else self.init_from.network_.config,
             backbone=self._backbone_config(),
         )
-        network = self._start_network(SequenceNetwork, config, seed).to(choose_device(self.device))
-        if isinstance(network.stem, LanguageStem) and not (self.warm_start and hasattr(self, "network_")):
-            network.stem.language.load_state_dict(self.init_from.network_.state_dict())
-            network.stem.language.direct.set_tables(self.init_from.network_.direct.tables())
+        network = self._start(config, seed).to(choose_device(self.device))
         parts = [training] if validation is None else [training, validation]
         linear.model.install(network)
         examples = [Examples(part.codes, _tensor(part.targets), _tensor(part.weights)) for part in parts]
@@ -195,27 +169,23 @@ class SupervisedDNA(ExplainedDNA):
         self.network_, self.memory_gain_ = network.eval(), run.gain
         self.training_history_ = [vars(report) for report in run.history]
 
-    def _fit_linear(self, training: Labelled, validation: Labelled | None, objective: Objective) -> LinearPath:
-        """Fit linear models of words, of one strand or of both, without places and with them, and return the best.
-
-        Both strands of words where both were asked for, no places without a validation part; else validation decides.
-        """
-        parts = [part for part in (training, validation) if part is not None]
-        strands = (False, True) if self.reverse_complement is None and validation is not None else (self._symmetric,)
-        words = {
-            both: [word_densities(part.codes, self.word_sizes, both_strands=both) for part in parts] for both in strands
-        }
-        found = []
-        for places in ((0, 0), usual_places(training.codes)) if validation is not None else ((0, 0),):
-            where = [place_indicators(part.codes, places, both_strands=self._symmetric) for part in parts]
-            for both, counted in words.items():
-                known = [
-                    (sparse.hstack([X, P], format="csr"), part.targets, part.weights)
-                    for X, P, part in zip(counted, where, parts, strict=True)
-                ]
-                model = WordModel(objective).fit(*known[0], known[1] if validation is not None else None)
-                found.append(LinearPath(model, both, places))
-        return min(found, key=lambda path: path.model.error)
+    def _start(self, config: SequenceConfig, seed: int) -> SequenceNetwork:
+        """Return a network to train: fresh, read along by a language model, or going on; its linear path is still silent."""
+        if self._goes_on:
+            fitted = self.network_.config  # the linear path is fitted anew, and may see something else
+            self._require_same(replace(fitted, words_of_both=config.words_of_both, places=config.places), config)
+        with seeded(seed, torch.device("cpu")):
+            network = SequenceNetwork(config).to(number_type(self.precision))
+        source = self.network_.stem if self._goes_on else None
+        if self._goes_on:
+            linear = ("words.", "places.", "share")
+            kept = {name: x for name, x in self.network_.state_dict().items() if not name.startswith(linear)}
+            network.load_state_dict(kept, strict=False)
+        if isinstance(network.stem, LanguageStem):
+            language = source.language if isinstance(source, LanguageStem) else self.init_from.network_
+            network.stem.language.load_state_dict(language.state_dict())
+            network.stem.language.direct.set_tables(language.direct.tables())
+        return network
 
     def _supervised_config(self, seed: int) -> SupervisedConfig:
         return SupervisedConfig(
@@ -227,11 +197,6 @@ class SupervisedDNA(ExplainedDNA):
             precision=self.precision,
             seed=seed,
         )
-
-    @property
-    def _symmetric(self) -> bool:
-        """Whether training knows no difference between strands."""
-        return self.reverse_complement is not None
 
     @property
     def _averages(self) -> bool:

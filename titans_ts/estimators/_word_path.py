@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -115,6 +116,28 @@ def usual_places(codes: Sequence[Codes]) -> tuple[int, int]:
     return near, near
 
 
+class Labelled(NamedTuple):
+    """Sequences with what is to be said about them, as numbers.
+
+    Attributes
+    ----------
+    codes : list of ndarray (t,)
+        Bases.
+    targets : ndarray
+        ``(n,)`` class indices or ``(n, outputs)`` numbers.
+    weights : ndarray
+        ``(n,)``.
+    """
+
+    codes: list[Codes]
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def part(self, places: NDArray[np.int64]) -> Labelled:
+        """Return some of them."""
+        return Labelled([self.codes[i] for i in places], self.targets[places], self.weights[places])
+
+
 class WordModel:
     """A penalised linear model of words and places, its penalty chosen on validation.
 
@@ -135,7 +158,8 @@ class WordModel:
     def fit(self, X: Any, targets: np.ndarray, weights: np.ndarray, validation: tuple[Any, ...] | None) -> WordModel:
         """Fit to densities; ``validation`` holds the same three of what chooses the penalty."""
         spread = np.sqrt(np.maximum(X.multiply(X).mean(0) - np.square(X.mean(0)), 0))
-        self.scale = 1 / np.where(spread > 0, spread, np.inf)
+        most = np.abs(X).max(0).toarray().ravel() if X.shape[1] else np.zeros(0)
+        self.scale = 1 / np.where(spread > 1e-6 * most, spread, np.inf)  # what never varies has no say
         self.error, self.strength = np.inf, STRENGTHS[len(STRENGTHS) // 2]
         if validation is not None:
             asked, *truth = validation
@@ -163,6 +187,8 @@ class WordModel:
 
     def _fit(self, X: Any, targets: np.ndarray, weights: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients ``(words, outputs)`` on densities, and intercepts."""
+        if not X.shape[1]:
+            return np.zeros((0, self._outputs(targets))), self._constant(targets, weights)
         scaled = X.multiply(self.scale).tocsr()
         if self.objective == "numbers":
             model: Any = Ridge(alpha=1 / strength).fit(scaled, targets, sample_weight=weights)
@@ -171,6 +197,74 @@ class WordModel:
         coefficients = np.atleast_2d(model.coef_).T * self.scale[:, None]
         return coefficients, np.broadcast_to(model.intercept_, coefficients.shape[1]).astype(float)
 
+    def _outputs(self, targets: np.ndarray) -> int:
+        if self.objective == "numbers":
+            return int(targets.shape[1])
+        return 1 if self.objective == "binary" else int(targets.max()) + 1
+
+    def _constant(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the best answer without seeing anything, ``(outputs,)``."""
+        if self.objective == "numbers":
+            return np.average(targets, axis=0, weights=weights)
+        shares = np.log(np.bincount(targets, weights=weights) + 0.5)
+        return shares[1:] - shares[:1] if self.objective == "binary" else shares
+
     def _error(self, answers: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
         losses = sequence_loss(self.objective, torch.from_numpy(answers), torch.from_numpy(targets))
         return float(np.average(losses.numpy(), weights=weights))
+
+
+class LinearPath(NamedTuple):
+    """A fitted direct path, and what it sees.
+
+    Attributes
+    ----------
+    model : WordModel
+        Fitted.
+    words_of_both : bool
+        Whether it counts the words of both strands.
+    places : tuple of int
+        Places from the start and from the end at which it sees single bases.
+    """
+
+    model: WordModel
+    words_of_both: bool
+    places: tuple[int, int]
+
+
+def fit_linear_path(
+    training: Labelled,
+    validation: Labelled | None,
+    objective: Objective,
+    *,
+    sizes: Sequence[int],
+    symmetric: bool,
+) -> LinearPath:
+    """Fit linear models of words, of one strand or of both, without places and with them, and return the best.
+
+    Parameters
+    ----------
+    training, validation : Labelled
+        What is fitted, and what decides; without the latter no places are seen.
+    objective : {"binary", "classes", "numbers"}
+        What is asked.
+    sizes : sequence of int
+        Lengths of words.
+    symmetric : bool
+        Whether training knows no difference between strands: then everything is seen on both.
+    """
+    parts = [training] if validation is None else [training, validation]
+    kinds: tuple[bool, ...] = (symmetric,) if symmetric or validation is None else (False, True)
+    sights = ((0, 0),) if validation is None else ((0, 0), usual_places(training.codes))
+    words = {both: [word_densities(part.codes, sizes, both_strands=both) for part in parts] for both in kinds}
+    found = []
+    for places in sights:
+        where = [place_indicators(part.codes, places, both_strands=symmetric) for part in parts]
+        for both, counted in words.items():
+            known = [
+                (sparse.hstack([X, P], format="csr"), part.targets, part.weights)
+                for X, P, part in zip(counted, where, parts, strict=True)
+            ]
+            model = WordModel(objective).fit(*known[0], known[1] if validation is not None else None)
+            found.append(LinearPath(model, both, places))
+    return min(found, key=lambda path: path.model.error)

@@ -259,8 +259,8 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         self.classes_, targets = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y holds the one class {self.classes_[0]!r} only; a classifier needs two or more: give sequences of "
-                "another class too"
+                f"y holds the one class {self.classes_.tolist()[0]!r} only; a classifier needs two or more: give sequences "
+                "of another class too"
             )
         two = len(self.classes_) == 2
         return ("binary" if two else "classes"), (1 if two else len(self.classes_)), targets
@@ -269,17 +269,22 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         labels = self._labels(y, n, "y_val")
         unknown = sorted(set(labels.tolist()) - set(self.classes_.tolist()), key=str)
         if unknown:
-            raise ValueError(f"y_val holds {unknown[0]!r}, which is no label of y ({', '.join(map(repr, self.classes_))})")
+            raise ValueError(
+                f"y_val holds {unknown[0]!r}, which is no label of y ({', '.join(map(repr, self.classes_.tolist()))})"
+            )
         return np.searchsorted(self.classes_, labels)
 
     def _labels(self, y: Any, n: int, name: str) -> NDArray[Any]:
         if y is None:
             raise ValueError(f"{name} is missing: DNAClassifier requires y to be passed, a label for every sequence")
-        labels = column_or_1d(y, warn=True)
+        labels = np.asarray(column_or_1d(y, warn=True))
+        missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]
+        if missing:
+            raise ValueError(f"{name}[{missing[0]}] is missing ({labels[missing[0]]}); drop the row, or give it a label")
         if len(labels) != n:
             raise ValueError(f"{name} has {len(labels)} labels for {n} sequences; give one each")
         check_classification_targets(labels)
-        return np.asarray(labels)
+        return labels
 
     def _weights(self, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
         by_class = compute_sample_weight(self.class_weight, self.classes_[targets])

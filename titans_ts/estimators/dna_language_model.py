@@ -218,7 +218,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
         self._check_arguments()
         codes = read_sequences(X).codes
         seed = self._draw_seed()
-        config = LanguageConfig(tuple(self.context_orders), self.objective == "masked", self._backbone_config())
+        config = LanguageConfig(tuple(map(int, self.context_orders)), self.objective == "masked", self._backbone_config())
         network = self._start_network(LanguageNetwork, config, seed).to(choose_device(self.device))
         training, validation = hold_out(codes, self.validation_fraction, np.random.default_rng(seed))
         network.direct.learn(training)
@@ -268,7 +268,8 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
         check_is_fitted(self)
         if self._streams(X):
             states = self._read_pieces(stream_pieces(X), {}).values()
-            return sum(state.total for state in states) / max(sum(state.scored for state in states), 1)
+            scored = sum(state.scored for state in states)
+            return sum(state.total for state in states) / scored if scored else float("nan")
         return _mean(np.concatenate(self.log_likelihood(X)))
 
     def bits_per_base(self, X: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags, check_array
 
+from titans_ts.data.dna_tables import column_names
 from titans_ts.estimators._dna import SupervisedDNA
 from titans_ts.heads.losses import Objective
 from titans_ts.sequences.answers import Path
@@ -229,7 +231,7 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
     def _learn_targets(self, y: Any, n: int) -> tuple[Objective, int, np.ndarray]:
         values = self._values(y, n, "y")
         self.target_was_1d_ = np.ndim(y) == 1
-        names = [str(each) for each in getattr(y, "columns", ())]
+        names = column_names(y)
         self.target_names_ = names or (["y"] if values.shape[1] == 1 else [f"y{j}" for j in range(values.shape[1])])
         self.target_level_, spread = values.mean(0), values.std(0)
         self.target_spread_ = np.where(spread > 0, spread, 1.0)
@@ -245,7 +247,10 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
     def _values(self, y: Any, n: int, name: str) -> NDArray[np.float64]:
         if y is None:
             raise ValueError(f"{name} is missing: DNARegressor requires y to be passed, a number for every sequence")
-        values = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name)
+        try:
+            values = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must hold a finite number for every sequence: {_told(error)}") from None
         if len(values) != n:
             raise ValueError(f"{name} has {len(values)} rows for {n} sequences; give one each")
         if values.ndim > 2:
@@ -285,3 +290,8 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _told(error: Exception) -> str:
+    """Return what scikit-learn or numpy said, numpy's spelling of text taken away."""
+    return re.sub(r"np\.str_\((.*?)\)", r"\1", str(error))

@@ -133,14 +133,38 @@ class ContextPath(nn.Module):
         return torch.stack(found, dim=-1).to(self.log_prior.dtype)
 
 
-def leave_out(counts: Tensor, targets: Tensor, orders: int) -> Tensor:
-    """Return counts ``(b, t, orders, 4)`` less the one occurrence that is being predicted, in place.
+def leave_out(counts: Tensor, codes: Tensor, targets: Tensor, orders: Sequence[int]) -> Tensor:
+    """Return counts less the one occurrence that is being predicted, in place.
 
     A model of contexts that has counted what it is asked for knows it by heart, and a mixture trained on that trusts it
-    blindly.
+    blindly. A word that is its own reverse complement was counted on both strands, and leaves twice.
+
+    Parameters
+    ----------
+    counts : Tensor
+        ``(b, t, orders, 4)``.
+    codes : Tensor
+        ``(b, p + t)``: what stands before each of the targets, ``p`` bases more than there are, the longest order at least.
+    targets : Tensor
+        ``(b, t)``: the bases that are asked; an N leaves nothing.
+    orders : sequence of int
+        Lengths of contexts.
     """
-    own = F.one_hot(targets.clamp_max(BASES - 1).long(), BASES)[:, :, None].expand(-1, -1, orders, -1)
-    return counts.sub_(own).clamp_min_(0)
+    length, end = targets.shape[1], codes.shape[1]
+    own = F.one_hot(targets.clamp_max(BASES - 1).long(), BASES) * (targets < N)[..., None]
+    word = torch.cat([codes.long(), targets[:, -1:].long()], dim=1)
+    for place, order in enumerate(orders):
+        turned = torch.zeros_like(targets, dtype=torch.long)
+        if order % 2:
+            first = end - length - order + 1  # of the first target's word, in `word`
+            pairs = [
+                word[:, first + i : first + i + length] + word[:, first + order - i : first + order - i + length]
+                == BASES - 1
+                for i in range((order + 1) // 2)
+            ]
+            turned = torch.stack(pairs).all(0).long()
+        counts[:, :, place] -= own * (1 + turned)[..., None]
+    return counts.clamp_min_(0)
 
 
 def _words(codes: Codes, size: int) -> NDArray[np.int64]:

@@ -87,6 +87,16 @@ class SequenceHead(nn.Module):
         return answers
 
 
+class SilentLinear(nn.Linear):
+    """A linear layer that starts at zero; it may have no inputs."""
+
+    def reset_parameters(self) -> None:
+        """Set everything to zero."""
+        with torch.no_grad():
+            for x in self.parameters():
+                x.zero_()
+
+
 class WordPath(nn.Module):
     """A linear function of how often each word of a few bases occurs: the floor that a memory must improve on.
 
@@ -111,7 +121,7 @@ class WordPath(nn.Module):
     def __init__(self, outputs: int, *, sizes: Sequence[int] = (3, 4, 5, 6)) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
-        self.output = _silent(sum(4**size for size in self.sizes), outputs)
+        self.output = SilentLinear(sum(4**size for size in self.sizes), outputs)
 
     def densities(self, strand: Tensor, lengths: Tensor) -> Tensor:
         """Return the share of places at which each word stands, ``(b, words)``, words of one size side by side."""
@@ -152,7 +162,7 @@ class PlacePath(nn.Module):
     def __init__(self, outputs: int, *, from_start: int, from_end: int) -> None:
         super().__init__()
         self.from_start, self.from_end = from_start, from_end
-        self.output = _silent(BASES * (from_start + from_end), outputs, bias=False)
+        self.output = SilentLinear(BASES * (from_start + from_end), outputs, bias=False)
 
     def indicators(self, strand: Tensor, lengths: Tensor) -> Tensor:
         """Return the bases of each place, ``(b, 4 (from_start + from_end))``, the four of a place side by side."""
@@ -166,14 +176,6 @@ class PlacePath(nn.Module):
         """Map ``(b, 4, t)`` to ``(b, outputs)``."""
         answers: Tensor = self.output(self.indicators(strand, lengths))
         return answers
-
-
-def _silent(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-    """Return a linear layer of zeros; of no inputs, too."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
-    for x in layer.parameters():
-        x.detach().zero_()
-    return layer
 
 
 def _words(strand: Tensor, first: int, end: int, size: int) -> Tensor:

@@ -186,7 +186,7 @@ class LanguageNetwork(nn.Module):
         context = torch.cat([state.tail[:, :-1], tokens.to(torch.uint8)], dim=1)
         counts = self.direct.counts(context)[:, state.tail.shape[1] - 1 :]
         if targets is not None:
-            counts = leave_out(counts, targets, len(self.config.orders))
+            counts = leave_out(counts, context, targets, self.config.orders)
         opinions, loudness = self.direct(counts)
         earlier = torch.cat([state.opinions[:, None], opinions[:, :-1]], dim=1)
         was = tokens.clamp_max(BASES - 1).long()[:, :, None, None].expand(-1, -1, earlier.shape[2], 1)

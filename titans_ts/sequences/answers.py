@@ -48,6 +48,8 @@ def answer_all(network: SequenceNetwork, codes: Sequence[Codes], *, average: boo
     """
     network.eval()
     paths: dict[str, Answering] = {"both": network, "linear": network.linear_answer, "memory": network.memory_answer}
+    if by not in paths:
+        raise ValueError(f"by={by!r} is not known; choose one of {', '.join(map(repr, paths))}")
     answer = paths[by]
     answer = averaged(answer) if average else answer
     found = torch.zeros(len(codes), network.config.outputs, dtype=network.dtype, device=network.device)

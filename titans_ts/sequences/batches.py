@@ -38,7 +38,7 @@ def batches_by_length(
     """
     known = np.asarray(lengths)
     order = np.arange(len(known)) if chance is None else chance.permutation(len(known))
-    pool = len(known) if chance is None else _POOL * size
+    pool = max(len(known), 1) if chance is None else _POOL * size
     for first in range(0, len(order), pool):
         part = order[first : first + pool]
         part = part[np.argsort(known[part], kind="stable")]

@@ -41,6 +41,7 @@ class OneHotModule(nn.Module):
 
     def forward(self, strand: Tensor) -> Tensor:
         """Map ``(b, 4, t)``, rows A C G T, to ``(b, outputs)``: log-odds, logits or standardised numbers."""
+        strand = strand.to(self.network.dtype)
         lengths = torch.full((len(strand),), strand.shape[-1], device=strand.device)
         return self.answer(strand, lengths)
 

@@ -196,7 +196,7 @@ class LanguageTraining:
     def _validate(self, step: int) -> float:
         """Return the validation part's nats a base."""
         values = np.concatenate(log_likelihoods(self.network, self.validation, batch_size=len(self.validation)))
-        error = -float(np.nanmean(values))
+        error = -float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else 0.0
         self.best.see(error, step, self.network)
         return error
 

@@ -176,7 +176,9 @@ class SupervisedTraining:
                     break
             progress.close()
         self.network.eval()
-        if self.validation and steps:
+        if not config.max_steps:
+            self.network.share.zero_()  # a memory that was not trained has no say
+        elif self.validation and steps:
             self.best.restore(self.network)
             self._judge(self.validation)
 

@@ -1,0 +1,75 @@
+"""P9: the DNA classifier and regressor in scikit-learn's pipelines, searches and cross-validation, on lists and columns."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from estimators.dna_cases import LABELS, NUMBERS, OTHERS, SEQUENCES, SMALL
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.ensemble import BaggingClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from titans_ts import DNAClassifier, DNARegressor
+
+KINDS = {"classifier": (DNAClassifier(**SMALL), LABELS), "regressor": (DNARegressor(**SMALL), NUMBERS)}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+def test_it_says_what_it_is(kind):
+    model, _ = kind
+    assert (is_classifier(model), is_regressor(model)) == (model is KINDS["classifier"][0], model is KINDS["regressor"][0])
+    assert model.__sklearn_tags__().input_tags.string
+
+
+def test_it_is_the_last_step_of_a_pipeline(kind):
+    model, y = kind
+    steps = [("upper", FunctionTransformer(lambda X: [text.upper() for text in X])), ("dna", clone(model))]
+    pipeline = Pipeline(steps).fit([text.lower() for text in SEQUENCES], y)
+    expected = clone(model).fit(SEQUENCES, y)
+    np.testing.assert_array_equal(pipeline.predict(OTHERS), expected.predict(OTHERS))
+    assert pipeline.score(SEQUENCES, y) == expected.score(SEQUENCES, y)
+    pipeline.set_params(dna__max_steps=1)
+    assert pipeline["dna"].max_steps == 1
+
+
+def test_a_clone_is_unfitted_and_learns_the_same(kind):
+    model, y = kind
+    fitted = clone(model).fit(SEQUENCES, y)
+    copied = clone(fitted)
+    assert not hasattr(copied, "network_")
+    assert copied.get_params() == fitted.get_params()
+    np.testing.assert_array_equal(copied.fit(SEQUENCES, y).predict(OTHERS), fitted.predict(OTHERS))
+
+
+@pytest.mark.parametrize("as_column", [list, pd.Series, pl.Series, np.array])
+def test_it_is_cross_validated(as_column, kind):
+    model, y = kind
+    X = as_column(SEQUENCES)
+    scores = cross_val_score(model, X, y, cv=2, n_jobs=1, error_score="raise")
+    assert np.isfinite(scores).all()
+    half = clone(model).fit(SEQUENCES[:20], y[:20])
+    first, last = np.arange(20), np.arange(20, 40)
+    found = cross_val_predict(model, X, y, cv=[(first, last), (last, first)], n_jobs=1)
+    np.testing.assert_array_equal(found[20:], half.predict(SEQUENCES[20:]))
+
+
+@pytest.mark.parametrize("as_column", [list, pl.Series])
+def test_it_is_searched(as_column, kind):
+    model, y = kind
+    X = as_column(SEQUENCES)
+    search = GridSearchCV(model, {"layers": [0, 1], "word_sizes": [(1,), (2, 3)]}, cv=2, n_jobs=1, error_score="raise")
+    found = search.fit(X, y).best_params_
+    expected = clone(model).set_params(**found).fit(SEQUENCES, y)
+    np.testing.assert_array_equal(search.predict(X), expected.predict(SEQUENCES))
+
+
+def test_it_is_bagged():
+    X = np.array(SEQUENCES)[:, None]  # scikit-learn's ensembles want two axes
+    bagged = BaggingClassifier(DNAClassifier(**SMALL), n_estimators=2, random_state=0).fit(X, LABELS)
+    assert np.isfinite(bagged.predict_proba(X)).all()

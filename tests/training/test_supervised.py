@@ -1,0 +1,119 @@
+"""Training on labelled sequences: the memory alone learns, the best weights stay, and validation sets its share."""
+
+import numpy as np
+import pytest
+import torch
+from networks.cases import BACKBONE, random_codes
+
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.bases import encode, reverse_complement
+from titans_ts.networks.sequence import SequenceConfig, SequenceNetwork
+from titans_ts.sequences.answers import answer_all
+from titans_ts.training.supervised import Examples, SupervisedConfig, SupervisedTraining
+
+CODES = [encode("ACGT" * 3 + "A" * (k % 2) * 6 + "TG" * 4) for k in range(16)]
+TARGETS = torch.tensor([k % 2 for k in range(16)])
+
+
+def examples(targets=TARGETS, codes=CODES):
+    return Examples(list(codes), targets, torch.ones(len(targets)))
+
+
+def start(layers=1):
+    torch.manual_seed(0)
+    config = SequenceConfig(
+        outputs=1, word_sizes=(1,), kernel=5, patch_length=4, backbone=BackboneConfig(**{**BACKBONE, "layers": layers})
+    )
+    return SequenceNetwork(config)
+
+
+def train(network, validation=None, *, callbacks=(), **settings):
+    config = SupervisedConfig(**{"max_steps": 4, "batch_size": 5, "evaluate_every": 1, "learning_rate": 1e-2, **settings})
+    run = SupervisedTraining(network, examples(), validation, "binary", config, callbacks=callbacks)
+    run.run()
+    return run
+
+
+def test_the_linear_path_is_left_as_it_was_and_all_else_learns():
+    network = start()
+    before = {name: x.clone() for name, x in network.state_dict().items()}
+    train(network)
+    same = {name for name, x in network.state_dict().items() if torch.equal(x, before[name])}
+    assert same == {"words.output.weight", "words.output.bias", "places.output.weight", "share"}
+
+
+def test_steps_batches_and_reports_are_as_asked():
+    seen = []
+    run = train(start(), examples(), callbacks=[lambda _run, report: seen.append(report)], max_steps=7, evaluate_every=3)
+    assert [report.step for report in seen] == [1, 2, 3, 4, 5, 6, 7]
+    assert [report.step for report in run.history] == [3, 6, 7], "the last step is always evaluated"
+    assert [report.validation is not None for report in seen] == [False, False, True, False, False, True, True]
+    assert all(np.isfinite(report.loss) for report in seen)
+
+
+def test_a_callback_ends_it_and_so_does_patience():
+    assert len(train(start(), examples(), callbacks=[lambda _run, report: report.step == 2], max_steps=9).history) == 2
+    wrong = examples(1 - TARGETS)  # what is learned makes it worse
+    run = train(start(), wrong, max_steps=40, patience=3, learning_rate=5e-2)
+    assert len(run.history) < 40
+    assert run.best.waited == 3
+
+
+def test_the_best_weights_by_validation_are_kept():
+    run = train(start(), examples(1 - TARGETS), max_steps=12, patience=50, learning_rate=5e-2)
+    errors = [report.validation for report in run.history]
+    assert run.best.error == min(errors) < errors[-1]
+    again = answer_all(run.network, CODES, by="memory")
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(again[:, 0], (1 - TARGETS).float())
+    assert abs(float(loss) - min(errors)) < 1e-6
+
+
+def test_the_memory_has_the_share_that_validation_supports():
+    assert train(start(), examples(), max_steps=30, caution=0.0).network.share == 1, "the words know nothing"
+    run = train(start(), examples(1 - TARGETS), max_steps=30, patience=99, caution=1.0)
+    assert run.network.share == run.gain.share < 1
+    assert train(start()).gain is None
+
+
+def test_without_layers_there_is_nothing_to_train():
+    network = start(layers=0)
+    before = {name: x.clone() for name, x in network.state_dict().items()}
+    run = train(network, examples())
+    assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
+    assert run.history == []
+
+
+def test_weights_decide_what_is_learned():
+    codes = [encode("ACGTACGTACGT")] * 8
+    answers = []
+    for heavy in (0, 1):
+        network, targets = start(), torch.tensor([0, 1] * 4)
+        known = Examples(codes, targets, torch.where(targets == heavy, 1.9, 0.1))
+        SupervisedTraining(network, known, None, "binary", SupervisedConfig(max_steps=25, learning_rate=1e-2)).run()
+        answers.append(float(answer_all(network, codes[:1], by="memory")))
+    assert answers[0] < -0.3 < 0.3 < answers[1]
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_augmented_the_other_strand_is_learned_too(augment):
+    codes = [encode("ACGT" * (1 + k // 2 % 4) + ("TTTGGG", "AAAAAA")[k % 2] + "ACGT") for k in range(16)]
+    turned = [reverse_complement(one) for one in codes]  # CCCAAA and TTTTTT: each like the other class
+    network, config = start(), SupervisedConfig(max_steps=80, batch_size=16, learning_rate=1e-2)
+    SupervisedTraining(network, examples(codes=codes), None, "binary", config, augment=augment).run()
+    right, other = (((answer_all(network, x, by="memory")[:, 0] > 0) == TARGETS.bool()).sum() for x in (codes, turned))
+    assert right == 16
+    assert other == 16 if augment else other < 12
+
+
+def test_the_same_seed_gives_the_same_weights():
+    found = [train(start(), seed=seed).network.state_dict() for seed in (0, 0, 1)]
+    assert all(torch.equal(x, found[1][name]) for name, x in found[0].items())
+    assert not all(torch.equal(x, found[2][name]) for name, x in found[0].items())
+
+
+def test_parts_of_examples_keep_what_belongs_together():
+    known = Examples([random_codes(3, seed=k) for k in range(5)], torch.arange(5), torch.arange(5) / 2)
+    part = known.part([3, 1])
+    assert [one.tolist() for one in part.codes] == [known.codes[3].tolist(), known.codes[1].tolist()]
+    assert part.targets.tolist() == [3, 1]
+    assert part.weights.tolist() == [1.5, 0.5]
