@@ -24,8 +24,9 @@ def loosen(estimator, share=0.5):
         for name, weight in estimator.network_.named_parameters():
             if name.startswith(("head.", "heard.")):
                 weight += 0.3 * torch.randn(weight.shape, generator=chance).to(weight)
-        if hasattr(estimator.network_, "share"):
-            estimator.network_.share.fill_(share)
+        for name, value in (("share", share), ("balance", torch.tensor([0.0, 1.0]))):
+            if hasattr(estimator.network_, name):
+                getattr(estimator.network_, name).copy_(torch.as_tensor(value))
     return estimator
 
 

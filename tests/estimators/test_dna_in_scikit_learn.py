@@ -47,25 +47,27 @@ def test_a_clone_is_unfitted_and_learns_the_same(kind):
     np.testing.assert_array_equal(copied.fit(SEQUENCES, y).predict(OTHERS), fitted.predict(OTHERS))
 
 
-@pytest.mark.parametrize("as_column", [list, pd.Series, pl.Series, np.array])
+@pytest.mark.parametrize("as_column", [list, pd.Series, pl.Series])
 def test_it_is_cross_validated(as_column, kind):
     model, y = kind
-    X = as_column(SEQUENCES)
-    scores = cross_val_score(model, X, y, cv=2, n_jobs=1, error_score="raise")
+    scores = cross_val_score(model, as_column(SEQUENCES), y, cv=2, n_jobs=1, error_score="raise")
     assert np.isfinite(scores).all()
-    half = clone(model).fit(SEQUENCES[:20], y[:20])
+    assert len(set(scores)) == 2
+
+
+def test_what_is_predicted_of_a_fold_was_learned_from_the_others(kind):
+    model, y = kind
     first, last = np.arange(20), np.arange(20, 40)
-    found = cross_val_predict(model, X, y, cv=[(first, last), (last, first)], n_jobs=1)
-    np.testing.assert_array_equal(found[20:], half.predict(SEQUENCES[20:]))
+    found = cross_val_predict(model, SEQUENCES, y, cv=[(first, last), (last, first)], n_jobs=1)
+    np.testing.assert_array_equal(found[20:], clone(model).fit(SEQUENCES[:20], y[:20]).predict(SEQUENCES[20:]))
 
 
 @pytest.mark.parametrize("as_column", [list, pl.Series])
 def test_it_is_searched(as_column, kind):
     model, y = kind
     X = as_column(SEQUENCES)
-    search = GridSearchCV(model, {"layers": [0, 1], "word_sizes": [(1,), (2, 3)]}, cv=2, n_jobs=1, error_score="raise")
-    found = search.fit(X, y).best_params_
-    expected = clone(model).set_params(**found).fit(SEQUENCES, y)
+    search = GridSearchCV(model, {"layers": [0, 1]}, cv=2, n_jobs=1, error_score="raise").fit(X, y)
+    expected = clone(model).set_params(**search.best_params_).fit(SEQUENCES, y)
     np.testing.assert_array_equal(search.predict(X), expected.predict(SEQUENCES))
 
 

@@ -76,16 +76,18 @@ def test_the_penalty_is_strong_for_noise_and_weak_for_a_signal(objective):
     assert strengths[0] < strengths[1]
 
 
+@pytest.mark.parametrize("places", [(0, 0), (4, 3)])
 @pytest.mark.parametrize(("objective", "outputs"), [("numbers", 2), ("binary", 1), ("classes", 3)])
-def test_what_is_installed_answers_as_the_model_does(objective, outputs):
+def test_what_is_installed_answers_as_the_model_does(objective, outputs, places):
     codes = [random_codes(60, seed=seed) for seed in range(80)]
-    model = WordModel(objective).fit(X, targets_of(objective, 5), ONES, None)
-    network = make_sequence_network(outputs=outputs, word_sizes=(1, 2), places=(0, 0))
+    features = sparse.hstack([X, place_indicators(codes, places)], format="csr")
+    model = WordModel(objective).fit(features, targets_of(objective, 5), ONES, None)
+    network = make_sequence_network(outputs=outputs, word_sizes=(1, 2), places=places)
     model.install(network)
     padded, lengths = as_batch(codes)
     with torch.no_grad():
         found = network.linear_answer(one_hot(padded).double(), lengths)
-    np.testing.assert_allclose(found, model.answers(X), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found, model.answers(features), rtol=1e-9, atol=1e-9)
 
 
 def test_a_word_that_is_as_frequent_everywhere_has_no_weight():

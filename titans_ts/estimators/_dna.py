@@ -178,7 +178,7 @@ class SupervisedDNA(ExplainedDNA):
             network = SequenceNetwork(config).to(number_type(self.precision))
         source = self.network_.stem if self._goes_on else None
         if self._goes_on:
-            linear = ("words.", "places.", "share")
+            linear = ("words.", "places.", "share", "balance")
             kept = {name: x for name, x in self.network_.state_dict().items() if not name.startswith(linear)}
             network.load_state_dict(kept, strict=False)
         if isinstance(network.stem, LanguageStem):

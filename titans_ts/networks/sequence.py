@@ -107,7 +107,7 @@ class LanguageStem(nn.Module):
 class SequenceNetwork(nn.Module):
     """``(1 - share) linear + share memory``: words and places by a linear path, motifs by a backbone.
 
-    Both answer on their own; how much each counts is a buffer, set when both are trained.
+    Both answer on their own; how much each counts is chosen when both are trained.
 
     Parameters
     ----------
@@ -117,7 +117,9 @@ class SequenceNetwork(nn.Module):
     Attributes
     ----------
     share : Tensor
-        Of the memory in the answer, 0 to 1.
+        How far the answer goes from the linear path alone, 0, to the balance of both, 1.
+    balance : Tensor
+        ``(2,)``: weights of the linear path and of the memory there.
 
     Examples
     --------
@@ -128,6 +130,7 @@ class SequenceNetwork(nn.Module):
     """
 
     share: Tensor
+    balance: Tensor
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__()
@@ -143,6 +146,7 @@ class SequenceNetwork(nn.Module):
         self.backbone = Backbone(config.backbone)
         self.head = SequenceHead(width, config.outputs, dropout=dropout)
         self.register_buffer("share", torch.ones(()))
+        self.register_buffer("balance", torch.tensor([0.0, 1.0]))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -159,7 +163,12 @@ class SequenceNetwork(nn.Module):
         linear = self.linear_answer(strand, lengths)
         if not self.config.backbone.layers:
             return linear
-        return linear + self.share * (self.memory_answer(strand, lengths) - linear)
+        return self.mixed(linear, self.memory_answer(strand, lengths))
+
+    def mixed(self, linear: Tensor, memory: Tensor) -> Tensor:
+        """Go from the linear answer towards the balance of both, as far as the share says."""
+        best = self.balance[0] * linear + self.balance[1] * memory
+        return linear + self.share * (best - linear)
 
     def linear_answer(self, strand: Tensor, lengths: Tensor) -> Tensor:
         """Return what words and places alone say, ``(b, outputs)``."""

@@ -27,6 +27,9 @@ from titans_ts.training.runtime import mixed_precision, seeded
 from titans_ts.training.schedule import learning_rate_factor
 from titans_ts.training.stopping import BestWeights
 
+BALANCES = tuple((linear / 10, memory / 10) for linear in range(11) for memory in range(1, 11))
+"""Weights of the linear path and of the memory that validation chooses from."""
+
 
 @dataclass(frozen=True)
 class SupervisedConfig:
@@ -219,9 +222,15 @@ class SupervisedTraining:
         return answer_all(self.network, examples.codes, average=self.average, by="memory")
 
     def _judge(self, validation: Examples) -> None:
-        """Mix the memory's answer with the direct path's, in the share that validation supports."""
+        """Balance the two paths as validation likes best, and go there as far as it can tell from luck."""
         learned = self._answers(validation)
-        direct = answer_all(self.network, validation.codes, average=self.average, by="linear")
-        errors = torch.stack([self._losses(direct.lerp(learned, share), validation) for share in SHARES])
+        linear = answer_all(self.network, validation.codes, average=self.average, by="linear")
+
+        def losses(weights: tuple[float, float]) -> Tensor:
+            return self._losses(weights[0] * linear + weights[1] * learned, validation)
+
+        best = min(BALANCES, key=lambda weights: float(losses(weights).mean()))
+        self.network.balance.copy_(torch.tensor(best))
+        errors = torch.stack([losses((1 + share * (best[0] - 1), share * best[1])) for share in SHARES])
         self.gain = memory_gain(errors, caution=self.config.caution, overlap=0.0)
         self.network.share.fill_(self.gain.share)
