@@ -39,7 +39,14 @@ def test_the_linear_path_is_left_as_it_was_and_all_else_learns():
     before = {name: x.clone() for name, x in network.state_dict().items()}
     train(network)
     same = {name for name, x in network.state_dict().items() if torch.equal(x, before[name])}
-    assert same == {"words.output.weight", "words.output.bias", "places.output.weight", "share", "balance"}
+    assert same == {"words.output.weight", "words.output.bias", "places.output.weight", "share"}
+
+
+def test_without_validation_both_paths_count_alike():
+    network = start()
+    train(network)
+    assert network.balance.tolist() == [0.5, 0.5]
+    assert network.share == 1
 
 
 def test_steps_batches_and_reports_are_as_asked():

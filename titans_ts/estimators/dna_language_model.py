@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -356,8 +357,8 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
         check_is_fitted(self)
         _require_count("flank", flank)
         known = read_variants(variants)
-        genome = _genome(reference)
-        windows = [window_of(genome, variant, flank=int(flank)) for variant in known]
+        with _genome(reference) as genome:
+            windows = [window_of(genome, variant, flank=int(flank)) for variant in known]
         with_reference = [np.concatenate([w.before, w.ref_in_reference, w.after]) for w in windows]
         with_variant = [
             np.concatenate([window.before, read_sequences([variant.alt]).codes[0], window.after])
@@ -436,10 +437,14 @@ def _mean(values: NDArray[np.float32]) -> float:
     return float(values.mean(where=known, dtype=np.float64)) if known.any() else float("nan")
 
 
-def _genome(reference: Any) -> Genome | dict[str, Codes]:
+@contextmanager
+def _genome(reference: Any) -> Iterator[Genome | dict[str, Codes]]:
+    """Give the contigs of a reference, and close what was opened for it."""
     if isinstance(reference, Genome):
-        return reference
-    if isinstance(reference, dict):
+        yield reference
+    elif isinstance(reference, Mapping):
         table = read_sequences(list(reference.values()), name="reference")
-        return dict(zip(map(str, reference), table.codes, strict=True))
-    return Genome(reference)
+        yield dict(zip(map(str, reference), table.codes, strict=True))
+    else:
+        with Genome(reference) as genome:
+            yield genome

@@ -116,7 +116,7 @@ class SupervisedTraining:
     examples : Examples
         What to learn.
     validation : Examples or None
-        What chooses the weights and the share of the correction; without it the last weights stay, in full.
+        What chooses the weights, the balance and the share; without it the last weights stay, and both paths count alike.
     objective : str
         A name of :data:`titans_ts.heads.losses.Objective`.
     config : SupervisedConfig
@@ -181,7 +181,9 @@ class SupervisedTraining:
         self.network.eval()
         if not config.max_steps:
             self.network.share.zero_()  # a memory that was not trained has no say
-        elif self.validation and steps:
+        elif self.validation is None:
+            self.network.balance.fill_(0.5)  # nothing can tell which of the two is better
+        elif steps:
             self.best.restore(self.network)
             self._judge(self.validation)
 
