@@ -51,22 +51,23 @@ CLAIMS = {
         " and y_test.sum() == data.test['label'].sum()",
         "TATA is a little more frequent in promoters": "3 < summary['with TATA, %'].diff()[1] < 15",
         "places are used": "classifier.network_.config.places == (300, 0)",
-        "the memory has no share, so both are the linear path": "classifier.memory_gain_.share == 0"
-        " and scores.loc[('at one point', 'both'), 'MCC'] == scores.loc[('at one point', 'linear'), 'MCC']",
+        "cut at one point, the memory has little to add": "0 <= at_point.gain < 0.06"
+        " and abs(scores.loc[('at one point', 'both'), 'MCC'] - scores.loc[('at one point', 'linear'), 'MCC']) < 0.04",
         "cut by chance, the linear path falls far behind": "scores.loc[('by chance', 'linear'), 'MCC']"
         " < scores.loc[('at one point', 'linear'), 'MCC'] - 0.1",
-        "and the memory gains on dev": "0 < gain.share < 0.6 and gain.gain > 0.01",
+        "and the memory gains on dev": "gain.share > 0 and gain.gain > 0.01",
         "but no more than its error on test": "-0.03 < scores.loc[('by chance', 'both'), 'MCC']"
         " - scores.loc[('by chance', 'linear'), 'MCC'] < 0.08",
         "about half are weakest at the box, some at the start": "7 <= len(box) <= 14 and len(at_start) > 1",
-        "nearly all boxes hold TATAA": "box['bases there'].str.contains('TATAA').mean() > 0.8",
+        "most boxes hold TATAA": "box['bases there'].str.contains('TATAA').mean() > 0.6",
         "the rest hold known words": "found.drop(box.index.union(at_start.index))['bases there']"
         ".str.contains('CCAAT|TGACGTCA').mean() > 0.6",
         "the darkest columns are in the box, two more at the start": "216 <= effects.groupby('position_1based')['effect']"
         ".mean().idxmin() <= 230 and {249, 250} <= set(effects[effects['position_1based'].between(first, last)]"
         ".groupby('position_1based')['effect'].mean().nsmallest(8).index)",
-        "attribute says what mutagenesis says": "max(abs(attribution[row.position_1based - 1]["
-        "['ACGT'.index(row.alt), 'ACGT'.index(row.ref)]] @ [1, -1] - row.effect) for row in effects.itertuples()) < 1e-3",
+        "attribute says nearly what mutagenesis says": "np.corrcoef([attribution[row.position_1based - 1]["
+        "['ACGT'.index(row.alt), 'ACGT'.index(row.ref)]] @ [1, -1] for row in effects.itertuples()], effects['effect'])"
+        "[0, 1] > 0.9",
         "no single change turns the answer": "min(effects['effect'].min() for effects in maps.values()) > -log_odds.min()",
         "the highest peak is at the start": "abs(curves['promoters'].argmax() + 1 - 250) < 2",
         "the other where the box belongs": "218 <= curves['promoters'][:240].argmax() + 1 <= 226",
