@@ -20,7 +20,7 @@ from titans_ts.data.sequences import read_sequences
 from titans_ts.estimators import persistence
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
 from titans_ts.estimators._explained_dna import ExplainedDNA
-from titans_ts.estimators._word_path import Labelled, fit_linear_path
+from titans_ts.estimators._linear_path import Labelled, fit_linear_path
 from titans_ts.heads.losses import Objective
 from titans_ts.networks.sequence import LanguageStem, SequenceConfig, SequenceNetwork
 from titans_ts.sequences.answers import Path, answer_all

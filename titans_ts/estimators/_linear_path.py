@@ -138,7 +138,7 @@ class Labelled(NamedTuple):
         return Labelled([self.codes[i] for i in places], self.targets[places], self.weights[places])
 
 
-class WordModel:
+class LinearModel:
     """A penalised linear model of words and places, its penalty chosen on validation.
 
     Parameters
@@ -155,7 +155,7 @@ class WordModel:
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
 
-    def fit(self, X: Any, targets: np.ndarray, weights: np.ndarray, validation: tuple[Any, ...] | None) -> WordModel:
+    def fit(self, X: Any, targets: np.ndarray, weights: np.ndarray, validation: tuple[Any, ...] | None) -> LinearModel:
         """Fit to densities; ``validation`` holds the same three of what chooses the penalty."""
         spread = np.sqrt(np.maximum(X.multiply(X).mean(0) - np.square(X.mean(0)), 0))
         most = np.abs(X).max(0).toarray().ravel() if X.shape[1] else np.zeros(0)
@@ -219,7 +219,7 @@ class LinearPath(NamedTuple):
 
     Attributes
     ----------
-    model : WordModel
+    model : LinearModel
         Fitted.
     words_of_both : bool
         Whether it counts the words of both strands.
@@ -227,7 +227,7 @@ class LinearPath(NamedTuple):
         Places from the start and from the end at which it sees single bases.
     """
 
-    model: WordModel
+    model: LinearModel
     words_of_both: bool
     places: tuple[int, int]
 
@@ -265,6 +265,6 @@ def fit_linear_path(
                 (sparse.hstack([X, P], format="csr"), part.targets, part.weights)
                 for X, P, part in zip(counted, where, parts, strict=True)
             ]
-            model = WordModel(objective).fit(*known[0], known[1] if validation is not None else None)
+            model = LinearModel(objective).fit(*known[0], known[1] if validation is not None else None)
             found.append(LinearPath(model, both, places))
     return min(found, key=lambda path: path.model.error)
