@@ -35,3 +35,13 @@ def stopping(arguments: argparse.Namespace) -> list[Any] | None:
     from titans_ts.training.stopping import stop_after
 
     return None if arguments.max_minutes is None else [stop_after(60 * arguments.max_minutes)]
+
+
+def loaded(path: Path, kind: str) -> Any:
+    """Return the model of a file, refusing one of another kind than the public name says."""
+    from titans_ts import load
+
+    model = load(path)
+    if type(model).__name__ != kind:
+        raise ValueError(f"--model {path}: holds a {type(model).__name__}, not a {kind}")
+    return model

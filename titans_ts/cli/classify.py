@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from titans_ts.backbones.variants import VARIANTS
-from titans_ts.cli._shared import check_out, say, steps_of, stopping
+from titans_ts.cli._shared import check_out, loaded, say, steps_of, stopping
 
 
 def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         test = read_labelled(arguments.test, **columns, labels_required=False)
     if arguments.model is not None:
-        model = _loaded(arguments.model)
+        model = loaded(arguments.model, "DNAClassifier")
     else:
         train = read_labelled(arguments.train, **columns)
         dev = None if arguments.dev is None else read_labelled(arguments.dev, **columns)
@@ -79,15 +79,6 @@ def _one(files: list[str], option: str) -> str:
     if len(files) > 1:
         raise ValueError(f"{option} goes with one FASTA file, got {' '.join(files)}")
     return files[0]
-
-
-def _loaded(path: Path) -> Any:
-    from titans_ts import DNAClassifier, load
-
-    model = load(path)
-    if not isinstance(model, DNAClassifier):
-        raise ValueError(f"--model {path}: holds a {type(model).__name__}, not a DNAClassifier")
-    return model
 
 
 def _fitted(arguments: argparse.Namespace, train: Any, dev: Any) -> Any:

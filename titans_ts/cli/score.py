@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from titans_ts.cli._shared import check_out, say, steps_of, stopping
+from titans_ts.cli._shared import check_out, loaded, say, steps_of, stopping
 
 
 def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("give --train FASTA to fit a language model, or --model FILE to use one, and not both")
     existing_file(arguments.file)
     variants = None if arguments.variants is None else read_variants(arguments.variants)
-    model = _fitted(arguments) if arguments.model is None else _loaded(arguments.model)
+    model = _fitted(arguments) if arguments.model is None else loaded(arguments.model, "DNALanguageModel")
     if variants is not None:
         found = model.score_variants(variants, arguments.file, flank=arguments.flank)
         wrong = int((~found["ref_match"]).sum())
@@ -65,15 +65,6 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.save is not None:
         model.forget().save(arguments.save)
         print(f"model: {arguments.save}")
-
-
-def _loaded(path: Path) -> Any:
-    from titans_ts import DNALanguageModel, load
-
-    model = load(path)
-    if not isinstance(model, DNALanguageModel):
-        raise ValueError(f"--model {path}: holds a {type(model).__name__}, not a DNALanguageModel")
-    return model
 
 
 def _fitted(arguments: argparse.Namespace) -> Any:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from titans_ts.bases import Codes, N, reverse_complement
 from titans_ts.inputs.dna import other_strand
@@ -24,8 +23,8 @@ from titans_ts.sequences.likelihood import log_likelihoods
 from titans_ts.state import map_tensors
 from titans_ts.training.runtime import mixed_precision, seeded
 from titans_ts.training.schedule import learning_rate_factor
+from titans_ts.training.steps import Report, take_steps
 from titans_ts.training.stopping import BestWeights
-from titans_ts.training.supervised import Report
 
 VALIDATION_BASES = 131_072
 """Bases of the validation part that an evaluation reads, at most: from its beginning, in as many streams as a step has."""
@@ -88,7 +87,7 @@ class LanguageTraining:
     config : LanguageTrainingConfig
         Settings.
     callbacks : sequence of callable, default=()
-        Each is called with the run and a :class:`~titans_ts.training.supervised.Report` after every step; a true answer
+        Each is called with the run and a :class:`~titans_ts.training.steps.Report` after every step; a true answer
         stops training.
     verbose : int, default=0
         1 or more shows progress.
@@ -131,19 +130,13 @@ class LanguageTraining:
         config = self.config
         with seeded(config.seed, self.network.device):
             segments = self._segments()
-            progress = tqdm(range(config.max_steps), desc="language", disable=self.verbose < 1, unit="step", leave=False)
-            for step in progress:
-                loss = self._train_step(*next(segments), learning_rate_factor(step, config.max_steps))
-                due = (step + 1) % config.evaluate_every == 0 or step + 1 == config.max_steps
-                error = self._validate(step + 1) if due and self.validation else None
-                report = Report(step + 1, config.max_steps, loss, error)
-                if error is not None:
-                    progress.set_postfix(validation=f"{error:.4f}", best=f"{self.best.error:.4f}")
-                    self.history.append(report)
-                halted = [bool(callback(self, report)) for callback in self.callbacks]
-                if any(halted) or self.best.waited >= config.patience:
-                    break
-            progress.close()
+            take_steps(
+                self,
+                config.max_steps,
+                lambda step: self._train_step(*next(segments), learning_rate_factor(step, config.max_steps)),
+                self._validate if self.validation else None,
+                label="language",
+            )
         self.best.restore(self.network)
         self.network.eval()
 
@@ -176,7 +169,8 @@ class LanguageTraining:
         loss = loss / (targets >= 0).sum().clamp_min(1)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_([x for group in self.optimizer.param_groups for x in group["params"]], 1.0)
+        trained = [x for group in self.optimizer.param_groups for x in group["params"]]
+        nn.utils.clip_grad_norm_(trained, self.config.gradient_bound)
         self.optimizer.step()
         self.state = map_tensors(Tensor.detach, state)
         return float(loss.detach())

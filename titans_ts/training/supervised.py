@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from titans_ts.bases import Codes
 from titans_ts.heads.losses import Objective, sequence_loss
@@ -25,6 +24,7 @@ from titans_ts.sequences.batches import as_strands, batches_by_length
 from titans_ts.training.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.training.runtime import mixed_precision, seeded
 from titans_ts.training.schedule import learning_rate_factor
+from titans_ts.training.steps import Report, take_steps
 from titans_ts.training.stopping import BestWeights
 
 BALANCES = tuple((linear / 10, memory / 10) for linear in range(11) for memory in range(1, 11))
@@ -86,26 +86,6 @@ class Examples(NamedTuple):
         return Examples([self.codes[i] for i in places], self.targets[index], self.weights[index])
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a callback is told after every step.
-
-    Attributes
-    ----------
-    step, steps : int
-        Steps done, and at most.
-    loss : float
-        Of this step.
-    validation : float or None
-        Loss of an evaluation made after this step.
-    """
-
-    step: int
-    steps: int
-    loss: float
-    validation: float | None
-
-
 class SupervisedTraining:
     """One run of training.
 
@@ -165,19 +145,13 @@ class SupervisedTraining:
         steps = config.max_steps if self.network.config.backbone.layers else 0
         with seeded(config.seed, self.network.device):
             batches = self._batches()
-            progress = tqdm(range(steps), desc="memory", disable=self.verbose < 1, unit="step", leave=False)
-            for step in progress:
-                loss = self._train_step(next(batches), learning_rate_factor(step, steps))
-                due = (step + 1) % config.evaluate_every == 0 or step + 1 == steps
-                error = self._validate(step + 1) if due and self.validation else None
-                report = Report(step + 1, steps, loss, error)
-                if error is not None:
-                    progress.set_postfix(validation=f"{error:.4f}", best=f"{self.best.error:.4f}")
-                    self.history.append(report)
-                halted = [bool(callback(self, report)) for callback in self.callbacks]
-                if any(halted) or self.best.waited >= config.patience:
-                    break
-            progress.close()
+            take_steps(
+                self,
+                steps,
+                lambda step: self._train_step(next(batches), learning_rate_factor(step, steps)),
+                self._validate if self.validation else None,
+                label="memory",
+            )
         self.network.eval()
         if not config.max_steps:
             self.network.share.zero_()  # a memory that was not trained has no say
