@@ -13,7 +13,7 @@ from titans_ts.backbones.config import VARIANTS, BackboneConfig
 from titans_ts.bases import N
 from titans_ts.bases import reverse_complement as other_strand
 from titans_ts.inputs.dna import one_hot, reverse_complement
-from titans_ts.networks import sequence
+from titans_ts.networks import two_paths
 from titans_ts.networks.language import LanguageConfig
 from titans_ts.networks.sequence import SequenceConfig, SequenceNetwork
 
@@ -70,7 +70,7 @@ def test_made_from_one_strand_it_tells_them_apart():
 def test_how_many_tokens_are_read_at_once_does_not_count(variant, tokens_at_once, monkeypatch):
     network = make_sequence_network(variant)
     whole = network.memory_answer(*strands(SEQUENCES))
-    monkeypatch.setattr(sequence, "TOKENS_AT_ONCE", tokens_at_once)
+    monkeypatch.setattr(two_paths, "TOKENS_AT_ONCE", tokens_at_once)
     assert_agree(network.memory_answer(*strands(SEQUENCES)), whole)
 
 
@@ -108,7 +108,7 @@ def test_a_language_model_reads_in_the_place_of_motifs_whatever_the_cut_and_the_
     turned = network.memory_answer(reverse_complement(strand, lengths), lengths)
     assert torch.allclose(turned, whole, rtol=1e-10) == both_strands
     for tokens_at_once in (1, 7):
-        monkeypatch.setattr(sequence, "TOKENS_AT_ONCE", tokens_at_once)
+        monkeypatch.setattr(two_paths, "TOKENS_AT_ONCE", tokens_at_once)
         assert_agree(network.memory_answer(strand, lengths), whole)
 
 

@@ -34,7 +34,7 @@ def test_neighbours_and_order_change_nothing(average, dtype):
 def test_how_much_is_read_at_once_changes_nothing(bases, size, monkeypatch):
     network = make_sequence_network()
     whole = answer_all(network, SEQUENCES)
-    monkeypatch.setattr(batches, "BASES_AT_ONCE", bases)
+    monkeypatch.setattr(batches, "STEPS_AT_ONCE", bases)
     monkeypatch.setattr(answers, "READ_AT_ONCE", size)
     close(answer_all(network, SEQUENCES), whole, 1e-12)
 

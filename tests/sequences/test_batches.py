@@ -6,8 +6,9 @@ import torch
 from networks.cases import random_codes
 
 from titans_ts.bases import N
+from titans_ts.inputs.dna import as_codes, as_strands
 from titans_ts.sequences import batches
-from titans_ts.sequences.batches import as_codes, as_strands, batches_by_length
+from titans_ts.sequences.batches import batches_by_length
 
 LENGTHS = np.random.default_rng(0).integers(1, 300, 500)
 
@@ -19,7 +20,7 @@ def chance(seed=0):
 @pytest.mark.parametrize("seed", [None, 0])
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_every_place_comes_once_in_batches_of_bounded_size(seed, size, monkeypatch):
-    monkeypatch.setattr(batches, "BASES_AT_ONCE", 700)
+    monkeypatch.setattr(batches, "STEPS_AT_ONCE", 700)
     found = list(batches_by_length(LENGTHS, size, chance=None if seed is None else chance(seed)))
     assert sorted(place for batch in found for place in batch) == list(range(500))
     assert max(map(len, found)) <= size
@@ -27,7 +28,7 @@ def test_every_place_comes_once_in_batches_of_bounded_size(seed, size, monkeypat
 
 
 def test_a_sequence_beyond_the_bound_is_a_batch_of_its_own(monkeypatch):
-    monkeypatch.setattr(batches, "BASES_AT_ONCE", 10)
+    monkeypatch.setattr(batches, "STEPS_AT_ONCE", 10)
     assert list(batches_by_length([3, 5, 40, 3, 11], 9)) == [[0, 3], [1], [4], [2]]
 
 

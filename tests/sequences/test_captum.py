@@ -7,8 +7,7 @@ from captum.attr import IntegratedGradients, Saliency
 
 from titans_ts import DNAClassifier, make_dna_motifs
 from titans_ts.bases import encode
-from titans_ts.inputs.dna import one_hot
-from titans_ts.sequences.batches import as_strands
+from titans_ts.inputs.dna import as_strands, one_hot
 
 
 @pytest.fixture(scope="module")

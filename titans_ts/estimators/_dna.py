@@ -1,18 +1,15 @@
-"""What the DNA classifier and the DNA regressor share: sequences in, answers out, one fit for both."""
+"""What the DNA classifier and the DNA regressor share: bases as sequences, words and places as linear path."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from titans_ts.bases import Codes
@@ -20,13 +17,13 @@ from titans_ts.data.sequences import read_sequences
 from titans_ts.estimators import persistence
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
 from titans_ts.estimators._explained_dna import ExplainedDNA
-from titans_ts.estimators._linear_path import Labelled, fit_linear_path
+from titans_ts.estimators._linear_path import fit_linear_path
+from titans_ts.estimators._supervised import Split, Start
 from titans_ts.heads.losses import Objective
+from titans_ts.inputs.dna import either_strand
 from titans_ts.networks.sequence import LanguageStem, SequenceConfig, SequenceNetwork
-from titans_ts.sequences.answers import Path, answer_all
-from titans_ts.training.acceptance import MemoryGain
 from titans_ts.training.runtime import choose_device, number_type, seeded
-from titans_ts.training.supervised import Examples, SupervisedConfig, SupervisedTraining
+from titans_ts.training.supervised import Augmentation
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 LONGEST_WORD = 8
@@ -34,10 +31,9 @@ LONGEST_WORD = 8
 
 
 class SupervisedDNA(ExplainedDNA):
-    """Base of estimators that learn from labelled sequences."""
+    """Base of estimators that learn from labelled sequences of bases."""
 
-    memory_gain_: MemoryGain | None
-    training_history_: list[dict[str, Any]]
+    network_: SequenceNetwork
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "reverse_complement": [StrOptions({"average", "augment", "equivariant"}), None],
@@ -49,41 +45,10 @@ class SupervisedDNA(ExplainedDNA):
         **TRAINING_CONSTRAINTS,
     }
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
-        """Check everything, split, fit the direct path, train the memory."""
-        before = dict(self.__dict__)
-        try:
-            self._validate_params()
-            self._check_arguments()
-            table = read_sequences(X)
-            objective, outputs, targets = self._learn_targets(y, len(table))
-            given = _check_sample_weight(sample_weight, np.empty(len(table)), ensure_non_negative=True)
-            known = Labelled(table.codes, targets, self._weights(targets, given))
-            seed = self._draw_seed()
-            training, validation = self._split(known, X_val, y_val, objective, seed)
-            self._fit_network(training, validation, objective, outputs, seed)
-        except BaseException:  # an interrupted fit leaves the fitted model as it was
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-        return self
-
-    def _learn_targets(self, y: Any, n: int) -> tuple[Objective, int, np.ndarray]:
-        """Check ``y``, note what it says about the task, and return the task, its outputs and the targets."""
-        raise NotImplementedError
-
-    def _read_targets(self, y: Any, n: int) -> np.ndarray:
-        """Return the targets of a validation part, by what ``fit`` learned of ``y``."""
-        raise NotImplementedError
-
-    def _weights(self, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
-        """Return how much each sequence counts; 1 on average."""
-        if not sample_weight.any():
-            raise ValueError("sample_weight is 0 for every sequence; let some of them count")
-        return sample_weight / sample_weight.mean()
+    def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[Codes]:
+        return read_sequences(X, name=name).codes
 
     def _check_arguments(self) -> None:
-        """Refuse, by name, arguments that are wrong or do not fit each other."""
         sizes = list(self.word_sizes)
         if any(not isinstance(size, Integral) or not 1 <= int(size) <= LONGEST_WORD for size in sizes) or len(
             set(sizes)
@@ -97,48 +62,11 @@ class SupervisedDNA(ExplainedDNA):
             if not isinstance(self.init_from, DNALanguageModel):
                 raise TypeError(f"init_from must be a fitted DNALanguageModel or None, got {type(self.init_from).__name__}")
             check_is_fitted(self.init_from, msg="init_from is a DNALanguageModel that was not fitted: call its fit first")
-        self._check_callbacks()
-        self._backbone_config()
-        choose_device(self.device)
+        super()._check_arguments()
 
-    def _split(
-        self, known: Labelled, X_val: Any, y_val: Any, objective: Objective, seed: int
-    ) -> tuple[Labelled, Labelled | None]:
-        """Return what is trained on, and what chooses: given, or drawn from it."""
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val belong together: give both or neither")
-        if X_val is not None:
-            table = read_sequences(X_val, name="X_val")
-            targets = self._read_targets(y_val, len(table))
-            return known, Labelled(table.codes, targets, self._weights(targets, np.ones(len(table))))
-        return self._drawn(known, objective, seed)
-
-    def _drawn(self, known: Labelled, objective: Objective, seed: int) -> tuple[Labelled, Labelled | None]:
-        """Hold a share out by chance, of every class alike where there are enough of it, and never the last of one."""
-        n = len(known.codes)
-        held_out = int(n * self.validation_fraction)
-        counts = np.array([n]) if objective == "numbers" else np.bincount(known.targets)
-        if held_out < len(counts) or n < 3:
-            return known, None
-        if n - held_out < len(counts):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} leaves {n - held_out} of {n} sequences for training, fewer "
-                f"than the {len(counts)} classes; make it smaller"
-            )
-        if objective == "numbers" or counts.min() >= 2:
-            stratify = None if objective == "numbers" else known.targets
-            training, validation = train_test_split(np.arange(n), test_size=held_out, random_state=seed, stratify=stratify)
-            return known.part(np.sort(training)), known.part(np.sort(validation))
-        order = np.random.default_rng(seed).permutation(n)
-        first = np.unique(known.targets[order], return_index=True)[1]  # one of each class stays
-        validation = np.sort(np.delete(order, first)[:held_out])
-        return known.part(np.setdiff1d(np.arange(n), validation)), known.part(validation)
-
-    def _fit_network(
-        self, training: Labelled, validation: Labelled | None, objective: Objective, outputs: int, seed: int
-    ) -> None:
+    def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
         strands = self.reverse_complement
-        linear = fit_linear_path(training, validation, objective, sizes=self.word_sizes, symmetric=strands is not None)
+        linear = fit_linear_path(*split[:2], objective, sizes=self.word_sizes, symmetric=strands is not None)
         config = SequenceConfig(
             outputs=outputs,
             word_sizes=tuple(map(int, self.word_sizes)),
@@ -150,26 +78,11 @@ class SupervisedDNA(ExplainedDNA):
             language=None if self.init_from is None else self.init_from.network_.config,
             backbone=self._backbone_config(),
         )
-        network = self._start(config, seed).to(choose_device(self.device))
-        parts = [training] if validation is None else [training, validation]
+        network = self._begin(config, seed).to(choose_device(self.device))
         linear.model.install(network)
-        examples = [Examples(part.codes, _tensor(part.targets), _tensor(part.weights)) for part in parts]
-        run = SupervisedTraining(
-            network,
-            examples[0],
-            examples[1] if validation is not None else None,
-            objective,
-            self._supervised_config(seed),
-            augment=strands in ("augment", "average"),
-            average=self._averages,
-            callbacks=tuple(self.callbacks or ()),
-            verbose=int(self.verbose),
-        )
-        run.run()
-        self.network_, self.memory_gain_ = network.eval(), run.gain
-        self.training_history_ = [vars(report) for report in run.history]
+        return Start(network)
 
-    def _start(self, config: SequenceConfig, seed: int) -> SequenceNetwork:
+    def _begin(self, config: SequenceConfig, seed: int) -> SequenceNetwork:
         """Return a network to train: fresh, read along by a language model, or going on; its linear path is still silent."""
         if self._goes_on:
             fitted = self.network_.config  # the linear path is fitted anew, and may see something else
@@ -178,8 +91,8 @@ class SupervisedDNA(ExplainedDNA):
             network = SequenceNetwork(config).to(number_type(self.precision))
         source = self.network_.stem if self._goes_on else None
         if self._goes_on:
-            linear = ("words.", "places.", "share", "balance")
-            kept = {name: x for name, x in self.network_.state_dict().items() if not name.startswith(linear)}
+            linear = (*network.linear_parts, "share", "balance")
+            kept = {name: x for name, x in self.network_.state_dict().items() if name.split(".")[0] not in linear}
             network.load_state_dict(kept, strict=False)
         if isinstance(network.stem, LanguageStem):
             language = source.language if isinstance(source, LanguageStem) else self.init_from.network_
@@ -187,63 +100,25 @@ class SupervisedDNA(ExplainedDNA):
             network.stem.language.direct.set_tables(language.direct.tables())
         return network
 
-    def _supervised_config(self, seed: int) -> SupervisedConfig:
-        return SupervisedConfig(
-            max_steps=self.max_steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience,
-            caution=float(self.caution),
-            precision=self.precision,
-            seed=seed,
-        )
+    @property
+    def _augmentation(self) -> Augmentation | None:
+        return either_strand if self.reverse_complement in ("augment", "average") else None
 
     @property
     def _averages(self) -> bool:
         return self.reverse_complement == "average"
 
-    def _answers(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
-        """Return what the network says of each sequence of a container, ``(n, outputs)``."""
-        check_is_fitted(self)
-        return self._answers_to(read_sequences(X).codes, by=by)
-
-    def _answers_to(self, codes: list[Codes], *, by: Path = "both") -> NDArray[np.float64]:
-        found = answer_all(self.network_, codes, average=self._averages, by=by)
-        return self._on_scale(found.double().cpu().numpy())
-
-    def _on_scale(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return answers on the scale that a user knows."""
-        return answers
-
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        gain = None if self.memory_gain_ is None else asdict(self.memory_gain_)
-        tensors = persistence.network_tensors(self.network_)
+        tensors, facts = super()._kept()
         if isinstance(self.network_.stem, LanguageStem):
             tensors |= {f"contexts.{name}": x for name, x in self.network_.stem.language.direct.tables().items()}
-        return tensors, {
-            "network": self.network_.config.to_dict(),
-            "history": self.training_history_,
-            "memory_gain": gain,
-            "targets": self._kept_targets(),
-        }
+        return tensors, facts
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
         network = SequenceNetwork(SequenceConfig.from_dict(header["network"]))
         if isinstance(network.stem, LanguageStem):
             network.stem.language.direct.set_tables(persistence.under("contexts.", tensors))
-        self.network_ = persistence.restore_network(network, tensors, self.precision, device)
-        self.training_history_ = header["history"]
-        gain = header["memory_gain"]
-        self.memory_gain_ = None if gain is None else MemoryGain(**gain)
-        self._restore_targets(header["targets"])
-
-    def _kept_targets(self) -> dict[str, Any]:
-        """Return what ``fit`` learned of ``y``, as plain values."""
-        raise NotImplementedError
-
-    def _restore_targets(self, kept: dict[str, Any]) -> None:
-        """Put it back."""
-        raise NotImplementedError
+        self._restore_fit(header, persistence.restore_network(network, tensors, self.precision, device))
 
     def __sklearn_clone__(self) -> Self:
         copied = super().__sklearn_clone__()
@@ -255,7 +130,3 @@ class SupervisedDNA(ExplainedDNA):
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         return tags
-
-
-def _tensor(x: np.ndarray) -> Tensor:
-    return torch.from_numpy(x).long() if x.dtype.kind in "iu" else torch.from_numpy(x).to(torch.get_default_dtype())

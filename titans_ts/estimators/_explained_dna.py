@@ -8,27 +8,18 @@ from numpy import float64
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from titans_ts.bases import LETTERS, Codes
+from titans_ts.bases import LETTERS
 from titans_ts.data.dna_tables import mutation_frame
 from titans_ts.data.sequences import read_sequences
-from titans_ts.estimators._base import BaseTitans
+from titans_ts.estimators._supervised import SupervisedTitans
 from titans_ts.networks.sequence import SequenceNetwork
 from titans_ts.sequences.interpretation import OneHotModule, base_contributions, mutants
 
 
-class ExplainedDNA(BaseTitans):
+class ExplainedDNA(SupervisedTitans):
     """The part of an estimator that explains its answers about sequences."""
 
     network_: SequenceNetwork
-
-    @property
-    def _averages(self) -> bool:
-        """Whether answers are averaged over both strands."""
-        raise NotImplementedError
-
-    def _answers_to(self, codes: list[Codes]) -> NDArray[float64]:
-        """Return what the network says of each sequence, ``(n, outputs)``, on the scale that a user knows."""
-        raise NotImplementedError
 
     def _output_names(self) -> list[str]:
         """Return what each output is called in a table of effects."""

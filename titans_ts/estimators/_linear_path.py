@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from titans_ts.bases import Codes, N, reverse_complement
+from titans_ts.estimators._supervised import Labelled
 from titans_ts.heads.losses import Objective, sequence_loss
 from titans_ts.networks.sequence import SequenceNetwork
 
@@ -114,28 +114,6 @@ def usual_places(codes: Sequence[Codes]) -> tuple[int, int]:
         return lengths[0], 0
     near = min(int(np.median(lengths)), min(lengths), MOST_PLACES // 4)
     return near, near
-
-
-class Labelled(NamedTuple):
-    """Sequences with what is to be said about them, as numbers.
-
-    Attributes
-    ----------
-    codes : list of ndarray (t,)
-        Bases.
-    targets : ndarray
-        ``(n,)`` class indices or ``(n, outputs)`` numbers.
-    weights : ndarray
-        ``(n,)``.
-    """
-
-    codes: list[Codes]
-    targets: np.ndarray
-    weights: np.ndarray
-
-    def part(self, places: NDArray[np.int64]) -> Labelled:
-        """Return some of them."""
-        return Labelled([self.codes[i] for i in places], self.targets[places], self.weights[places])
 
 
 class LinearModel:
@@ -255,11 +233,11 @@ def fit_linear_path(
     """
     parts = [training] if validation is None else [training, validation]
     kinds: tuple[bool, ...] = (symmetric,) if symmetric or validation is None else (False, True)
-    sights = ((0, 0),) if validation is None else ((0, 0), usual_places(training.codes))
-    words = {both: [word_densities(part.codes, sizes, both_strands=both) for part in parts] for both in kinds}
+    sights = ((0, 0),) if validation is None else ((0, 0), usual_places(training.items))
+    words = {both: [word_densities(part.items, sizes, both_strands=both) for part in parts] for both in kinds}
     found = []
     for places in sights:
-        where = [place_indicators(part.codes, places, both_strands=symmetric) for part in parts]
+        where = [place_indicators(part.items, places, both_strands=symmetric) for part in parts]
         for both, counted in words.items():
             known = [
                 (sparse.hstack([X, P], format="csr"), part.targets, part.weights)

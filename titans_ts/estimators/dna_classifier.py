@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
-from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score, matthews_corrcoef
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
 
 from titans_ts.estimators._dna import SupervisedDNA
-from titans_ts.heads.losses import Objective
-from titans_ts.sequences.answers import Path
+from titans_ts.estimators._targets import LabelsMixin
 
 
-class DNAClassifier(ClassifierMixin, SupervisedDNA):
+class DNAClassifier(LabelsMixin, SupervisedDNA):
     """Classify DNA sequences of any length with a neural memory beside a linear model of words and places.
 
     Two paths answer together, in shares that validation chooses: logistic regression on how often each short word occurs and
@@ -227,69 +220,6 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
-    def decision_function(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
-        """Return the log-odds of the second class, ``(n,)``, or for more than two classes logits ``(n, classes)``.
-
-        Parameters
-        ----------
-        X : container like that of ``fit``
-            Sequences.
-        by : {"both", "linear", "memory"}, default="both"
-            Which path answers: the mixture, the linear model of words and places alone, or the memory alone.
-        """
-        answers = self._answers(X, by=by)
-        return answers[:, 0] if len(self.classes_) == 2 else answers
-
-    def predict_proba(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
-        """Return the probability of each class, ``(n, classes)``, in the order of ``classes_``."""
-        scores = self.decision_function(X, by=by)
-        if len(self.classes_) > 2:
-            return np.asarray(softmax(scores, axis=1))
-        return np.column_stack([expit(-scores), expit(scores)])
-
-    def predict(self, X: Any, *, by: Path = "both") -> NDArray[Any]:
-        """Return the most likely label of each sequence, ``(n,)``."""
-        scores = self.decision_function(X, by=by)
-        chosen = scores.argmax(1) if len(self.classes_) > 2 else (scores > 0).astype(int)
-        found: NDArray[Any] = self.classes_[chosen]
-        return found
-
-    def _learn_targets(self, y: Any, n: int) -> tuple[Objective, int, np.ndarray]:
-        labels = self._labels(y, n, "y")
-        self.classes_, targets = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"y holds the one class {self.classes_.tolist()[0]!r} only; a classifier needs two or more: give sequences "
-                "of another class too"
-            )
-        two = len(self.classes_) == 2
-        return ("binary" if two else "classes"), (1 if two else len(self.classes_)), targets
-
-    def _read_targets(self, y: Any, n: int) -> np.ndarray:
-        labels = self._labels(y, n, "y_val")
-        unknown = sorted(set(labels.tolist()) - set(self.classes_.tolist()), key=str)
-        if unknown:
-            raise ValueError(
-                f"y_val holds {unknown[0]!r}, which is no label of y ({', '.join(map(repr, self.classes_.tolist()))})"
-            )
-        return np.searchsorted(self.classes_, labels)
-
-    def _labels(self, y: Any, n: int, name: str) -> NDArray[Any]:
-        if y is None:
-            raise ValueError(f"{name} is missing: DNAClassifier requires y to be passed, a label for every sequence")
-        labels = np.asarray(column_or_1d(y, warn=True))
-        missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]
-        if missing:
-            raise ValueError(f"{name}[{missing[0]}] is missing ({labels[missing[0]]}); drop the row, or give it a label")
-        if len(labels) != n:
-            raise ValueError(f"{name} has {len(labels)} labels for {n} sequences; give one each")
-        check_classification_targets(labels)
-        return labels
-
-    def _weights(self, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
-        by_class = compute_sample_weight(self.class_weight, self.classes_[targets])
-        return super()._weights(targets, sample_weight * by_class)
-
     def _output_names(self) -> list[str]:
         return ["effect"] if len(self.classes_) == 2 else [f"effect_{label}" for label in self.classes_]
 
@@ -300,12 +230,6 @@ class DNAClassifier(ClassifierMixin, SupervisedDNA):
         if target not in known.tolist():
             raise ValueError(f"target={target!r}: name a class, one of {', '.join(map(repr, known.tolist()))}")
         return known.tolist().index(target)
-
-    def _kept_targets(self) -> dict[str, Any]:
-        return {"classes": self.classes_.tolist(), "dtype": self.classes_.dtype.str}
-
-    def _restore_targets(self, kept: dict[str, Any]) -> None:
-        self.classes_ = np.array(kept["classes"], dtype=kept["dtype"])
 
 
 def agreement(truth: NDArray[Any], said: NDArray[Any]) -> tuple[float, float]:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import RegressorMixin
-from sklearn.utils import Tags, check_array
-
-from titans_ts.data.dna_tables import column_names
 from titans_ts.estimators._dna import SupervisedDNA
-from titans_ts.heads.losses import Objective
-from titans_ts.sequences.answers import Path
+from titans_ts.estimators._targets import NumbersMixin
 
 
-class DNARegressor(RegressorMixin, SupervisedDNA):
+class DNARegressor(NumbersMixin, SupervisedDNA):
     """Predict numbers from DNA sequences of any length with a neural memory beside a linear model of words and places.
 
     Two paths answer together, in shares that validation chooses: ridge regression on how often each short word occurs and
@@ -215,52 +207,6 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
-    def predict(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
-        """Return a number a sequence, ``(n,)``, or ``(n, targets)`` where y had two axes.
-
-        Parameters
-        ----------
-        X : container like that of ``fit``
-            Sequences.
-        by : {"both", "linear", "memory"}, default="both"
-            Which path answers: the mixture, the linear model of words and places alone, or the memory alone.
-        """
-        answers = self._answers(X, by=by)
-        return answers[:, 0] if self.target_was_1d_ else answers
-
-    def _learn_targets(self, y: Any, n: int) -> tuple[Objective, int, np.ndarray]:
-        values = self._values(y, n, "y")
-        self.target_was_1d_ = np.ndim(y) == 1
-        names = column_names(y)
-        self.target_names_ = names or (["y"] if values.shape[1] == 1 else [f"y{j}" for j in range(values.shape[1])])
-        self.target_level_, spread = values.mean(0), values.std(0)
-        self.target_spread_ = np.where(spread > 0, spread, 1.0)
-        return "numbers", values.shape[1], (values - self.target_level_) / self.target_spread_
-
-    def _read_targets(self, y: Any, n: int) -> np.ndarray:
-        values = self._values(y, n, "y_val")
-        if values.shape[1] != len(self.target_names_):
-            raise ValueError(f"y_val has {values.shape[1]} targets, y has {len(self.target_names_)}; give the same ones")
-        found: np.ndarray = (values - self.target_level_) / self.target_spread_
-        return found
-
-    def _values(self, y: Any, n: int, name: str) -> NDArray[np.float64]:
-        if y is None:
-            raise ValueError(f"{name} is missing: DNARegressor requires y to be passed, a number for every sequence")
-        try:
-            values = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must hold a finite number for every sequence: {_told(error)}") from None
-        if len(values) != n:
-            raise ValueError(f"{name} has {len(values)} rows for {n} sequences; give one each")
-        if values.ndim > 2:
-            raise ValueError(f"{name} has {values.ndim} axes; expected (n,) or (n, targets)")
-        return np.asarray(values.reshape(n, -1))
-
-    def _on_scale(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = answers * self.target_spread_ + self.target_level_
-        return found
-
     def _unit(self, output: int) -> float:
         return float(self.target_spread_[output])
 
@@ -273,25 +219,3 @@ class DNARegressor(RegressorMixin, SupervisedDNA):
         if target not in self.target_names_:
             raise ValueError(f"target={target!r}: name a target, one of {', '.join(map(repr, self.target_names_))}")
         return self.target_names_.index(target)
-
-    def _kept_targets(self) -> dict[str, Any]:
-        return {
-            "names": self.target_names_,
-            "was_1d": self.target_was_1d_,
-            "level": self.target_level_.tolist(),
-            "spread": self.target_spread_.tolist(),
-        }
-
-    def _restore_targets(self, kept: dict[str, Any]) -> None:
-        self.target_names_, self.target_was_1d_ = kept["names"], kept["was_1d"]
-        self.target_level_, self.target_spread_ = np.array(kept["level"]), np.array(kept["spread"])
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
-
-
-def _told(error: Exception) -> str:
-    """Return what scikit-learn or numpy said, numpy's spelling of text taken away."""
-    return re.sub(r"np\.str_\((.*?)\)", r"\1", str(error))

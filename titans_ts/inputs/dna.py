@@ -1,4 +1,4 @@
-"""Bases as numbers: one-hot strands, their reverse complement, motifs as tokens.
+"""Bases as numbers: one-hot strands, alone and in batches, and their reverse complement.
 
 A strand is ``(b, 4, t)``, A C G T along its second axis; N, and whatever lies past the end of a shorter sequence of a batch,
 is four zeros. Everything here is linear or smooth in it, so that gradients reach every base.
@@ -6,17 +6,16 @@ is four zeros. Everything here is linear or smooth in it, so that gradients reac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from titans_ts.bases import N
+from titans_ts.bases import Codes, N
 
 BASES = N  # codes below it
-COMBINED = 5
-"""Bases over which motifs are combined."""
-POSITION_SCALES = 10
-"""Distances from either end are told on scales of 1, 2, 4, ... bases."""
 
 
 def one_hot(codes: Tensor) -> Tensor:
@@ -49,6 +48,12 @@ def reverse_complement(strand: Tensor, lengths: Tensor) -> Tensor:
     return reverse_in_place(strand.flip(1), lengths)
 
 
+def either_strand(strand: Tensor, lengths: Tensor, chance: np.random.Generator) -> Tensor:
+    """Read each sequence of a batch from one strand or the other, by chance."""
+    turned = torch.from_numpy(chance.random(len(strand)) < 0.5).to(strand.device)
+    return torch.where(turned[:, None, None], reverse_complement(strand, lengths), strand)
+
+
 def other_strand(codes: Tensor, lengths: Tensor) -> Tensor:
     """Read codes ``(b, t)`` from the other strand; what lies past an end stays there.
 
@@ -68,96 +73,25 @@ def reverse_in_place(x: Tensor, lengths: Tensor) -> Tensor:
     return x.gather(-1, places[:, None].expand_as(x))
 
 
-def places(lengths: Tensor, first: int, end: int) -> Tensor:
-    """Return ``(b, 2 scales, end - first)``: how near some bases are to the start and to the end, on doubling scales.
-
-    ``exp(-distance / scale)`` is bounded whatever the length, and the same from both ends: the other strand sees the two
-    halves change places.
-    """
-    steps = torch.arange(first, end, device=lengths.device)
-    scales = 2.0 ** torch.arange(POSITION_SCALES, device=lengths.device)
-    from_end = (lengths[:, None] - 1 - steps).clamp_min(0)
-    distances = torch.stack([steps.expand_as(from_end), from_end], dim=1)  # b, 2, t
-    return torch.exp(-distances[:, :, None] / scales[:, None]).flatten(1, 2).to(torch.get_default_dtype())
-
-
-class MotifStem(nn.Module):
-    """One token of model width for every ``patch_length`` bases: which motifs lie there, and where that is.
-
-    Two convolutions look at the surroundings of each base, the second adding to the first; of each channel the strongest
-    response of a stretch of ``patch_length`` bases is the token's.
-
-    Parameters
-    ----------
-    width : int
-        Model width ``d``.
-    kernel : int
-        Bases seen by the first convolution, odd.
-    patch_length : int
-        Bases of a token.
-    dropout : float, default=0.0
-        Share of a token set to zero in training.
+def as_strands(codes: Sequence[Codes], *, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return sequences as one batch of strands ``(b, 4, t)``, and their lengths ``(b,)``.
 
     Examples
     --------
-    >>> stem = MotifStem(8, kernel=5, patch_length=4)
-    >>> tokens, lengths, _ = stem(one_hot(torch.tensor([[0, 1, 2, 3, 0]])), torch.tensor([5]))
-    >>> tokens.shape, lengths.tolist()
-    (torch.Size([1, 2, 8]), [2])
+    >>> strand, lengths = as_strands(
+    ...     [np.array([0, 3], np.uint8), np.array([1], np.uint8)], device=torch.device("cpu"), dtype=torch.float32
+    ... )
+    >>> strand.shape, lengths.tolist()
+    (torch.Size([2, 4, 2]), [2, 1])
     """
-
-    def __init__(self, width: int, *, kernel: int, patch_length: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.patch_length = patch_length
-        self.margin = kernel // 2 + COMBINED // 2  # bases around a part that its tokens depend on
-        self.look = nn.Conv1d(BASES, width, kernel, padding="same")
-        self.place = nn.Conv1d(2 * POSITION_SCALES, width, 1, bias=False)
-        self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.combine = nn.Conv1d(width, width, COMBINED, padding="same")
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self, strand: Tensor, lengths: Tensor, state: None = None, *, first: int = 0, end: int | None = None
-    ) -> tuple[Tensor, Tensor, None]:
-        """Return the tokens of the bases ``first`` to ``end``, and how many of them each sequence has.
-
-        Parameters
-        ----------
-        strand : Tensor
-            ``(b, 4, t)``.
-        lengths : Tensor
-            ``(b,)``, in bases.
-        state : None
-            Nothing is carried from part to part.
-        first, end : int, optional
-            A part, from a multiple of ``patch_length``; what lies around it is seen as it is in the whole.
-
-        Returns
-        -------
-        tokens : Tensor
-            ``(b, ceil((end - first) / patch_length), d)``.
-        counts : Tensor
-            ``(b,)``: tokens of the part that lie inside each sequence.
-        state : None
-            Nothing.
-        """
-        end = strand.shape[-1] if end is None else min(end, strand.shape[-1])
-        begin, stop = max(first - self.margin, 0), min(end + self.margin, strand.shape[-1])
-        inside = (torch.arange(begin, stop, device=strand.device) < lengths[:, None])[:, None]
-        where = places(lengths, begin, stop).to(strand.dtype)
-        seen = F.gelu(self.look(strand[..., begin:stop]) + self.place(where))
-        seen = self.norm(seen.transpose(1, 2)).transpose(1, 2) * inside
-        seen = seen + F.gelu(self.combine(self.dropout(seen)))
-        part = slice(first - begin, end - begin)
-        pooled = strongest(seen[..., part], inside[..., part], self.patch_length)
-        counts = -(-(lengths - first).clamp(0, end - first) // self.patch_length)
-        return self.dropout(pooled), counts, None
-
-    def initial_state(self, batch: int) -> None:
-        """Return what is carried before the first base: nothing."""
+    padded, lengths = as_codes(codes, device)
+    return one_hot(padded).to(dtype), lengths
 
 
-def strongest(seen: Tensor, inside: Tensor, patch_length: int) -> Tensor:
-    """Return of each channel ``(b, d, t)`` the greatest of every patch's bases that are inside, ``(b, n, d)``."""
-    pooled = F.max_pool1d(seen.masked_fill(~inside, -torch.inf), patch_length, ceil_mode=True)
-    return torch.where(pooled.isneginf(), 0, pooled).transpose(1, 2)
+def as_codes(codes: Sequence[Codes], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return sequences as one batch ``(b, t)``, N past their ends, and their lengths ``(b,)``."""
+    lengths = [len(one) for one in codes]
+    padded = np.full((len(codes), max(lengths)), N, dtype=np.uint8)
+    for row, one in zip(padded, codes, strict=True):
+        row[: len(one)] = one
+    return torch.from_numpy(padded).to(device), torch.tensor(lengths, device=device)

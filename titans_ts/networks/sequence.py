@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,14 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
-from titans_ts.backbones.stack import Backbone
-from titans_ts.bases import N
-from titans_ts.heads.sequence import PlacePath, Pooled, SequenceHead, WordPath
-from titans_ts.inputs.dna import MotifStem, reverse_complement, strongest
+from titans_ts.bases import Codes, N
+from titans_ts.heads.sequence import PlacePath, WordPath
+from titans_ts.inputs.dna import BASES, as_strands, reverse_complement
+from titans_ts.inputs.motifs import MotifStem, strongest
 from titans_ts.networks.language import LanguageCarry, LanguageConfig, LanguageNetwork
-
-TOKENS_AT_ONCE = 16_384
-"""Tokens read in one call; bounds what a long sequence holds and changes no answer."""
+from titans_ts.networks.two_paths import TwoPaths
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class LanguageStem(nn.Module):
     def forward(
         self, strand: Tensor, lengths: Tensor, state: LanguageCarry, *, first: int = 0, end: int | None = None
     ) -> tuple[Tensor, Tensor, LanguageCarry]:
-        """Return the tokens of some bases, as :meth:`titans_ts.inputs.dna.MotifStem.forward` does."""
+        """Return the tokens of some bases, as :meth:`titans_ts.inputs.motifs.MotifStem.forward` does."""
         part = strand[..., first:end]
         codes = torch.where(part.detach().sum(1) > 0, part.detach().argmax(1), N).to(torch.uint8)
         _, hidden, state = self.language.read(codes, self.language.follow(state, codes[:, :1]), strand=part)
@@ -104,22 +103,13 @@ class LanguageStem(nn.Module):
         return self.dropout(self.project(pooled)), counts, state
 
 
-class SequenceNetwork(nn.Module):
-    """``(1 - share) linear + share memory``: words and places by a linear path, motifs by a backbone.
-
-    Both answer on their own; how much each counts is chosen when both are trained.
+class SequenceNetwork(TwoPaths):
+    """Words and places of DNA by a linear path, motifs by a backbone.
 
     Parameters
     ----------
     config : SequenceConfig
         Settings.
-
-    Attributes
-    ----------
-    share : Tensor
-        How far the answer goes from the linear path alone, 0, to the balance of both, 1.
-    balance : Tensor
-        ``(2,)``: weights of the linear path and of the memory there.
 
     Examples
     --------
@@ -129,79 +119,40 @@ class SequenceNetwork(nn.Module):
     torch.Size([1, 2])
     """
 
-    share: Tensor
-    balance: Tensor
+    linear_parts = ("words", "places")
 
     def __init__(self, config: SequenceConfig) -> None:
-        super().__init__()
-        self.config = config
         width, dropout = config.backbone.width, config.backbone.dropout
+        super().__init__(
+            MotifStem(BASES, width, kernel=config.kernel, patch_length=config.patch_length, dropout=dropout)
+            if config.language is None
+            else LanguageStem(LanguageNetwork(config.language), width, patch_length=config.patch_length, dropout=dropout),
+            config.backbone,
+            config.outputs,
+        )
+        self.config = config
         self.words = WordPath(config.outputs, sizes=config.word_sizes)
         self.places = PlacePath(config.outputs, from_start=config.places[0], from_end=config.places[1])
-        self.stem: MotifStem | LanguageStem = (
-            MotifStem(width, kernel=config.kernel, patch_length=config.patch_length, dropout=dropout)
-            if config.language is None
-            else LanguageStem(LanguageNetwork(config.language), width, patch_length=config.patch_length, dropout=dropout)
-        )
-        self.backbone = Backbone(config.backbone)
-        self.head = SequenceHead(width, config.outputs, dropout=dropout)
-        self.register_buffer("share", torch.ones(()))
-        self.register_buffer("balance", torch.tensor([0.0, 1.0]))
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Kind of number that the network computes in."""
-        return self.words.output.weight.dtype
+    def batch(self, items: Sequence[Codes]) -> tuple[Tensor, Tensor]:
+        """Return sequences as one batch of strands ``(b, 4, t)``, and their lengths ``(b,)``."""
+        return as_strands(items, device=self.device, dtype=self.dtype)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network lives."""
-        return self.words.output.weight.device
-
-    def forward(self, strand: Tensor, lengths: Tensor) -> Tensor:
-        """Answer ``(b, 4, t)`` strands, of which the first ``lengths`` bases count, with ``(b, outputs)``."""
-        linear = self.linear_answer(strand, lengths)
-        if not self.config.backbone.layers:
-            return linear
-        return self.mixed(linear, self.memory_answer(strand, lengths))
-
-    def mixed(self, linear: Tensor, memory: Tensor) -> Tensor:
-        """Go from the linear answer towards the balance of both, as far as the share says."""
-        best = self.balance[0] * linear + self.balance[1] * memory
-        return linear + self.share * (best - linear)
-
-    def linear_answer(self, strand: Tensor, lengths: Tensor) -> Tensor:
+    def linear_answer(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return what words and places alone say, ``(b, outputs)``."""
-        words: Tensor = self.words(strand, lengths)
-        places: Tensor = self.places(strand, lengths)
+        words: Tensor = self.words(inputs, lengths)
+        places: Tensor = self.places(inputs, lengths)
         if not (self.config.both_strands or self.config.words_of_both):
             return words + places
-        turned = reverse_complement(strand, lengths)
+        turned = reverse_complement(inputs, lengths)
         words = (words + self.words(turned, lengths)) / 2
         if self.config.both_strands:
             places = (places + self.places(turned, lengths)) / 2
         return words + places
 
-    def memory_answer(self, strand: Tensor, lengths: Tensor) -> Tensor:
-        """Return what the memory alone says, ``(b, outputs)``."""
-        answers: Tensor = self.head(self.features(strand, lengths))
-        return answers
-
-    def features(self, strand: Tensor, lengths: Tensor) -> Tensor:
-        """Return what the head reads of each sequence, ``(b, 3 d)``."""
+    def features(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Return what the head reads of each sequence, from one strand or from both, ``(b, 3 d)``."""
+        there = super().features(inputs, lengths)
         if not self.config.both_strands:
-            return self._one_strand(strand, lengths)
-        there = self._one_strand(strand, lengths)
-        back = self._one_strand(reverse_complement(strand, lengths), lengths)
-        return (there + back) / 2
-
-    def _one_strand(self, strand: Tensor, lengths: Tensor) -> Tensor:
-        """Read tokens in parts, so that a sequence of any length is read in a state of fixed size."""
-        state, read = self.backbone.initial_state(len(strand)), self.stem.initial_state(len(strand))
-        pooled = Pooled.nothing(strand.new_zeros(len(strand), self.config.backbone.width))
-        step = TOKENS_AT_ONCE * self.config.patch_length
-        for first in range(0, strand.shape[-1], step):
-            tokens, counts, read = self.stem(strand, lengths, read, first=first, end=first + step)
-            hidden, state = self.backbone(tokens, state)
-            pooled = pooled.add(hidden, counts)
-        return pooled.features()
+            return there
+        return (there + super().features(reverse_complement(inputs, lengths), lengths)) / 2

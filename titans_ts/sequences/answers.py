@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from titans_ts.bases import Codes
 from titans_ts.inputs.dna import reverse_complement
-from titans_ts.networks.sequence import SequenceNetwork
-from titans_ts.sequences.batches import as_strands, batches_by_length
+from titans_ts.networks.two_paths import TwoPaths
+from titans_ts.sequences.batches import batches_by_length
 
 READ_AT_ONCE = 256
 """Sequences of a batch; changes nothing else."""
@@ -19,7 +18,7 @@ READ_AT_ONCE = 256
 Path = Literal["both", "linear", "memory"]
 
 Answering = Callable[[Tensor, Tensor], Tensor]
-"""Strands ``(b, 4, t)`` and lengths ``(b,)`` to ``(b, outputs)``."""
+"""Sequences ``(b, c, t)`` and lengths ``(b,)`` to ``(b, outputs)``."""
 
 
 def averaged(answer: Answering) -> Answering:
@@ -32,17 +31,17 @@ def averaged(answer: Answering) -> Answering:
 
 
 @torch.no_grad()
-def answer_all(network: SequenceNetwork, codes: Sequence[Codes], *, average: bool = False, by: Path = "both") -> Tensor:
+def answer_all(network: TwoPaths, items: Sequence[Any], *, average: bool = False, by: Path = "both") -> Tensor:
     """Return what a network says of each sequence, ``(n, outputs)``.
 
     Parameters
     ----------
-    network : SequenceNetwork
+    network : TwoPaths
         Put into evaluation mode.
-    codes : sequence of ndarray (t,)
-        Bases.
+    items : sequence of ndarray (t, ...)
+        What the network makes batches of: bases, or rows of numbers.
     average : bool, default=False
-        Whether to average the answers to both strands.
+        Whether to average the answers to both strands of DNA.
     by : {"both", "linear", "memory"}, default="both"
         Which path answers.
     """
@@ -52,8 +51,7 @@ def answer_all(network: SequenceNetwork, codes: Sequence[Codes], *, average: boo
         raise ValueError(f"by={by!r} is not known; choose one of {', '.join(map(repr, paths))}")
     answer = paths[by]
     answer = averaged(answer) if average else answer
-    found = torch.zeros(len(codes), network.config.outputs, dtype=network.dtype, device=network.device)
-    for places in batches_by_length([len(one) for one in codes], READ_AT_ONCE):
-        strands = as_strands([codes[i] for i in places], device=network.device, dtype=network.dtype)
-        found[torch.as_tensor(places)] = answer(*strands)
+    found = torch.zeros(len(items), network.outputs, dtype=network.dtype, device=network.device)
+    for places in batches_by_length([len(one) for one in items], READ_AT_ONCE):
+        found[torch.as_tensor(places)] = answer(*network.batch([items[i] for i in places]))
     return found

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from titans_ts.bases import Codes, N
-from titans_ts.inputs.dna import one_hot
-
-BASES_AT_ONCE = 131_072
-"""Bases of a batch, padding included; a longer sequence is a batch of its own."""
+STEPS_AT_ONCE = 131_072
+"""Steps of a batch, bases or rows, padding included; a longer sequence is a batch of its own."""
 _POOL = 50  # batches among which sequences of like length meet
 
 
@@ -24,9 +19,9 @@ def batches_by_length(
     Parameters
     ----------
     lengths : sequence of int
-        Bases of each sequence.
+        Steps of each sequence.
     size : int
-        Sequences of a batch, at most; fewer where they are long (:data:`BASES_AT_ONCE`).
+        Sequences of a batch, at most; fewer where they are long (:data:`STEPS_AT_ONCE`).
     chance : numpy.random.Generator, optional
         For training: order the sequences by chance, sort them by length within pools, and the batches by chance again. By
         default shortest first.
@@ -51,33 +46,9 @@ def _cut(order: np.ndarray, lengths: np.ndarray, size: int) -> Iterator[list[int
     """Cut places, shortest first, into batches of bounded size."""
     batch: list[int] = []
     for place in order:
-        if batch and (len(batch) == size or (len(batch) + 1) * lengths[place] > BASES_AT_ONCE):
+        if batch and (len(batch) == size or (len(batch) + 1) * lengths[place] > STEPS_AT_ONCE):
             yield batch
             batch = []
         batch.append(int(place))
     if batch:
         yield batch
-
-
-def as_strands(codes: Sequence[Codes], *, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return sequences as one batch of strands ``(b, 4, t)``, and their lengths ``(b,)``.
-
-    Examples
-    --------
-    >>> strand, lengths = as_strands(
-    ...     [np.array([0, 3], np.uint8), np.array([1], np.uint8)], device=torch.device("cpu"), dtype=torch.float32
-    ... )
-    >>> strand.shape, lengths.tolist()
-    (torch.Size([2, 4, 2]), [2, 1])
-    """
-    padded, lengths = as_codes(codes, device)
-    return one_hot(padded).to(dtype), lengths
-
-
-def as_codes(codes: Sequence[Codes], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return sequences as one batch ``(b, t)``, N past their ends, and their lengths ``(b,)``."""
-    lengths = [len(one) for one in codes]
-    padded = np.full((len(codes), max(lengths)), N, dtype=np.uint8)
-    for row, one in zip(padded, codes, strict=True):
-        row[: len(one)] = one
-    return torch.from_numpy(padded).to(device), torch.tensor(lengths, device=device)

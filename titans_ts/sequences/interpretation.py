@@ -13,7 +13,6 @@ from titans_ts.bases import Codes, N
 from titans_ts.inputs.dna import BASES
 from titans_ts.networks.sequence import SequenceNetwork
 from titans_ts.sequences.answers import averaged
-from titans_ts.sequences.batches import as_strands
 
 
 class OneHotModule(nn.Module):
@@ -94,7 +93,7 @@ def base_contributions(network: SequenceNetwork, codes: Codes, *, output: int, a
     ----------
     Majdandzic et al.: Correcting gradient-based interpretations of deep neural networks for genomics, Genome Biology 2023.
     """
-    strand, lengths = as_strands([codes], device=network.device, dtype=network.dtype)
+    strand, lengths = network.batch([codes])
     strand.requires_grad_()
     answered = averaged(network) if average else network
     (gradient,) = torch.autograd.grad(answered(strand, lengths)[0, output], strand)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from titans_ts.bases import Codes, N, reverse_complement
+from titans_ts.inputs.dna import as_codes
 from titans_ts.networks.language import LanguageCarry, LanguageNetwork
-from titans_ts.sequences.batches import as_codes, batches_by_length
+from titans_ts.sequences.batches import batches_by_length
 from titans_ts.state import map_tensors, pack
 
 BASES_AT_ONCE = 4096

@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from titans_ts.bases import Codes, N, reverse_complement
-from titans_ts.inputs.dna import other_strand
+from titans_ts.inputs.dna import as_codes, other_strand
 from titans_ts.networks.language import LanguageCarry, LanguageNetwork
-from titans_ts.sequences.batches import as_codes
 from titans_ts.sequences.likelihood import log_likelihoods
 from titans_ts.state import map_tensors
 from titans_ts.training.runtime import mixed_precision, seeded

@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from titans_ts.bases import Codes
 from titans_ts.heads.losses import Objective, sequence_loss
-from titans_ts.inputs.dna import reverse_complement
-from titans_ts.networks.sequence import SequenceNetwork
+from titans_ts.networks.two_paths import TwoPaths
 from titans_ts.sequences.answers import answer_all
-from titans_ts.sequences.batches import as_strands, batches_by_length
+from titans_ts.sequences.batches import batches_by_length
 from titans_ts.training.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.training.runtime import mixed_precision, seeded
 from titans_ts.training.schedule import learning_rate_factor
 from titans_ts.training.steps import Report, take_steps
 from titans_ts.training.stopping import BestWeights
+
+Augmentation = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
+"""A batch ``(b, c, t)``, its lengths ``(b,)`` and chance to a batch that asks for the same answers."""
 
 BALANCES = tuple((linear / 10, memory / 10) for linear in range(11) for memory in range(1, 11))
 """Weights of the linear path and of the memory that validation chooses from."""
@@ -68,22 +69,22 @@ class Examples(NamedTuple):
 
     Attributes
     ----------
-    codes : list of ndarray (t,) of uint8
-        Bases.
+    items : list of ndarray (t, ...)
+        Sequences, as the network makes batches of them.
     targets : Tensor
         ``(n,)`` class indices, or ``(n, outputs)`` numbers.
     weights : Tensor
         ``(n,)``: how much each counts; their mean is 1.
     """
 
-    codes: list[Codes]
+    items: list[Any]
     targets: Tensor
     weights: Tensor
 
     def part(self, places: Sequence[int]) -> Examples:
         """Return some of them."""
         index = torch.as_tensor(places)
-        return Examples([self.codes[i] for i in places], self.targets[index], self.weights[index])
+        return Examples([self.items[i] for i in places], self.targets[index], self.weights[index])
 
 
 class SupervisedTraining:
@@ -91,7 +92,7 @@ class SupervisedTraining:
 
     Parameters
     ----------
-    network : SequenceNetwork
+    network : TwoPaths
         Trained in place, its linear path left as it is.
     examples : Examples
         What to learn.
@@ -101,8 +102,13 @@ class SupervisedTraining:
         A name of :data:`titans_ts.heads.losses.Objective`.
     config : SupervisedConfig
         Settings.
-    augment, average : bool, default=False
-        Whether a training sequence is read from one strand or the other, by chance, and a validation sequence from both.
+    augment : callable, optional
+        Changes every training batch.
+    average : bool, default=False
+        Whether a validation sequence is read from both strands.
+    held_out : Tensor, optional
+        ``(n, outputs)``: what a linear path that has seen the validation part says of each of its sequences without having
+        seen that one; by default the linear path has not seen them, and is asked.
     callbacks : sequence of callable, default=()
         Each is called with the run and a :class:`Report` after every step; a true answer stops training.
     verbose : int, default=0
@@ -111,25 +117,26 @@ class SupervisedTraining:
 
     def __init__(
         self,
-        network: SequenceNetwork,
+        network: TwoPaths,
         examples: Examples,
         validation: Examples | None,
         objective: Objective,
         config: SupervisedConfig,
         *,
-        augment: bool = False,
+        augment: Augmentation | None = None,
         average: bool = False,
+        held_out: Tensor | None = None,
         callbacks: Sequence[Callable[[SupervisedTraining, Report], Any]] = (),
         verbose: int = 0,
     ) -> None:
         self.network, self.examples, self.validation = network, examples, validation
         self.objective, self.config, self.augment, self.average = objective, config, augment, average
-        self.callbacks, self.verbose = callbacks, verbose
+        self.held_out, self.callbacks, self.verbose = held_out, callbacks, verbose
         self.best = BestWeights(config.patience)
         self.history: list[Report] = []
         self.gain: MemoryGain | None = None
         self.chance = np.random.default_rng(config.seed)
-        self.trained = [x for name, x in network.named_parameters() if not name.startswith(("words.", "places."))]
+        self.trained = [x for name, x in network.named_parameters() if name.split(".")[0] not in network.linear_parts]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": [x for x in self.trained if x.ndim >= 2], "weight_decay": config.weight_decay},
@@ -142,7 +149,7 @@ class SupervisedTraining:
     def run(self) -> None:
         """Train to the end, restore the best weights, and use as much of the correction as validation supports."""
         config = self.config
-        steps = config.max_steps if self.network.config.backbone.layers else 0
+        steps = 0 if self.network.is_linear else config.max_steps
         with seeded(config.seed, self.network.device):
             batches = self._batches()
             take_steps(
@@ -162,7 +169,7 @@ class SupervisedTraining:
             self._judge(self.validation)
 
     def _batches(self) -> Iterator[Examples]:
-        lengths = [len(one) for one in self.examples.codes]
+        lengths = [len(one) for one in self.examples.items]
         while True:
             for places in batches_by_length(lengths, self.config.batch_size, chance=self.chance):
                 yield self.examples.part(places)
@@ -171,12 +178,11 @@ class SupervisedTraining:
         network = self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor
-        strand, lengths = as_strands(batch.codes, device=network.device, dtype=network.dtype)
-        if self.augment:
-            turned = torch.from_numpy(self.chance.random(len(strand)) < 0.5).to(network.device)
-            strand = torch.where(turned[:, None, None], reverse_complement(strand, lengths), strand)
+        inputs, lengths = network.batch(batch.items)
+        if self.augment is not None:
+            inputs = self.augment(inputs, lengths, self.chance)
         with mixed_precision(self.config.precision, network.device):
-            answers = network.memory_answer(strand, lengths)
+            answers = network.memory_answer(inputs, lengths)
         loss = self._losses(answers, batch).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -195,12 +201,14 @@ class SupervisedTraining:
         return error
 
     def _answers(self, examples: Examples) -> Tensor:
-        return answer_all(self.network, examples.codes, average=self.average, by="memory")
+        return answer_all(self.network, examples.items, average=self.average, by="memory")
 
     def _judge(self, validation: Examples) -> None:
         """Balance the two paths as validation likes best, and go there as far as it can tell from luck."""
         learned = self._answers(validation)
-        linear = answer_all(self.network, validation.codes, average=self.average, by="linear")
+        linear = self.held_out
+        if linear is None:
+            linear = answer_all(self.network, validation.items, average=self.average, by="linear")
 
         def losses(weights: tuple[float, float]) -> Tensor:
             return self._losses(weights[0] * linear + weights[1] * learned, validation)

@@ -1,0 +1,253 @@
+"""What all estimators of labelled sequences share: read, check, split, fit a linear path, train a memory beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from torch import Tensor
+
+from titans_ts.estimators import persistence
+from titans_ts.estimators._base import BaseTitans
+from titans_ts.heads.losses import Objective
+from titans_ts.networks.two_paths import TwoPaths
+from titans_ts.sequences.answers import Path, answer_all
+from titans_ts.training.acceptance import MemoryGain
+from titans_ts.training.runtime import choose_device
+from titans_ts.training.supervised import Augmentation, Examples, SupervisedConfig, SupervisedTraining
+
+
+class Labelled(NamedTuple):
+    """Sequences with what is to be said about them, as numbers.
+
+    Attributes
+    ----------
+    items : list of ndarray (t, ...)
+        Bases, or rows of numbers.
+    targets : ndarray
+        ``(n,)`` class indices or ``(n, outputs)`` numbers.
+    weights : ndarray
+        ``(n,)``.
+    """
+
+    items: list[Any]
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def part(self, places: NDArray[np.int64]) -> Labelled:
+        """Return some of them."""
+        return Labelled([self.items[i] for i in places], self.targets[places], self.weights[places])
+
+
+class Split(NamedTuple):
+    """What is trained on, and what chooses.
+
+    Attributes
+    ----------
+    training : Labelled
+        To learn from.
+    validation : Labelled or None
+        To choose by.
+    drawn : bool
+        Whether the latter was drawn from what ``fit`` was given to learn from.
+    """
+
+    training: Labelled
+    validation: Labelled | None = None
+    drawn: bool = True
+
+
+class Start(NamedTuple):
+    """A network before its memory is trained.
+
+    Attributes
+    ----------
+    network : TwoPaths
+        With a fitted linear path.
+    held_out : Tensor or None
+        ``(n, outputs)``: what that says of each validation sequence without having seen it, where it has seen them.
+    """
+
+    network: TwoPaths
+    held_out: Tensor | None = None
+
+
+class SupervisedTitans(BaseTitans):
+    """Base of estimators that learn from labelled sequences; what a sequence is, and its linear path, are left open."""
+
+    network_: Any
+    memory_gain_: MemoryGain | None
+    training_history_: list[dict[str, Any]]
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
+        """Check everything, split, fit the linear path, train the memory."""
+        before = dict(self.__dict__)
+        try:
+            self._validate_params()
+            self._check_arguments()
+            items = self._read_items(X, reset=True)
+            given = _check_sample_weight(sample_weight, np.empty(len(items)), ensure_non_negative=True)
+            if not given.any():
+                raise ValueError("sample_weight is 0 for every sequence; let some of them count")
+            objective, outputs, targets = self._learn_targets(y, given > 0)
+            counted = [x for x, weight in zip(items, given, strict=True) if weight]
+            known = Labelled(counted, targets, self._weights(targets, given[given > 0]))
+            seed = self._draw_seed()
+            split = self._split(known, X_val, y_val, objective, seed)
+            self._fit_network(split, objective, outputs, seed)
+        except BaseException:  # an interrupted fit leaves the fitted model as it was
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[Any]:
+        """Return the sequences of a container; ``reset`` notes what ``fit`` saw, else they must fit it."""
+        raise NotImplementedError
+
+    def _learn_targets(self, y: Any, counted: NDArray[np.bool_]) -> tuple[Objective, int, np.ndarray]:
+        """Check ``y``, note what it says about the task, and return the task, its outputs and the targets that count."""
+        raise NotImplementedError
+
+    def _read_targets(self, y: Any, n: int) -> np.ndarray:
+        """Return the targets of a validation part, by what ``fit`` learned of ``y``."""
+        raise NotImplementedError
+
+    def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
+        """Return a network with a fitted linear path."""
+        raise NotImplementedError
+
+    def _finish(self, network: Any) -> Any:
+        """Return a trained network as it shall answer."""
+        return network
+
+    @property
+    def _augmentation(self) -> Augmentation | None:
+        """What changes every training batch."""
+        return None
+
+    @property
+    def _averages(self) -> bool:
+        """Whether answers are averaged over both strands."""
+        return False
+
+    def _weights(self, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+        """Return how much each sequence counts; 1 on average."""
+        return sample_weight / sample_weight.mean()
+
+    def _check_arguments(self) -> None:
+        """Refuse, by name, arguments that are wrong or do not fit each other."""
+        self._check_callbacks()
+        self._backbone_config()
+        choose_device(self.device)
+
+    def _split(self, known: Labelled, X_val: Any, y_val: Any, objective: Objective, seed: int) -> Split:
+        """Return what is trained on, and what chooses: given, or drawn from it."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val belong together: give both or neither")
+        if X_val is not None:
+            items = self._read_items(X_val, name="X_val")
+            targets = self._read_targets(y_val, len(items))
+            return Split(known, Labelled(items, targets, self._weights(targets, np.ones(len(items)))), drawn=False)
+        return self._drawn(known, objective, seed)
+
+    def _drawn(self, known: Labelled, objective: Objective, seed: int) -> Split:
+        """Hold a share out by chance, of every class alike where there are enough of it, and never the last of one."""
+        n = len(known.items)
+        held_out = int(n * self.validation_fraction)
+        counts = np.array([n]) if objective == "numbers" else np.bincount(known.targets)
+        if held_out < len(counts) or n < 3:
+            return Split(known)
+        if n - held_out < len(counts):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} leaves {n - held_out} of {n} sequences for training, fewer "
+                f"than the {len(counts)} classes; make it smaller"
+            )
+        if objective == "numbers" or counts.min() >= 2:
+            stratify = None if objective == "numbers" else known.targets
+            training, validation = train_test_split(np.arange(n), test_size=held_out, random_state=seed, stratify=stratify)
+            return Split(known.part(np.sort(training)), known.part(np.sort(validation)))
+        order = np.random.default_rng(seed).permutation(n)
+        first = np.unique(known.targets[order], return_index=True)[1]  # one of each class stays
+        validation = np.sort(np.delete(order, first)[:held_out])
+        return Split(known.part(np.setdiff1d(np.arange(n), validation)), known.part(validation))
+
+    def _fit_network(self, split: Split, objective: Objective, outputs: int, seed: int) -> None:
+        network, held_out = self._start(split, objective, outputs, seed)
+        run = SupervisedTraining(
+            network,
+            _examples(split.training),
+            None if split.validation is None else _examples(split.validation),
+            objective,
+            self._supervised_config(seed),
+            augment=self._augmentation,
+            average=self._averages,
+            held_out=held_out,
+            callbacks=tuple(self.callbacks or ()),
+            verbose=int(self.verbose),
+        )
+        run.run()
+        self.network_, self.memory_gain_ = self._finish(network).eval(), run.gain
+        self.training_history_ = [vars(report) for report in run.history]
+
+    def _supervised_config(self, seed: int) -> SupervisedConfig:
+        return SupervisedConfig(
+            max_steps=self.max_steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            caution=float(self.caution),
+            precision=self.precision,
+            seed=seed,
+        )
+
+    def _answers(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
+        """Return what the network says of each sequence of a container, ``(n, outputs)``."""
+        check_is_fitted(self)
+        return self._answers_to(self._read_items(X), by=by)
+
+    def _answers_to(self, items: Sequence[Any], *, by: Path = "both") -> NDArray[np.float64]:
+        found = answer_all(self.network_, items, average=self._averages, by=by)
+        return self._on_scale(found.double().cpu().numpy())
+
+    def _on_scale(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return answers on the scale that a user knows."""
+        return answers
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return persistence.network_tensors(self.network_), {
+            "network": self.network_.config.to_dict(),
+            "history": self.training_history_,
+            "memory_gain": None if self.memory_gain_ is None else asdict(self.memory_gain_),
+            "targets": self._kept_targets(),
+        }
+
+    def _restore_fit(self, header: dict[str, Any], network: Any) -> None:
+        """Put back what :meth:`_kept` returned, about a network that is built again."""
+        self.network_ = network
+        self.training_history_ = header["history"]
+        gain = header["memory_gain"]
+        self.memory_gain_ = None if gain is None else MemoryGain(**gain)
+        self._restore_targets(header["targets"])
+
+    def _kept_targets(self) -> dict[str, Any]:
+        """Return what ``fit`` learned of ``y``, as plain values."""
+        raise NotImplementedError
+
+    def _restore_targets(self, kept: dict[str, Any]) -> None:
+        """Put it back."""
+        raise NotImplementedError
+
+
+def _examples(known: Labelled) -> Examples:
+    return Examples(known.items, _tensor(known.targets), _tensor(known.weights))
+
+
+def _tensor(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(x).long() if x.dtype.kind in "iu" else torch.from_numpy(x).to(torch.get_default_dtype())

@@ -1,0 +1,155 @@
+"""What the classifier and the regressor of numeric sequences share: windows as sequences, kernels as linear path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from titans_ts.data.windows import WindowTable, is_table, read_windows, rows_as_windows
+from titans_ts.estimators import persistence
+from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans
+from titans_ts.estimators._kernel_path import fit_kernel_path
+from titans_ts.estimators._supervised import Labelled, Split, Start, SupervisedTitans
+from titans_ts.heads.losses import Objective
+from titans_ts.networks.window import WindowConfig, WindowNetwork
+from titans_ts.training.runtime import choose_device, number_type, seeded
+
+_POSITIVE = Interval(Integral, 1, None, closed="left")
+
+
+class ReadsWindows(BaseTitans):
+    """The part of an estimator that reads numeric sequences.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Steps of the windows that ``fit`` saw as rows of a table; missing where it saw a block or a list.
+    n_channels_ : int
+        Channels of a sequence.
+    """
+
+    n_channels_: int
+
+    def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[NDArray[np.float64]]:
+        return self._read_windows(X, reset=reset, name=name).values
+
+    def _read_windows(self, X: Any, *, reset: bool, name: str) -> WindowTable:
+        if is_table(X) and (reset or not self._saw_sequences):
+            minimum = 2 if reset else 1
+            settings = {"dtype": np.float64, "ensure_all_finite": "allow-nan", "ensure_min_samples": minimum}
+            if reset and hasattr(self, "n_channels_"):
+                del self.n_channels_
+            table = validate_data(self, X, reset=reset, **settings)
+            found = rows_as_windows(table)
+        else:
+            found = read_windows(X, name=name)
+            if reset:
+                for noted in ("n_features_in_", "feature_names_in_"):
+                    self.__dict__.pop(noted, None)
+                if len(found) < 2:
+                    raise ValueError(f"n_samples=1: {name} holds one sequence; fit needs two or more")
+        if reset:
+            self.n_channels_ = found.channels
+        elif found.channels != self.n_channels_:
+            raise ValueError(
+                f"{name} has sequences of {found.channels} channels, but {type(self).__name__} was fitted on "
+                f"{self.n_channels_}; give the same ones, in the same order"
+            )
+        return found
+
+    @property
+    def _saw_sequences(self) -> bool:
+        """Whether ``fit`` saw a block or a list."""
+        return not hasattr(self, "n_features_in_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+class SupervisedWindows(ReadsWindows, SupervisedTitans):
+    """Base of estimators that learn from labelled numeric sequences."""
+
+    network_: WindowNetwork
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "kernel": [_POSITIVE],
+        "patch_length": [_POSITIVE],
+        **ARCHITECTURE_CONSTRAINTS,
+        **TRAINING_CONSTRAINTS,
+    }
+
+    def _check_arguments(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, to have a middle; got {self.kernel}")
+        super()._check_arguments()
+
+    def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
+        known = split.training if split.validation is None or not split.drawn else _joined(split.training, split.validation)
+        linear = fit_kernel_path(known, objective, seed=seed)
+        config = WindowConfig(
+            outputs=outputs,
+            channels=self.n_channels_,
+            steps=linear.steps,
+            dilations=linear.shares.dilations,
+            thresholds=linear.shares.thresholds,
+            kernel=int(self.kernel),
+            patch_length=int(self.patch_length),
+            backbone=self._backbone_config(),
+        )
+        with seeded(seed, torch.device("cpu")):
+            network = WindowNetwork(config)
+        if self._goes_on:
+            self._require_same(_without_path(self.network_.config), _without_path(config))
+            fitted = self.network_.state_dict()
+            kept = {name: x for name, x in fitted.items() if name.split(".")[0] in ("stem", "backbone", "head")}
+            network.load_state_dict(kept, strict=False)
+        if number_type(self.precision) == torch.float64:
+            network.double()
+        linear.install(network)
+        held_out = None
+        if split.validation is not None and split.drawn:
+            held_out = torch.from_numpy(linear.held_out[len(split.training.items) :])
+        device = choose_device(self.device)
+        return Start(network.to(device), None if held_out is None else held_out.to(device, network.dtype))
+
+    def _finish(self, network: WindowNetwork) -> WindowNetwork:
+        """Answers are made in float64: they do not depend on what else is in a batch, to 1e-9."""
+        return network.double()
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        network = WindowNetwork(WindowConfig.from_dict(header["network"]))
+        self._restore_fit(header, persistence.restore_network(network, tensors, "float64", device))
+        for name, value in header["seen"].items():
+            setattr(self, name, np.array(value, dtype=object) if name == "feature_names_in_" else value)
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, facts = super()._kept()
+        seen = {name: getattr(self, name) for name in ("n_features_in_", "n_channels_") if hasattr(self, name)}
+        if hasattr(self, "feature_names_in_"):
+            seen["feature_names_in_"] = self.feature_names_in_.tolist()
+        return tensors, {**facts, "seen": seen}
+
+
+def _joined(first: Labelled, second: Labelled) -> Labelled:
+    return Labelled(
+        [*first.items, *second.items],
+        np.concatenate([first.targets, second.targets]),
+        np.concatenate([first.weights, second.weights]),
+    )
+
+
+def _without_path(config: WindowConfig) -> WindowConfig:
+    """Return a configuration without what is fitted anew."""
+    return replace(config, steps=0, dilations=(), thresholds=1)

@@ -1,0 +1,137 @@
+"""Which shapes occur in a sequence of numbers, and how often: features of a linear path that need no training.
+
+Kernels of nine weights, six of -1 and three of 2, at several dilations; a feature is the share of steps at which the
+response of a kernel lies above a threshold. All 84 such kernels are used. What is taken over from the source: kernels,
+dilations on a logarithmic scale, thresholds from quantiles of responses to training sequences, shares as features,
+random subsets of channels. What is not: half of the features are computed without padding there; here the ends of a
+sequence are repeated, so that sequences of any length have all features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+WEIGHTS = 9
+_TRIPLES = list(combinations(range(WEIGHTS), 3))
+KERNELS = len(_TRIPLES)
+"""There are 84 ways to place three weights of 2 among nine."""
+MOST_DILATIONS = 8
+MARGIN = 1e-6
+"""Added to thresholds, in spreads of a channel: a response that equals one up to rounding does not exceed it."""
+
+
+def dilations(length: int) -> tuple[int, ...]:
+    """Return steps between the weights of a kernel, on a logarithmic scale up to what a sequence can hold.
+
+    Examples
+    --------
+    >>> dilations(5), dilations(100), dilations(1000)
+    ((1,), (1, 2, 3, 5, 8, 12), (1, 2, 4, 8, 16, 31, 62, 124))
+    """
+    longest = max((length - 1) / (WEIGHTS - 1), 1.0)
+    count = min(MOST_DILATIONS, 2 * max(round(np.log2(longest)), 0) + 1)
+    scale = np.floor(2 ** np.linspace(0, np.log2(longest), count) + 1e-9).astype(int)
+    return tuple(int(x) for x in np.unique(scale))
+
+
+class KernelShares(nn.Module):
+    """Shares of steps at which dilated kernels respond above thresholds.
+
+    Parameters
+    ----------
+    channels : int
+        Of a sequence.
+    dilations : sequence of int
+        Steps between two weights; none leaves no features.
+    thresholds : int
+        Of each kernel and dilation.
+
+    Attributes
+    ----------
+    levels : Tensor
+        ``(dilations, thresholds, 84)``.
+    chosen : Tensor
+        ``(dilations, 84, c)``: 1 for each channel that a kernel sums over.
+
+    References
+    ----------
+    Dempster, Schmidt, Webb: MiniRocket, arXiv 2012.08791.
+
+    Examples
+    --------
+    >>> shares = KernelShares(1, dilations=(1, 2), thresholds=3)
+    >>> shares.learn(torch.randn(5, 1, 40), torch.full((5,), 40), np.random.default_rng(0))
+    >>> shares(torch.randn(2, 1, 40), torch.tensor([40, 25])).shape
+    torch.Size([2, 504])
+    """
+
+    levels: Tensor
+    chosen: Tensor
+    kernels: Tensor
+
+    def __init__(self, channels: int, *, dilations: Sequence[int], thresholds: int) -> None:
+        super().__init__()
+        self.dilations, self.thresholds = tuple(dilations), thresholds
+        kernels = torch.full((KERNELS, WEIGHTS), -1.0)
+        for row, triple in zip(kernels, _TRIPLES, strict=True):
+            row[list(triple)] = 2.0
+        self.register_buffer("kernels", kernels, persistent=False)
+        self.register_buffer("levels", torch.zeros(len(self.dilations), thresholds, KERNELS))
+        self.register_buffer("chosen", torch.ones(len(self.dilations), KERNELS, channels))
+
+    @property
+    def features(self) -> int:
+        """Numbers that describe a sequence."""
+        return self.levels.numel()
+
+    @torch.no_grad()
+    def learn(self, values: Tensor, lengths: Tensor, chance: np.random.Generator) -> None:
+        """Choose channels by chance, and thresholds by the responses to some sequences ``(b, c, t)``.
+
+        Each kernel and dilation takes the quantiles of its response to one sequence, drawn by chance.
+        """
+        channels = values.shape[1]
+        for place, dilation in enumerate(self.dilations):
+            if channels > 1:
+                self.chosen[place] = torch.from_numpy(_subsets(channels, chance)).to(self.chosen)
+            responses = self._responses(values, lengths, place, dilation)
+            for kernel, one in enumerate(chance.integers(len(values), size=KERNELS)):
+                where = np.sort(chance.uniform(size=self.thresholds))
+                seen = responses[one, kernel, : int(lengths[one])].double()
+                levels = torch.quantile(seen, torch.from_numpy(where).to(seen))
+                self.levels[place, :, kernel] = (levels + MARGIN).to(self.levels)
+
+    def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
+        """Map ``(b, c, t)``, of which the first ``lengths`` steps count, to ``(b, features)``."""
+        outside = (torch.arange(values.shape[-1], device=values.device) >= lengths[:, None])[:, None]
+        found = []
+        for place, dilation in enumerate(self.dilations):
+            responses = self._responses(values, lengths, place, dilation).masked_fill(outside, -torch.inf)
+            for levels in self.levels[place]:
+                above = (responses > levels[:, None].to(values.dtype)).sum(-1)
+                found.append(above.to(values.dtype) / lengths[:, None])
+        return torch.cat(found, dim=1) if found else values.new_zeros(len(values), 0)
+
+    def _responses(self, values: Tensor, lengths: Tensor, place: int, dilation: int) -> Tensor:
+        """Return ``(b, 84, t)``; past its ends a sequence goes on as it ended."""
+        reach = dilation * (WEIGHTS // 2)
+        steps = torch.arange(-reach, values.shape[-1] + reach, device=values.device).clamp_min(0)
+        last = (lengths[:, None] - 1).minimum(steps)[:, None].expand(-1, values.shape[1], -1)
+        around = values.gather(-1, last).unfold(-1, values.shape[-1], dilation)  # b c 9 t
+        weights = self.chosen[place][..., None] * self.kernels[:, None]  # 84 c 9
+        return weights.flatten(1).to(values.dtype) @ around.flatten(1, 2)
+
+
+def _subsets(channels: int, chance: np.random.Generator) -> NDArray[np.float64]:
+    """Return a random subset of channels for each kernel, ``(84, c)``; small ones as often as large ones."""
+    found = np.zeros((KERNELS, channels))
+    for row in found:
+        size = int(2 ** chance.uniform(0, np.log2(min(channels, WEIGHTS) + 1)))
+        row[chance.choice(channels, size=size, replace=False)] = 1
+    return found

@@ -1,0 +1,109 @@
+"""Motifs as tokens: what a few steps look like, wherever they lie in a sequence of any kind."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+COMBINED = 5
+"""Steps over which motifs are combined."""
+POSITION_SCALES = 10
+"""Distances from either end are told on scales of 1, 2, 4, ... steps."""
+
+
+def places(lengths: Tensor, first: int, end: int) -> Tensor:
+    """Return ``(b, 2 scales, end - first)``: how near some steps are to the start and to the end, on doubling scales.
+
+    ``exp(-distance / scale)`` is bounded whatever the length, and the same from both ends: a sequence
+    turned round, as the other strand of DNA is, sees the two halves change places.
+    """
+    steps = torch.arange(first, end, device=lengths.device)
+    scales = 2.0 ** torch.arange(POSITION_SCALES, device=lengths.device)
+    from_end = (lengths[:, None] - 1 - steps).clamp_min(0)
+    distances = torch.stack([steps.expand_as(from_end), from_end], dim=1)  # b, 2, t
+    return torch.exp(-distances[:, :, None] / scales[:, None]).flatten(1, 2).to(torch.get_default_dtype())
+
+
+class MotifStem(nn.Module):
+    """One token of model width for every ``patch_length`` steps: which motifs lie there, and where that is.
+
+    Two convolutions look at the surroundings of each step, the second adding to the first; of each channel the strongest
+    response of a stretch of ``patch_length`` steps is the token's.
+
+    Parameters
+    ----------
+    channels : int
+        Of a sequence: four for bases.
+    width : int
+        Model width ``d``.
+    kernel : int
+        Steps seen by the first convolution, odd.
+    patch_length : int
+        Steps of a token.
+    dropout : float, default=0.0
+        Share of a token set to zero in training.
+
+    Examples
+    --------
+    >>> stem = MotifStem(1, 8, kernel=5, patch_length=4)
+    >>> tokens, lengths, _ = stem(torch.randn(1, 1, 5), torch.tensor([5]))
+    >>> tokens.shape, lengths.tolist()
+    (torch.Size([1, 2, 8]), [2])
+    """
+
+    def __init__(self, channels: int, width: int, *, kernel: int, patch_length: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.patch_length = patch_length
+        self.margin = kernel // 2 + COMBINED // 2  # steps around a part that its tokens depend on
+        self.look = nn.Conv1d(channels, width, kernel, padding="same")
+        self.place = nn.Conv1d(2 * POSITION_SCALES, width, 1, bias=False)
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.combine = nn.Conv1d(width, width, COMBINED, padding="same")
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, sequence: Tensor, lengths: Tensor, state: None = None, *, first: int = 0, end: int | None = None
+    ) -> tuple[Tensor, Tensor, None]:
+        """Return the tokens of the steps ``first`` to ``end``, and how many of them each sequence has.
+
+        Parameters
+        ----------
+        sequence : Tensor
+            ``(b, c, t)``.
+        lengths : Tensor
+            ``(b,)``, in steps.
+        state : None
+            Nothing is carried from part to part.
+        first, end : int, optional
+            A part, from a multiple of ``patch_length``; what lies around it is seen as it is in the whole.
+
+        Returns
+        -------
+        tokens : Tensor
+            ``(b, ceil((end - first) / patch_length), d)``.
+        counts : Tensor
+            ``(b,)``: tokens of the part that lie inside each sequence.
+        state : None
+            Nothing.
+        """
+        end = sequence.shape[-1] if end is None else min(end, sequence.shape[-1])
+        begin, stop = max(first - self.margin, 0), min(end + self.margin, sequence.shape[-1])
+        inside = (torch.arange(begin, stop, device=sequence.device) < lengths[:, None])[:, None]
+        where = places(lengths, begin, stop).to(sequence.dtype)
+        seen = F.gelu(self.look(sequence[..., begin:stop]) + self.place(where))
+        seen = self.norm(seen.transpose(1, 2)).transpose(1, 2) * inside
+        seen = seen + F.gelu(self.combine(self.dropout(seen)))
+        part = slice(first - begin, end - begin)
+        pooled = strongest(seen[..., part], inside[..., part], self.patch_length)
+        counts = -(-(lengths - first).clamp(0, end - first) // self.patch_length)
+        return self.dropout(pooled), counts, None
+
+    def initial_state(self, batch: int) -> None:
+        """Return what is carried before the first step: nothing."""
+
+
+def strongest(seen: Tensor, inside: Tensor, patch_length: int) -> Tensor:
+    """Return of each channel ``(b, d, t)`` the greatest of every patch's steps that are inside, ``(b, n, d)``."""
+    pooled = F.max_pool1d(seen.masked_fill(~inside, -torch.inf), patch_length, ceil_mode=True)
+    return torch.where(pooled.isneginf(), 0, pooled).transpose(1, 2)
