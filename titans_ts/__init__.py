@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from titans_ts.data.load import list_datasets as list_datasets
     from titans_ts.data.load import load_dataset as load_dataset
     from titans_ts.data.recall import make_recall as make_recall
+    from titans_ts.estimators.anomaly import TitansAnomalyDetector as TitansAnomalyDetector
+    from titans_ts.estimators.classifier import TitansClassifier as TitansClassifier
     from titans_ts.estimators.dna_classifier import DNAClassifier as DNAClassifier
     from titans_ts.estimators.dna_language_model import DNALanguageModel as DNALanguageModel
     from titans_ts.estimators.dna_regressor import DNARegressor as DNARegressor
+    from titans_ts.estimators.embedder import TitansEmbedder as TitansEmbedder
     from titans_ts.estimators.forecaster import TitansForecaster as TitansForecaster
     from titans_ts.estimators.persistence import load as load
+    from titans_ts.estimators.regressor import TitansRegressor as TitansRegressor
 
 __version__ = "0.1.0"
 
@@ -34,6 +38,10 @@ _HOME_OF = {
     "DNALanguageModel": "titans_ts.estimators.dna_language_model",
     "DNARegressor": "titans_ts.estimators.dna_regressor",
     "TitansForecaster": "titans_ts.estimators.forecaster",
+    "TitansAnomalyDetector": "titans_ts.estimators.anomaly",
+    "TitansClassifier": "titans_ts.estimators.classifier",
+    "TitansEmbedder": "titans_ts.estimators.embedder",
+    "TitansRegressor": "titans_ts.estimators.regressor",
     "list_datasets": "titans_ts.data.load",
     "load": "titans_ts.estimators.persistence",
     "load_dataset": "titans_ts.data.load",

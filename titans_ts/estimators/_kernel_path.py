@@ -18,8 +18,8 @@ from torch import Tensor
 from titans_ts.estimators._supervised import Labelled
 from titans_ts.heads.kernels import KERNELS, KernelShares, dilations
 from titans_ts.heads.losses import Objective, sequence_loss
-from titans_ts.inputs.series import Scale, long_run_scale
-from titans_ts.inputs.windows import as_windows
+from titans_ts.inputs.series import Scale
+from titans_ts.inputs.windows import as_windows, common_scale
 from titans_ts.sequences.batches import batches_by_length
 
 PENALTIES = tuple(np.logspace(-3, 5, 17))
@@ -71,7 +71,7 @@ class KernelPath(NamedTuple):
 def fit_kernel_path(known: Labelled, objective: Objective, *, seed: int) -> KernelPath:
     """Fit ridge regression to values, to shares of kernels and to both, and return what is best on what was left out."""
     chance = np.random.default_rng(seed)
-    scale = _common_scale(known.items)
+    scale = common_scale(known.items)
     lengths, channels = [len(one) for one in known.items], known.items[0].shape[1]
     shares = _learned_shares(known.items, scale, chance)
     described = _described(known.items, scale, shares)
@@ -85,11 +85,6 @@ def fit_kernel_path(known: Labelled, objective: Objective, *, seed: int) -> Kern
         coefficients, intercept, held_out, loss = _ridge(features, known, objective)
         found.append(KernelPath(scale, steps, kernels, coefficients, intercept, held_out, loss))
     return min(found, key=lambda path: path.loss)
-
-
-def _common_scale(items: list[NDArray[np.float64]]) -> Scale:
-    """Return level and spread of every channel over all sequences."""
-    return long_run_scale(torch.from_numpy(np.concatenate(items).T.copy())[None])
 
 
 def _learned_shares(items: list[NDArray[np.float64]], scale: Scale, chance: np.random.Generator) -> KernelShares:

@@ -66,6 +66,20 @@ class ReadsWindows(BaseTitans):
             )
         return found
 
+    def _seen(self) -> dict[str, Any]:
+        """Return what ``fit`` noted of its sequences, as plain values."""
+        seen: dict[str, Any] = {"n_channels_": self.n_channels_}
+        if hasattr(self, "n_features_in_"):
+            seen["n_features_in_"] = self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            seen["feature_names_in_"] = self.feature_names_in_.tolist()
+        return seen
+
+    def _restore_seen(self, seen: dict[str, Any]) -> None:
+        """Put it back."""
+        for name, value in seen.items():
+            setattr(self, name, np.array(value, dtype=object) if isinstance(value, list) else value)
+
     @property
     def _saw_sequences(self) -> bool:
         """Whether ``fit`` saw a block or a list."""
@@ -131,15 +145,11 @@ class SupervisedWindows(ReadsWindows, SupervisedTitans):
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
         network = WindowNetwork(WindowConfig.from_dict(header["network"]))
         self._restore_fit(header, persistence.restore_network(network, tensors, "float64", device))
-        for name, value in header["seen"].items():
-            setattr(self, name, np.array(value, dtype=object) if name == "feature_names_in_" else value)
+        self._restore_seen(header["seen"])
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, facts = super()._kept()
-        seen = {name: getattr(self, name) for name in ("n_features_in_", "n_channels_") if hasattr(self, name)}
-        if hasattr(self, "feature_names_in_"):
-            seen["feature_names_in_"] = self.feature_names_in_.tolist()
-        return tensors, {**facts, "seen": seen}
+        return tensors, {**facts, "seen": self._seen()}
 
 
 def _joined(first: Labelled, second: Labelled) -> Labelled:

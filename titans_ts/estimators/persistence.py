@@ -26,7 +26,11 @@ HOME_OF = {
     "DNAClassifier": "titans_ts.estimators.dna_classifier",
     "DNALanguageModel": "titans_ts.estimators.dna_language_model",
     "DNARegressor": "titans_ts.estimators.dna_regressor",
+    "TitansAnomalyDetector": "titans_ts.estimators.anomaly",
+    "TitansClassifier": "titans_ts.estimators.classifier",
+    "TitansEmbedder": "titans_ts.estimators.embedder",
     "TitansForecaster": "titans_ts.estimators.forecaster",
+    "TitansRegressor": "titans_ts.estimators.regressor",
 }
 """Estimators whose files can be read; any other name in a file is refused."""
 

@@ -9,7 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from titans_ts.inputs.series import Scale, on_long_run_scale
+from titans_ts.inputs.series import Scale, long_run_scale, on_long_run_scale
+
+
+def common_scale(values: Sequence[NDArray[np.float64]]) -> Scale:
+    """Return level and spread of every channel over all steps of some sequences ``(t, c)``, ``(1, c)`` each.
+
+    Examples
+    --------
+    >>> common_scale([np.array([[1.0]]), np.array([[3.0], [np.nan]])]).level.tolist()
+    [[2.0]]
+    """
+    return long_run_scale(torch.from_numpy(np.concatenate(values).T.copy())[None])
 
 
 def as_windows(

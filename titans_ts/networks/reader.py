@@ -122,10 +122,13 @@ class ReaderNetwork(nn.Module):
         return found.unflatten(-1, (self.config.channels, self.config.patch_length))
 
     def losses(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Return the squared error of what was foretold of each sequence, ``(b,)``, averaged over what was measured."""
+        """Return the error of what was foretold of each sequence, ``(b,)``, averaged over what was measured.
+
+        Squared up to one spread, and linear beyond (Huber 1964): one spike says no more than it must.
+        """
         values, missing = self.patches(inputs, lengths)
         hidden, _ = self.read(inputs, lengths, self.initial_state(len(inputs)))
         first = self.first_patch.expand(len(inputs), 1, -1, -1)
         said = torch.cat([first, self.foretold(hidden[:, :-1])], dim=1)
-        squares = (said - values).square() * (1 - missing)
-        return squares.flatten(1).sum(1) / (1 - missing).flatten(1).sum(1).clamp_min(1)
+        errors = F.huber_loss(said, values, reduction="none") * (1 - missing)
+        return errors.flatten(1).sum(1) / (1 - missing).flatten(1).sum(1).clamp_min(1)
