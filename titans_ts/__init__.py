@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from titans_ts.estimators.embedder import TitansEmbedder as TitansEmbedder
     from titans_ts.estimators.forecaster import TitansForecaster as TitansForecaster
     from titans_ts.estimators.persistence import load as load
+    from titans_ts.model_selection import PanelTimeSeriesSplit as PanelTimeSeriesSplit
     from titans_ts.estimators.regressor import TitansRegressor as TitansRegressor
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ _HOME_OF = {
     "DNAClassifier": "titans_ts.estimators.dna_classifier",
     "DNALanguageModel": "titans_ts.estimators.dna_language_model",
     "DNARegressor": "titans_ts.estimators.dna_regressor",
+    "PanelTimeSeriesSplit": "titans_ts.model_selection",
     "TitansForecaster": "titans_ts.estimators.forecaster",
     "TitansAnomalyDetector": "titans_ts.estimators.anomaly",
     "TitansClassifier": "titans_ts.estimators.classifier",

@@ -68,7 +68,7 @@ class KernelPath(NamedTuple):
             network.linear.bias.copy_(torch.from_numpy(self.intercept))
 
 
-def fit_kernel_path(known: Labelled, objective: Objective, *, seed: int) -> KernelPath:
+def fit_kernel_path(known: Labelled, objective: Objective, outputs: int, *, seed: int) -> KernelPath:
     """Fit ridge regression to values, to shares of kernels and to both, and return what is best on what was left out."""
     chance = np.random.default_rng(seed)
     scale = common_scale(known.items)
@@ -82,7 +82,7 @@ def fit_kernel_path(known: Labelled, objective: Objective, *, seed: int) -> Kern
         views = [(lengths[0], silent, values), *views, (lengths[0], shares, np.hstack([values, described]))]
     found = []
     for steps, kernels, features in views:
-        coefficients, intercept, held_out, loss = _ridge(features, known, objective)
+        coefficients, intercept, held_out, loss = _ridge(features, known, objective, outputs)
         found.append(KernelPath(scale, steps, kernels, coefficients, intercept, held_out, loss))
     return min(found, key=lambda path: path.loss)
 
@@ -119,12 +119,12 @@ def _values(items: list[NDArray[np.float64]], scale: Scale) -> NDArray[np.float6
 
 
 def _ridge(
-    features: NDArray[np.float64], known: Labelled, objective: Objective
+    features: NDArray[np.float64], known: Labelled, objective: Objective, outputs: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
     """Return coefficients, intercepts, what is said of sequences that were left out, and the loss of that."""
     spread = features.std(0)
     scaled = features / np.where(spread > 1e-9, spread, np.inf)
-    targets = _as_numbers(known.targets, objective)
+    targets = _as_numbers(known.targets, objective, outputs)
     model = RidgeCV(PENALTIES, scoring="neg_mean_squared_error", store_cv_results=True)
     model.fit(scaled, targets, sample_weight=known.weights)
     left_out = model.cv_results_.reshape(len(targets), targets.shape[1], len(PENALTIES))[..., PENALTIES.index(model.alpha_)]
@@ -134,13 +134,13 @@ def _ridge(
     return coefficients, intercept, sureness * left_out, _loss(sureness * left_out, known, objective)
 
 
-def _as_numbers(targets: np.ndarray, objective: Objective) -> NDArray[np.float64]:
+def _as_numbers(targets: np.ndarray, objective: Objective, outputs: int) -> NDArray[np.float64]:
     """Return what ridge regression is to meet, ``(n, outputs)``: classes as -1 and 1."""
     if objective == "numbers":
         return targets
     if objective == "binary":
         return 2.0 * targets[:, None] - 1
-    return 2.0 * np.eye(int(targets.max()) + 1)[targets] - 1
+    return 2.0 * np.eye(outputs)[targets] - 1
 
 
 def _loss(answers: NDArray[np.float64], known: Labelled, objective: Objective) -> float:

@@ -182,8 +182,8 @@ class SupervisedTitans(BaseTitans):
         network, held_out = self._start(split, objective, outputs, seed)
         run = SupervisedTraining(
             network,
-            _examples(split.training),
-            None if split.validation is None else _examples(split.validation),
+            examples_of(split.training),
+            None if split.validation is None else examples_of(split.validation),
             objective,
             self._supervised_config(seed),
             augment=self._augmentation,
@@ -245,7 +245,8 @@ class SupervisedTitans(BaseTitans):
         raise NotImplementedError
 
 
-def _examples(known: Labelled) -> Examples:
+def examples_of(known: Labelled) -> Examples:
+    """Return sequences with their targets as tensors."""
     return Examples(known.items, _tensor(known.targets), _tensor(known.weights))
 
 

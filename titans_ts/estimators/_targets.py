@@ -59,15 +59,29 @@ class LabelsMixin(ClassifierMixin):
                 f"y holds the one class {self.classes_.tolist()[0]!r} only; a classifier needs two or more: give sequences "
                 "of another class too"
             )
-        two = len(self.classes_) == 2
-        return ("binary" if two else "classes"), (1 if two else len(self.classes_)), targets
+        return *self._task, targets
 
-    def _read_targets(self, y: Any, n: int) -> np.ndarray:
-        labels = self._labels(y, n, "y_val")
+    @property
+    def _task(self) -> tuple[Objective, int]:
+        """What is asked, and how many numbers answer it."""
+        return ("binary", 1) if len(self.classes_) == 2 else ("classes", len(self.classes_))
+
+    def _learn_task(self, y: Any, n: int, classes: Any, *, first: bool) -> tuple[Objective, int]:
+        if first:
+            known = np.unique(self._labels(y, n, "y") if classes is None else column_or_1d(classes))
+            if len(known) < 2:
+                raise ValueError(f"there must be two or more classes, got {known.tolist()}; name all of them in classes")
+            self.classes_ = known
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"classes={classes!r} is not the same as on last call to partial_fit: {self.classes_.tolist()}")
+        return self._task
+
+    def _read_targets(self, y: Any, n: int, *, name: str = "y_val") -> np.ndarray:
+        labels = self._labels(y, n, name)
         unknown = sorted(set(labels.tolist()) - set(self.classes_.tolist()), key=str)
         if unknown:
             raise ValueError(
-                f"y_val holds {unknown[0]!r}, which is no label of y ({', '.join(map(repr, self.classes_.tolist()))})"
+                f"{name} holds {unknown[0]!r}, which is none of the classes {', '.join(map(repr, self.classes_.tolist()))}"
             )
         return np.searchsorted(self.classes_, labels)
 
@@ -122,10 +136,15 @@ class NumbersMixin(RegressorMixin):
         self.target_spread_ = np.where(spread > 0, spread, 1.0)
         return "numbers", values.shape[1], (values - self.target_level_) / self.target_spread_
 
-    def _read_targets(self, y: Any, n: int) -> np.ndarray:
-        values = self._values(y, n, "y_val").reshape(n, -1)
+    def _learn_task(self, y: Any, n: int, classes: Any, *, first: bool) -> tuple[Objective, int]:
+        if first:
+            self._learn_targets(y, np.ones(n, bool))
+        return "numbers", len(self.target_names_)
+
+    def _read_targets(self, y: Any, n: int, *, name: str = "y_val") -> np.ndarray:
+        values = self._values(y, n, name).reshape(n, -1)
         if values.shape[1] != len(self.target_names_):
-            raise ValueError(f"y_val has {values.shape[1]} targets, y has {len(self.target_names_)}; give the same ones")
+            raise ValueError(f"{name} has {values.shape[1]} targets, fit saw {len(self.target_names_)}; give the same ones")
         found: np.ndarray = (values - self.target_level_) / self.target_spread_
         return found
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor
 
 from titans_ts.data.windows import WindowTable, is_table, read_windows, rows_as_windows
 from titans_ts.estimators import persistence
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans
 from titans_ts.estimators._kernel_path import fit_kernel_path
-from titans_ts.estimators._supervised import Labelled, Split, Start, SupervisedTitans
+from titans_ts.estimators._supervised import Labelled, Split, Start, SupervisedTitans, examples_of
 from titans_ts.heads.losses import Objective
+from titans_ts.networks.two_paths import TwoPaths
 from titans_ts.networks.window import WindowConfig, WindowNetwork
 from titans_ts.training.runtime import choose_device, number_type, seeded
+from titans_ts.training.supervised import take_pass
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 
@@ -111,7 +114,7 @@ class SupervisedWindows(ReadsWindows, SupervisedTitans):
 
     def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
         known = split.training if split.validation is None or not split.drawn else _joined(split.training, split.validation)
-        linear = fit_kernel_path(known, objective, seed=seed)
+        linear = fit_kernel_path(known, objective, outputs, seed=seed)
         config = WindowConfig(
             outputs=outputs,
             channels=self.n_channels_,
@@ -138,7 +141,37 @@ class SupervisedWindows(ReadsWindows, SupervisedTitans):
         device = choose_device(self.device)
         return Start(network.to(device), None if held_out is None else held_out.to(device, network.dtype))
 
-    def _finish(self, network: WindowNetwork) -> WindowNetwork:
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
+        """Learn from one more part: from the first also what ``y`` is like, the scale and the linear path."""
+        before = dict(self.__dict__)
+        try:
+            self._validate_params()
+            self._check_arguments()
+            first = not hasattr(self, "network_")
+            items = self._read_items(X, reset=first)
+            given = _check_sample_weight(sample_weight, np.empty(len(items)), ensure_non_negative=True)
+            objective, outputs = self._learn_task(y, len(items), classes, first=first)
+            known = Labelled(items, self._read_targets(y, len(items), name="y"), given).part(np.flatnonzero(given))
+            seed = self._draw_seed()
+            if first:
+                network = self._finish(self._start(Split(known), objective, outputs, seed).network)
+                network.balance.fill_(0.5)
+                self.memory_gain_, self.training_history_ = None, []
+            else:
+                network = copy.deepcopy(self.network_)
+            take_pass(network, examples_of(known), objective, self._supervised_config(seed))
+            self.network_ = network.eval()
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _learn_task(self, y: Any, n: int, classes: Any, *, first: bool) -> tuple[Objective, int]:
+        """Note what the first part of ``y`` says about the task, and return it with the number of outputs."""
+        raise NotImplementedError
+
+    def _finish(self, network: TwoPaths) -> TwoPaths:
         """Answers are made in float64: they do not depend on what else is in a batch, to 1e-9."""
         return network.double()
 

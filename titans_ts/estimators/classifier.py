@@ -208,3 +208,25 @@ class TitansClassifier(LabelsMixin, SupervisedWindows):
             remedy.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> TitansClassifier:
+        """Learn from one part after another: a gradient step a batch, on both paths.
+
+        The first part sets the scale and the linear path, so let it be a fair sample; nothing is held out for validation,
+        and both paths count half.
+
+        Parameters
+        ----------
+        X, y : as for ``fit``
+            A part.
+        classes : array-like, optional
+            All labels there will be; by default those of the first part.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+
+        Returns
+        -------
+        TitansClassifier
+            Itself.
+        """
+        return self._partial_fit(X, y, sample_weight, classes)

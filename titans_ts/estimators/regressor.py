@@ -195,3 +195,23 @@ class TitansRegressor(NumbersMixin, SupervisedWindows):
             remedy.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> TitansRegressor:
+        """Learn from one part after another: a gradient step a batch, on both paths.
+
+        The first part sets the scales and the linear path, so let it be a fair sample; nothing is held out for validation,
+        and both paths count half.
+
+        Parameters
+        ----------
+        X, y : as for ``fit``
+            A part.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+
+        Returns
+        -------
+        TitansRegressor
+            Itself.
+        """
+        return self._partial_fit(X, y, sample_weight)

@@ -218,3 +218,35 @@ class SupervisedTraining:
         errors = torch.stack([losses((1 + share * (best[0] - 1), share * best[1])) for share in SHARES])
         self.gain = memory_gain(errors, caution=self.config.caution, overlap=0.0)
         self.network.share.fill_(self.gain.share)
+
+
+def take_pass(network: TwoPaths, examples: Examples, objective: Objective, config: SupervisedConfig) -> None:
+    """Take one gradient step a batch over some examples, on both paths together; the learning rate stays at its peak.
+
+    A linear path of many features takes smaller steps, by the root of their number: else all of them together would move
+    an answer by as many.
+    """
+    linear = [x for name in network.linear_parts for x in getattr(network, name).parameters()]
+    kept = {id(x) for x in linear}
+    features = max((x.shape[-1] for x in linear), default=1)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [x for x in network.parameters() if id(x) not in kept]},
+            {"params": linear, "lr": config.learning_rate / max(features, 1) ** 0.5},
+        ],
+        lr=config.learning_rate,
+        weight_decay=0.0,
+        betas=(0.9, 0.98),
+    )
+    network.train()
+    with seeded(config.seed, network.device):
+        lengths = [len(one) for one in examples.items]
+        for places in batches_by_length(lengths, config.batch_size, chance=np.random.default_rng(config.seed)):
+            batch = examples.part(places)
+            losses = sequence_loss(objective, network(*network.batch(batch.items)), batch.targets.to(network.device))
+            loss = (losses * batch.weights.to(losses)).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([x for x in network.parameters() if x.grad is not None], config.gradient_bound)
+            optimizer.step()
+    network.eval()
