@@ -115,8 +115,8 @@ class SupervisedTitans(BaseTitans):
         """Check ``y``, note what it says about the task, and return the task, its outputs and the targets that count."""
         raise NotImplementedError
 
-    def _read_targets(self, y: Any, n: int) -> np.ndarray:
-        """Return the targets of a validation part, by what ``fit`` learned of ``y``."""
+    def _read_targets(self, y: Any, n: int, *, name: str = "y_val") -> np.ndarray:
+        """Return the targets of another part, by what ``fit`` learned of ``y``."""
         raise NotImplementedError
 
     def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:

@@ -153,6 +153,7 @@ class SupervisedWindows(ReadsWindows, SupervisedTitans):
             objective, outputs = self._learn_task(y, len(items), classes, first=first)
             known = Labelled(items, self._read_targets(y, len(items), name="y"), given).part(np.flatnonzero(given))
             seed = self._draw_seed()
+            network: Any
             if first:
                 network = self._finish(self._start(Split(known), objective, outputs, seed).network)
                 network.balance.fill_(0.5)
