@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "interventions": {"memory", "backbones", "networks"},
     "origins": {"inputs", "networks"},
     "reading": {"backbones", "inputs", "interventions", "networks", "origins", "state"},
-    "sequences": {"bases", "heads", "inputs", "interventions", "networks", "state"},
+    "sequences": {"bases", "heads", "inputs", "networks", "state"},
     "data": {"bases"},
     "training": {*MODEL, "data"},
     "estimators": BELOW_ESTIMATORS,

@@ -42,12 +42,16 @@ class WindowTable:
 def is_table(X: Any) -> bool:
     """Tell whether a container is a table, whose rows are windows of one channel, and not a list of sequences or a block.
 
+    A list of rows of equal length is a table too, but for one array alone: that is a list of one sequence.
+
     Examples
     --------
-    >>> is_table([[1, 2], [3, 4]]), is_table([np.zeros((5, 2))]), is_table(np.zeros((3, 1, 5)))
-    (True, False, False)
+    >>> is_table([[1, 2], [3, 4]]), is_table([np.zeros((5, 2))]), is_table([np.zeros(5)]), is_table(np.zeros((3, 1, 5)))
+    (True, False, False, False)
     """
     if isinstance(X, list | tuple) and len(X):
+        if len(X) == 1 and len(getattr(X[0], "shape", ())):
+            return False  # a list of one array: one sequence
         shapes = [np.shape(one) if hasattr(one, "shape") or not _ragged(one) else None for one in X]
         return all(shape is not None and len(shape) <= 1 for shape in shapes) and len(set(shapes)) == 1
     return getattr(X, "ndim", None) != 3
@@ -97,10 +101,11 @@ def read_windows(X: Any, *, name: str = "X") -> WindowTable:
         )
     if not found:
         raise ValueError(f"{name} holds no sequence; give one or more")
-    _refuse_unequal_channels(found, name)
     for i, one in enumerate(found):
         if not one.size:
             raise ValueError(f"{name}[{i}] holds nothing, shape {one.shape}; drop it, or give it a step and a channel")
+    _refuse_unequal_channels(found, name)
+    for i, one in enumerate(found):
         where = np.argwhere(np.isinf(one))
         if len(where):
             step, channel = where[0].tolist()
@@ -117,14 +122,19 @@ def _ragged(one: Any) -> bool:
 
 
 def _numbers(values: Any, name: str) -> NDArray[np.float64]:
-    """Return something as float64, or say what it is."""
+    """Return something as float64, or say what it is; what a mask hides is missing."""
     found = np.asarray(values)
+    if found.dtype.kind in "mM":
+        raise ValueError(f"{name} holds times, of type {found.dtype}; give numbers")
     if found.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} is of type {found.dtype}; give real numbers")
     try:
-        return found.astype(np.float64)
-    except (TypeError, ValueError) as error:
+        numbers = found.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is of type {found.dtype} and holds something that is no number: {error}") from None
+    if isinstance(values, np.ma.MaskedArray):
+        numbers[np.ma.getmaskarray(values)] = np.nan
+    return numbers
 
 
 def _sequence(one: Any, i: int, name: str) -> NDArray[np.float64]:
@@ -135,7 +145,7 @@ def _sequence(one: Any, i: int, name: str) -> NDArray[np.float64]:
     found = _numbers(one.to_numpy() if hasattr(one, "to_numpy") else one, f"{name}[{i}]")
     if found.ndim not in (1, 2):
         raise ValueError(f"{name}[{i}] has {found.ndim} axes; a sequence of a list is (t, c), or (t,) with one channel")
-    return found.reshape(len(found), -1) if found.size else np.zeros((0, 1))
+    return found[:, None] if found.ndim == 1 else found
 
 
 def _refuse_unequal_channels(found: list[NDArray[np.float64]], name: str) -> None:

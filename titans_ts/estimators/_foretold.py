@@ -36,6 +36,7 @@ class Foretold(ReadsWindows):
 
     network_: ReaderNetwork
     training_history_: list[dict[str, Any]]
+    _fewest = 1
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "patch_length": [Interval(Integral, 1, None, closed="left")],
@@ -70,8 +71,7 @@ class Foretold(ReadsWindows):
         else:
             with seeded(seed, torch.device("cpu")):
                 network = ReaderNetwork(config).to(number_type(self.precision))
-        level, spread = common_scale(items)
-        network.level, network.spread = level, spread  # in float64, whatever the weights are
+        network.level, network.spread = common_scale(items)  # in float64, whatever the weights are
         training, validation = held_out(
             items, float(self.validation_fraction), int(self.patch_length), np.random.default_rng(seed)
         )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor
@@ -41,25 +41,28 @@ class ReadsWindows(BaseTitans):
     """
 
     n_channels_: int
+    _fewest = 2  # sequences that fit learns from
 
     def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[NDArray[np.float64]]:
         return self._read_windows(X, reset=reset, name=name).values
 
     def _read_windows(self, X: Any, *, reset: bool, name: str) -> WindowTable:
         if is_table(X) and (reset or not self._saw_sequences):
-            minimum = 2 if reset else 1
+            minimum = self._fewest if reset else 1
             settings = {"dtype": np.float64, "ensure_all_finite": "allow-nan", "ensure_min_samples": minimum}
             if reset and hasattr(self, "n_channels_"):
                 del self.n_channels_
             table = validate_data(self, X, reset=reset, **settings)
             found = rows_as_windows(table)
+        elif not reset and len(getattr(X, "shape", ())) == 2:  # a table, where fit saw a block or a list
+            found = rows_as_windows(check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", input_name=name))
         else:
             found = read_windows(X, name=name)
             if reset:
                 for noted in ("n_features_in_", "feature_names_in_"):
                     self.__dict__.pop(noted, None)
-                if len(found) < 2:
-                    raise ValueError(f"n_samples=1: {name} holds one sequence; fit needs two or more")
+                if len(found) < self._fewest:
+                    raise ValueError(f"n_samples={len(found)}: {name} holds too few sequences; give {self._fewest} or more")
         if reset:
             self.n_channels_ = found.channels
         elif found.channels != self.n_channels_:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone, State
 from titans_ts.inputs.series import Scale
 from titans_ts.inputs.windows import as_windows
+from titans_ts.memory.foretelling import ForetellingCarry, ForetellingMemory
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,49 @@ class ReaderConfig:
         return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
 
 
+class ReaderCarry(NamedTuple):
+    """What is carried from one piece of a sequence to the next."""
+
+    backbone: State
+    top: ForetellingCarry
+
+
+class Reading(NamedTuple):
+    """What a reader made of ``n`` patches.
+
+    Attributes
+    ----------
+    hidden : Tensor
+        ``(b, n, d)``: what it holds after each.
+    foretold : Tensor
+        ``(b, n, c, p)``: the patch that it expects after each.
+    errors : Tensor
+        ``(b, n, c, p)``: by how much each patch was not what it had expected; 0 where nothing was measured.
+    measured : Tensor
+        ``(b, n, c, p)``: 1 where something was.
+    state : ReaderCarry
+        To hand to the next call.
+    """
+
+    hidden: Tensor
+    foretold: Tensor
+    errors: Tensor
+    measured: Tensor
+    state: ReaderCarry
+
+    @property
+    def surprise(self) -> Tensor:
+        """Return how much each patch surprised the memory that foretold it, ``(b, n)``.
+
+        The norm ``|x||g|`` of what the patch asks to be written, before any clipping, as if all of it had been measured and
+        divided by the root of its size: keys have length 1, so that it is the root mean square of the errors.
+        """
+        squares, measured = (x.flatten(2).sum(-1) for x in (self.errors.square(), self.measured))
+        return (squares / measured.clamp_min(1)).sqrt()
+
+
 class ReaderNetwork(nn.Module):
-    """Patches to tokens, tokens through a backbone, and from what it says of each the patch that comes next.
+    """Patches to tokens, tokens through a backbone, and above it a memory that foretells the next patch.
 
     Parameters
     ----------
@@ -60,9 +102,8 @@ class ReaderNetwork(nn.Module):
     Examples
     --------
     >>> network = ReaderNetwork(ReaderConfig(channels=2, backbone=BackboneConfig(width=16, heads=2, layers=1)))
-    >>> inputs, lengths = network.batch([np.zeros((20, 2))])
-    >>> hidden, _ = network.read(inputs, lengths, network.initial_state(1))
-    >>> hidden.shape, network.foretold(hidden).shape
+    >>> reading = network(*network.batch([np.zeros((20, 2))]), network.initial_state(1))
+    >>> reading.hidden.shape, reading.foretold.shape
     (torch.Size([1, 3, 16]), torch.Size([1, 3, 2, 8]))
     """
 
@@ -75,9 +116,7 @@ class ReaderNetwork(nn.Module):
         width, patch = config.backbone.width, config.channels * config.patch_length
         self.embed = nn.Linear(2 * patch, width)
         self.backbone = Backbone(config.backbone)
-        self.dropout = nn.Dropout(config.backbone.dropout)
-        self.next_patch = nn.Linear(width, patch)
-        self.first_patch = nn.Parameter(torch.zeros(config.channels, config.patch_length))
+        self.top = ForetellingMemory(width, patch)
         self.register_buffer("level", torch.zeros(1, config.channels, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(1, config.channels, dtype=torch.float64))
 
@@ -91,44 +130,37 @@ class ReaderNetwork(nn.Module):
         """Where the network lives."""
         return self.embed.weight.device
 
-    def initial_state(self, batch: int) -> State:
-        """Return the backbone's state before the first token."""
-        return self.backbone.initial_state(batch)
+    def initial_state(self, batch: int) -> ReaderCarry:
+        """Return the state before the first patch."""
+        return ReaderCarry(self.backbone.initial_state(batch), self.top.initial_state(batch))
 
     def batch(self, items: Sequence[NDArray[np.float64]]) -> tuple[Tensor, Tensor]:
         """Return sequences ``(t, c)`` as one batch ``(b, 2 c, t)``, standardised, and their lengths ``(b,)``."""
         return as_windows(items, Scale(self.level.double(), self.spread.double()), device=self.device, dtype=self.dtype)
 
     def patches(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values and what is missing of them, ``(b, n, c, p)`` each; past the end of a sequence all is missing."""
+        """Return values and what was measured of them, ``(b, n, c, p)`` each; past the end of a sequence nothing was."""
         outside = (torch.arange(inputs.shape[-1], device=inputs.device) >= lengths[:, None])[:, None]
         values, missing = inputs.chunk(2, dim=1)
-        missing = torch.where(outside, 1, missing)
+        measured = torch.where(outside, 0, 1 - missing)
         over = -inputs.shape[-1] % self.config.patch_length
-        cut = [F.pad(x, (0, over), value=fill) for x, fill in ((values, 0.0), (missing, 1.0))]
-        values, missing = (x.unflatten(-1, (-1, self.config.patch_length)).movedim(2, 1) for x in cut)
-        return values, missing
+        found = (F.pad(x, (0, over)).unflatten(-1, (-1, self.config.patch_length)).movedim(2, 1) for x in (values, measured))
+        return next(found), next(found)
 
-    def read(self, inputs: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """Absorb ``(b, 2 c, t)``; returns what is held after each patch, ``(b, n, d)``, and the state."""
-        values, missing = self.patches(inputs, lengths)
-        tokens = self.embed(torch.cat([values.flatten(2), missing.flatten(2)], dim=-1))
-        hidden, state = self.backbone(tokens, state)
-        return hidden, state
-
-    def foretold(self, hidden: Tensor) -> Tensor:
-        """Return the patch that follows each, ``(b, n, c, p)``."""
-        found: Tensor = self.next_patch(self.dropout(hidden))
-        return found.unflatten(-1, (self.config.channels, self.config.patch_length))
+    def forward(self, inputs: Tensor, lengths: Tensor, state: ReaderCarry) -> Reading:
+        """Read ``(b, 2 c, t)``, of which the first ``lengths`` steps count; pieces end where patches do."""
+        values, measured = self.patches(inputs, lengths)
+        flat, known = values.flatten(2), measured.flatten(2)
+        hidden, backbone = self.backbone(self.embed(torch.cat([flat, 1 - known], dim=-1)), state.backbone)
+        said, errors, top = self.top(hidden, flat, known.amin(-1), state.top)
+        foretold, errors = (x.unflatten(-1, values.shape[2:]) for x in (said, errors))
+        return Reading(hidden, foretold, errors * measured, measured, ReaderCarry(backbone, top))
 
     def losses(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return the error of what was foretold of each sequence, ``(b,)``, averaged over what was measured.
 
         Squared up to one spread, and linear beyond (Huber 1964): one spike says no more than it must.
         """
-        values, missing = self.patches(inputs, lengths)
-        hidden, _ = self.read(inputs, lengths, self.initial_state(len(inputs)))
-        first = self.first_patch.expand(len(inputs), 1, -1, -1)
-        said = torch.cat([first, self.foretold(hidden[:, :-1])], dim=1)
-        errors = F.huber_loss(said, values, reduction="none") * (1 - missing)
-        return errors.flatten(1).sum(1) / (1 - missing).flatten(1).sum(1).clamp_min(1)
+        reading = self(inputs, lengths, self.initial_state(len(inputs)))
+        losses = F.huber_loss(reading.errors, torch.zeros_like(reading.errors), reduction="none")
+        return losses.flatten(1).sum(1) / reading.measured.flatten(1).sum(1).clamp_min(1)
