@@ -26,6 +26,8 @@ PENALTIES = tuple(np.logspace(-3, 5, 17))
 MOST_FEATURES = 2_500
 MOST_NUMBERS = 40_000_000
 """Sequences times features, at most: fewer thresholds where there are many sequences."""
+FEW_THRESHOLDS = 2
+"""Of a kernel, where there are channels to choose from."""
 LEARNED_FROM = 512
 """Sequences that thresholds are taken from, at most."""
 SUREST = 50.0
@@ -89,9 +91,12 @@ def fit_kernel_path(known: Labelled, objective: Objective, outputs: int, *, seed
 
 def _learned_shares(items: list[NDArray[np.float64]], scale: Scale, chance: np.random.Generator) -> KernelShares:
     """Return kernels for sequences of usual length, their thresholds taken from some of them."""
+    channels = items[0].shape[1]
     kinds = dilations(int(np.median([len(one) for one in items])))
-    most = min(MOST_FEATURES, MOST_NUMBERS // len(items))
-    shares = KernelShares(items[0].shape[1], dilations=kinds, thresholds=max(most // (KERNELS * len(kinds)), 1)).double()
+    most = min(MOST_FEATURES, MOST_NUMBERS // len(items)) // KERNELS
+    if channels > 1:  # other channels are worth more than other thresholds
+        kinds *= max(most // (len(kinds) * FEW_THRESHOLDS), 1)
+    shares = KernelShares(channels, dilations=kinds, thresholds=max(most // len(kinds), 1)).double()
     some = chance.permutation(len(items))[:LEARNED_FROM]
     inputs, lengths = _batch([items[i] for i in some], scale)
     shares.learn(inputs, lengths, chance)
