@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from titans_ts.estimators._supervised import Labelled
-from titans_ts.heads.kernels import KERNELS, KernelShares, dilations
+from titans_ts.heads.kernels import KERNELS, SUMMARIES, KernelShares, dilations, summary
 from titans_ts.heads.losses import Objective, sequence_loss
 from titans_ts.inputs.series import Scale
 from titans_ts.inputs.windows import as_windows, common_scale
@@ -30,6 +30,8 @@ FEW_THRESHOLDS = 2
 """Of a kernel, where there are channels to choose from."""
 LEARNED_FROM = 512
 """Sequences that thresholds are taken from, at most."""
+LEAST_SPREAD = 1e-3
+"""Of a feature that is told from rounding: sequences that were standardised one by one all have the same level."""
 SUREST = 50.0
 
 
@@ -71,17 +73,22 @@ class KernelPath(NamedTuple):
 
 
 def fit_kernel_path(known: Labelled, objective: Objective, outputs: int, *, seed: int) -> KernelPath:
-    """Fit ridge regression to values, to shares of kernels and to both, and return what is best on what was left out."""
+    """Fit ridge regression to values, to shares of kernels and to both, and return what is best on what was left out.
+
+    Level, spread and ends of a sequence are always seen.
+    """
     chance = np.random.default_rng(seed)
     scale = common_scale(known.items)
     lengths, channels = [len(one) for one in known.items], known.items[0].shape[1]
     shares = _learned_shares(known.items, scale, chance)
-    described = _described(known.items, scale, shares)
-    silent = KernelShares(channels, dilations=(), thresholds=1)
-    views: list[tuple[int, KernelShares, NDArray[np.float64]]] = [(0, shares, described)]
+    summaries, described = _described(known.items, scale, shares)
+    shapes = np.hstack([summaries, described])
+    views: list[tuple[int, KernelShares, NDArray[np.float64]]] = [(0, shares, shapes)]
     if len(set(lengths)) == 1 and lengths[0] * channels <= MOST_FEATURES:
         values = _values(known.items, scale)
-        views = [(lengths[0], silent, values), *views, (lengths[0], shares, np.hstack([values, described]))]
+        silent = KernelShares(channels, dilations=(), thresholds=1)
+        views = [(lengths[0], silent, np.hstack([values, summaries])), *views]
+        views += [(lengths[0], shares, np.hstack([values, shapes]))]
     found = []
     for steps, kernels, features in views:
         coefficients, intercept, held_out, loss = _ridge(features, known, objective, outputs)
@@ -110,10 +117,14 @@ def _batch(items: list[NDArray[np.float64]], scale: Scale) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def _described(items: list[NDArray[np.float64]], scale: Scale, shares: KernelShares) -> NDArray[np.float64]:
-    found = np.zeros((len(items), shares.features))
+def _described(
+    items: list[NDArray[np.float64]], scale: Scale, shares: KernelShares
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the summary of each sequence, and its shares of kernels."""
+    found = np.zeros((len(items), SUMMARIES * items[0].shape[1])), np.zeros((len(items), shares.features))
     for places in batches_by_length([len(one) for one in items], 256):
-        found[places] = shares(*_batch([items[i] for i in places], scale)).numpy()
+        batch = _batch([items[i] for i in places], scale)
+        found[0][places], found[1][places] = summary(*batch).numpy(), shares(*batch).numpy()
     return found
 
 
@@ -128,13 +139,13 @@ def _ridge(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
     """Return coefficients, intercepts, what is said of sequences that were left out, and the loss of that."""
     spread = features.std(0)
-    scaled = features / np.where(spread > 1e-9, spread, np.inf)
+    scale = np.where(spread > LEAST_SPREAD, spread, np.inf)  # what never varies has no say
     targets = _as_numbers(known.targets, objective, outputs)
     model = RidgeCV(PENALTIES, scoring="neg_mean_squared_error", store_cv_results=True)
-    model.fit(scaled, targets, sample_weight=known.weights)
+    model.fit(features / scale, targets, sample_weight=known.weights)
     left_out = model.cv_results_.reshape(len(targets), targets.shape[1], len(PENALTIES))[..., PENALTIES.index(model.alpha_)]
     sureness = 1.0 if objective == "numbers" else _sureness(left_out, known, objective)
-    coefficients = sureness * np.atleast_2d(model.coef_) / np.where(spread > 1e-9, spread, np.inf)
+    coefficients = sureness * np.atleast_2d(model.coef_) / scale
     intercept = sureness * np.atleast_1d(model.intercept_)
     return coefficients, intercept, sureness * left_out, _loss(sureness * left_out, known, objective)
 

@@ -26,6 +26,29 @@ MARGIN = 1e-6
 """Added to thresholds, in spreads of a channel: a response that equals one up to rounding does not exceed it."""
 
 
+SUMMARIES = 6
+"""Numbers that :func:`summary` gives a channel."""
+
+
+def summary(values: Tensor, lengths: Tensor) -> Tensor:
+    """Return mean, spread, least, greatest, first and last of every channel of ``(b, c, t)``, ``(b, 6 c)``.
+
+    The kernels' weights sum to nothing, so that they do not see the level of a sequence; this does.
+
+    Examples
+    --------
+    >>> summary(torch.tensor([[[1.0, 3.0, 9.0]]]), torch.tensor([2])).tolist()
+    [[2.0, 1.0, 1.0, 3.0, 1.0, 3.0]]
+    """
+    inside = (torch.arange(values.shape[-1], device=values.device) < lengths[:, None])[:, None]
+    kept = values.masked_fill(~inside, 0)
+    mean = kept.sum(-1) / lengths[:, None]
+    spread = ((kept - mean[..., None]).square() * inside).sum(-1).div(lengths[:, None]).sqrt()
+    least, greatest = values.masked_fill(~inside, torch.inf).amin(-1), values.masked_fill(~inside, -torch.inf).amax(-1)
+    last = values.gather(-1, (lengths - 1)[:, None, None].expand(-1, values.shape[1], 1))[..., 0]
+    return torch.cat([mean, spread, least, greatest, values[..., 0], last], dim=1)
+
+
 def dilations(length: int) -> tuple[int, ...]:
     """Return steps between the weights of a kernel, on a logarithmic scale up to what a sequence can hold.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from titans_ts.backbones.config import BackboneConfig
-from titans_ts.heads.kernels import KernelShares
+from titans_ts.heads.kernels import SUMMARIES, KernelShares, summary
 from titans_ts.heads.sequence import SilentLinear
 from titans_ts.inputs.motifs import MotifStem
 from titans_ts.inputs.series import Scale
@@ -62,7 +62,7 @@ class WindowConfig:
 
 
 class WindowNetwork(TwoPaths):
-    """Values by their step and shares of kernels by a linear path, motifs by a backbone.
+    """Values by their step, a summary and shares of kernels by a linear path, motifs by a backbone.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class WindowNetwork(TwoPaths):
         )
         self.config = config
         self.shares = KernelShares(config.channels, dilations=config.dilations, thresholds=config.thresholds)
-        self.linear = SilentLinear(config.steps * config.channels + self.shares.features, config.outputs)
+        self.linear = SilentLinear((config.steps + SUMMARIES) * config.channels + self.shares.features, config.outputs)
         self.register_buffer("level", torch.zeros(1, config.channels, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(1, config.channels, dtype=torch.float64))
 
@@ -112,7 +112,7 @@ class WindowNetwork(TwoPaths):
         """Return what the linear path sees of each sequence, ``(b, features)``."""
         values = inputs[:, : self.config.channels]
         first = F.pad(values[..., : self.config.steps], (0, max(self.config.steps - values.shape[-1], 0)))
-        return torch.cat([first.flatten(1), self.shares(values, lengths)], dim=1)
+        return torch.cat([first.flatten(1), summary(values, lengths), self.shares(values, lengths)], dim=1)
 
     def linear_answer(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return what the linear path alone says, ``(b, outputs)``."""
