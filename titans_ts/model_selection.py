@@ -73,9 +73,11 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
     period without any row is refused. The rows of a fold come series by series, each in order of time, in whatever order
     the rows of X are: what is picked from a shuffled frame can be fitted. (A search that refits does so on X as it is.)
 
-    *A forecaster in* ``GridSearchCV`` is fitted on a training part, and ``scoring`` is a function of it and of the rows of
-    the test period, to be compared with ``forecaster.predict()`` by id and time stamp. Forecasts begin right after
-    a series' own last training row: to reach the end of a test period, ``horizon`` must be at least ``gap + test_size``.
+    *A forecaster in* ``GridSearchCV`` is fitted on a training part, and scored by its ``score``: it forecasts the rows that
+    follow a series' own last training row, a horizon at a time, to the end of the test period. Rows of a ``gap`` are missing
+    ones there, and a warning counts them; a series that the training part lacks is refused. A function given as ``scoring``
+    may compare the rows of the test period with ``forecaster.predict()`` instead, by id and time stamp: to reach the end
+    of it, ``horizon`` must be at least ``gap + test_size``.
 
     References
     ----------

@@ -44,9 +44,12 @@ class SeriesTensors:
 
     def head(self, rows: int) -> SeriesTensors:
         """Return the first rows."""
-        return SeriesTensors(
-            self.rows[:, :rows], self.calendar[:rows], self.past[:rows], self.future[:rows], self.static, self.scale
-        )
+        return self.part(0, rows)
+
+    def part(self, first: int, end: int) -> SeriesTensors:
+        """Return the rows from one on, up to another."""
+        by_row = (x[first:end] for x in (self.calendar, self.past, self.future))
+        return SeriesTensors(self.rows[:, first:end], *by_row, self.static, self.scale)
 
 
 class Origins(NamedTuple):

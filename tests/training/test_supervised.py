@@ -10,7 +10,7 @@ from titans_ts.bases import encode, reverse_complement
 from titans_ts.inputs.dna import either_strand
 from titans_ts.networks.sequence import SequenceConfig, SequenceNetwork
 from titans_ts.sequences.answers import answer_all
-from titans_ts.training.supervised import Examples, SupervisedConfig, SupervisedTraining
+from titans_ts.training.supervised import Examples, SupervisedConfig, SupervisedTraining, take_pass
 
 CODES = [encode("ACGT" * 3 + "A" * (k % 2) * 6 + "TG" * 4) for k in range(16)]
 TARGETS = torch.tensor([k % 2 for k in range(16)])
@@ -28,9 +28,9 @@ def start(layers=1):
     return SequenceNetwork(config)
 
 
-def train(network, validation=None, *, callbacks=(), **settings):
+def train(network, validation=None, *, callbacks=(), held_out=None, **settings):
     config = SupervisedConfig(**{"max_steps": 4, "batch_size": 5, "evaluate_every": 1, "learning_rate": 1e-2, **settings})
-    run = SupervisedTraining(network, examples(), validation, "binary", config, callbacks=callbacks)
+    run = SupervisedTraining(network, examples(), validation, "binary", config, held_out=held_out, callbacks=callbacks)
     run.run()
     return run
 
@@ -83,6 +83,28 @@ def test_the_memory_has_the_share_that_validation_supports():
     assert train(start()).gain is None
 
 
+def test_a_linear_path_that_has_seen_validation_is_judged_by_what_it_said_before():
+    def know(network):  # every other sequence has six letters A more
+        with torch.no_grad():
+            network.words.output.weight[0, 0], network.words.output.bias[0] = 100.0, -33.0
+        return network
+
+    right, silent = (2.0 * TARGETS[:, None] - 1) * 20, torch.zeros(16, 1)
+    knows = answer_all(know(start()), CODES)[:, 0]
+    assert ((knows > 0) == TARGETS.bool()).all()
+    shares = [
+        train(network, examples(), held_out=held_out, max_steps=30, caution=0.0).network.share
+        for network, held_out in ((know(start()), None), (know(start()), silent), (start(), None), (start(), right))
+    ]
+    assert shares[0] < 1, "asked, it knows"
+    assert shares[1] == 1, "it did not know before it saw them"
+    assert shares[2] == 1
+    assert shares[3] == 0, "nothing is left to gain"
+    run = train(start(), examples(), held_out=right, max_steps=30)
+    assert run.gain.blocks == 16
+    assert run.gain.best_gain == 0
+
+
 def test_without_layers_there_is_nothing_to_train():
     network = start(layers=0)
     before = {name: x.clone() for name, x in network.state_dict().items()}
@@ -127,3 +149,74 @@ def test_parts_of_examples_keep_what_belongs_together():
     assert [one.tolist() for one in part.items] == [known.items[3].tolist(), known.items[1].tolist()]
     assert part.targets.tolist() == [3, 1]
     assert part.weights.tolist() == [1.5, 0.5]
+
+
+# --- one pass over a part -------------------------------------------------------------------------------------------
+
+
+def pass_over(network, known=None, **settings):
+    config = SupervisedConfig(**{"batch_size": 5, "learning_rate": 1e-2, **settings})
+    take_pass(network, examples() if known is None else known, "binary", config)
+    return network
+
+
+def balanced():
+    network = start()
+    network.balance.fill_(0.5)
+    return network
+
+
+def loss_of(network):
+    answers = answer_all(network, CODES)
+    return float(torch.nn.functional.binary_cross_entropy_with_logits(answers[:, 0], TARGETS.float()))
+
+
+def test_pass_after_pass_both_paths_learn_together():
+    network = balanced()
+    before = {name: x.clone() for name, x in network.named_parameters()}
+    losses = [loss_of(network)]
+    for seed in range(30):
+        pass_over(network, seed=seed)
+        losses.append(loss_of(network))
+        assert not network.training
+    same = {name for name, x in network.named_parameters() if torch.equal(x, before[name])}
+    assert not same, f"not trained: {same}"
+    assert losses[-1] < 0.1 * losses[0]
+    assert network.share == 1
+    assert network.balance.tolist() == [0.5, 0.5], "nothing is judged"
+
+
+def test_a_pass_sees_every_sequence_once():
+    seen, network = [], balanced()
+    known = examples(codes=[random_codes(3 + k, seed=k) for k in range(16)])
+    batch = network.batch
+    network.batch = lambda items: seen.append([len(one) for one in items]) or batch(items)
+    pass_over(network, known)
+    assert sorted(sum(seen, [])) == list(range(3, 19))
+    assert sorted(map(len, seen)) == [1, 5, 5, 5]
+
+
+def test_a_linear_path_of_many_features_takes_smaller_steps():
+    def moved(places):
+        config = SequenceConfig(outputs=1, word_sizes=(), places=places, backbone=BackboneConfig(**BACKBONE))
+        network = SequenceNetwork(config)
+        network.balance.fill_(0.5)
+        pass_over(network, batch_size=16)  # one step, of which Adam makes the same size whatever the gradient
+        return network.places.output.weight.abs().max(), network.head.output.weight.abs().max()
+
+    for places in ((1, 0), (8, 8)):
+        linear, memory = moved(places)
+        features = 4 * sum(places)
+        assert float(memory) == pytest.approx(1e-2, rel=1e-3)
+        assert float(linear) == pytest.approx(1e-2 / features**0.5, rel=1e-3)
+
+
+def test_weights_and_chance_of_a_pass():
+    first, same, other = (pass_over(balanced(), seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(x, same[name]) for name, x in first.items())
+    assert not all(torch.equal(x, other[name]) for name, x in first.items())
+    heavy = Examples(list(CODES), TARGETS, torch.where(TARGETS == 1, 2.0, 0.0))
+    network = balanced()
+    for seed in range(10):
+        pass_over(network, heavy, seed=seed)
+    assert (answer_all(network, CODES) > 0.5).all(), "of the others nothing was learned"

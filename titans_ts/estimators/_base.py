@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +17,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from titans_ts import __version__
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
 from titans_ts.estimators import persistence
+from titans_ts.estimators._progress import CallbackSupportMixin
 from titans_ts.training.loop import TrainingConfig
 from titans_ts.training.runtime import PRECISIONS, number_type, seeded
 
@@ -57,8 +61,28 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-class BaseTitans(BaseEstimator):
-    """Base of every estimator."""
+DOCUMENTATION = "https://pypi.org/project/titans-ts/{version}/"
+"""Where a person finds the documentation of an estimator, with ``{version}``, ``{path}`` and ``{name}`` of its class."""
+
+
+class BaseTitans(CallbackSupportMixin, BaseEstimator):
+    """Base of every estimator.
+
+    Progress is told in three ways: ``verbose=1`` shows a bar, functions in ``callbacks`` are called after every step, and
+    ``set_callbacks`` takes those of scikit-learn 1.9 or newer (``sklearn.callback.ProgressBar``), which show a fit within
+    its pipeline and its search.
+    """
+
+    _doc_link_module = "titans_ts"
+    _doc_link_template = DOCUMENTATION
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        """Return what may stand in the braces of the link in the HTML representation."""
+        return {
+            "version": __version__,
+            "path": type(self).__module__.replace(".", "/") + ".py",
+            "name": type(self).__name__,
+        }
 
     def _backbone_config(self) -> BackboneConfig:
         """Return the backbone that the arguments describe; parts that do not fit are refused by name."""
@@ -93,6 +117,19 @@ class BaseTitans(BaseEstimator):
         for callback in self.callbacks or ():
             if not callable(callback):
                 raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
+
+    def _run_callbacks(self) -> tuple[Callable[[Any, Any], Any], ...]:
+        """Return what a run of training calls after every step."""
+        follower = vars(self).get("_step_follower")
+        return (*(self.callbacks or ()), *(() if follower is None else (follower,)))
+
+    def _most_steps(self) -> int:
+        """Return the training steps of a fit, at most."""
+        return int(self.max_steps)
+
+    def _learned_so_far(self, run: Any) -> dict[str, Any] | None:
+        """Return what a fit would have learned if the step just taken were its last, where that can be said."""
+        return None
 
     def _draw_seed(self) -> int:
         """Return the seed of a fit; with ``random_state=None`` from the system, numpy's global generator untouched."""
@@ -148,6 +185,18 @@ class BaseTitans(BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
+
+
+@contextmanager
+def all_or_nothing(estimator: BaseTitans) -> Iterator[None]:
+    """Leave an estimator as it was if what is done to it does not come to its end: a fit that is interrupted, for one."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
 
 
 def validation_rows(rows: int, fraction: float) -> int:

@@ -69,7 +69,7 @@ def fit_forecaster(forecaster: TitansForecaster, panel: Panel) -> None:
         series,
         training_rows,
         forecaster._training_config(seed),
-        callbacks=tuple(forecaster.callbacks or ()),
+        callbacks=forecaster._run_callbacks(),
         verbose=int(forecaster.verbose),
     )
     training.run()

@@ -87,7 +87,7 @@ class Foretold(ReadsWindows):
                 precision=self.precision,
                 seed=seed,
             ),
-            callbacks=tuple(self.callbacks or ()),
+            callbacks=self._run_callbacks(),
             verbose=int(self.verbose),
         )
         run.run()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from joblib import delayed
 from sklearn.base import clone
 
 from titans_ts import interventions, reading
@@ -16,6 +17,7 @@ from titans_ts.data.backtests import backtest_metrics
 from titans_ts.data.outputs import Backtest, backtest_frame
 from titans_ts.data.panel import Panel, Series
 from titans_ts.estimators._intervals import interval_bounds
+from titans_ts.estimators._series_memory import some
 
 if TYPE_CHECKING:
     from titans_ts.estimators.forecaster import TitansForecaster
@@ -81,6 +83,43 @@ def rolling_errors(
     if unseen:
         raise ValueError(f"X has no observed value within {unseen[0]} rows of start={start} to compare with: start earlier")
     return {horizon: (total[0] / total[2], total[1] / total[2]) for horizon, total in sums.items()}
+
+
+def score(forecaster: TitansForecaster, panel: Panel) -> float:
+    """Return the score of :meth:`TitansForecaster.score`."""
+    for one in panel:
+        name = "" if one.id is None else f" {one.id!r}"
+        if one.id not in forecaster.scales_:
+            raise ValueError(
+                f"X holds the series{name}, which fit never saw, and so knows no spread to measure its errors by; leave it "
+                f"out, or fit with it: fit saw {some(forecaster.scales_)}"
+            )
+        if not forecaster.states_[one.id].n_seen:
+            raise ValueError(
+                f"nothing has been read of series{name} since forget(), so there is nothing to forecast X from: call "
+                "update(rows) with the rows before X"
+            )
+        forecaster._refuse_other_static(one)
+    sums = forecaster._in_parallel(delayed(_scaled_errors)(forecaster, one) for one in panel)
+    error, count = (sum(part) for part in zip(*sums, strict=True))
+    if not count:
+        raise ValueError("X has no observed value, so there is nothing to score; give rows that were measured")
+    return -error / count
+
+
+def _scaled_errors(forecaster: TitansForecaster, series: Series) -> tuple[float, int]:
+    """Return the sum of absolute errors in spreads, and their number, of forecasts that follow on one another."""
+    network, state = forecaster.network_, forecaster.states_[series.id]
+    spread = forecaster.scales_[series.id].spread.numpy()  # 1 c
+    rows, horizon = forecaster.preparation_.tensors(series, state.scale), network.config.horizon
+    error, count = 0.0, 0
+    for first in range(0, rows.length, horizon):
+        part = rows.part(first, first + horizon)  # the last one may be shorter
+        point = reading.forecast(network, state, part.future).point[0, : part.length]
+        missed = np.abs(point.cpu().numpy() - series.values[first : first + horizon]) / spread
+        error, count = error + float(np.nansum(missed)), count + int(np.isfinite(missed).sum())
+        state = reading.absorb(network, state, part)  # another one; the forecaster's stays as it is
+    return error, count
 
 
 def _is_count(value: object) -> bool:

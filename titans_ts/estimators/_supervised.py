@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import Tensor
 
 from titans_ts.estimators import persistence
-from titans_ts.estimators._base import BaseTitans
+from titans_ts.estimators._base import BaseTitans, all_or_nothing
 from titans_ts.heads.losses import Objective
 from titans_ts.networks.two_paths import TwoPaths
 from titans_ts.sequences.answers import Path, answer_all
@@ -84,11 +84,11 @@ class SupervisedTitans(BaseTitans):
     network_: Any
     memory_gain_: MemoryGain | None
     training_history_: list[dict[str, Any]]
+    _unjudged = 1.0  # the memory's share where nothing tells how good it is
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
         """Check everything, split, fit the linear path, train the memory."""
-        before = dict(self.__dict__)
-        try:
+        with all_or_nothing(self):
             self._validate_params()
             self._check_arguments()
             items = self._read_items(X, reset=True)
@@ -101,10 +101,6 @@ class SupervisedTitans(BaseTitans):
             seed = self._draw_seed()
             split = self._split(known, X_val, y_val, objective, seed)
             self._fit_network(split, objective, outputs, seed)
-        except BaseException:  # an interrupted fit leaves the fitted model as it was
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[Any]:
@@ -189,12 +185,27 @@ class SupervisedTitans(BaseTitans):
             augment=self._augmentation,
             average=self._averages,
             held_out=held_out,
-            callbacks=tuple(self.callbacks or ()),
+            unjudged=self._unjudged,
+            callbacks=self._run_callbacks(),
             verbose=int(self.verbose),
         )
         run.run()
-        self.network_, self.memory_gain_ = self._finish(network).eval(), run.gain
-        self.training_history_ = [vars(report) for report in run.history]
+        for name, value in self._learned(run).items():
+            setattr(self, name, value)
+
+    def _learned(self, run: SupervisedTraining) -> dict[str, Any]:
+        """Return what a run of training that has ended leaves to the estimator."""
+        return {
+            "network_": self._finish(run.network).eval(),
+            "memory_gain_": run.gain,
+            "training_history_": [vars(report) for report in run.history],
+        }
+
+    def _learned_so_far(self, run: SupervisedTraining) -> dict[str, Any]:
+        return self._learned(run.ended_here())
+
+    def _most_steps(self) -> int:
+        return int(self.max_steps) if self.layers else 0
 
     def _supervised_config(self, seed: int) -> SupervisedConfig:
         return SupervisedConfig(

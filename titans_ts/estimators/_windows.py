@@ -17,7 +17,7 @@ from torch import Tensor
 
 from titans_ts.data.windows import WindowTable, is_table, read_windows, rows_as_windows
 from titans_ts.estimators import persistence
-from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans
+from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans, all_or_nothing
 from titans_ts.estimators._kernel_path import fit_kernel_path
 from titans_ts.estimators._supervised import Labelled, Split, Start, SupervisedTitans, examples_of
 from titans_ts.heads.losses import Objective
@@ -102,6 +102,7 @@ class SupervisedWindows(ReadsWindows, SupervisedTitans):
     """Base of estimators that learn from labelled numeric sequences."""
 
     network_: WindowNetwork
+    _unjudged = 0.0  # the linear path, which is judged by what it was not shown, then answers alone
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "kernel": [_POSITIVE],
@@ -146,8 +147,7 @@ class SupervisedWindows(ReadsWindows, SupervisedTitans):
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
         """Learn from one more part: from the first also what ``y`` is like, the scale and the linear path."""
-        before = dict(self.__dict__)
-        try:
+        with all_or_nothing(self):
             self._validate_params()
             self._check_arguments()
             first = not hasattr(self, "network_")
@@ -159,16 +159,13 @@ class SupervisedWindows(ReadsWindows, SupervisedTitans):
             network: Any
             if first:
                 network = self._finish(self._start(Split(known), objective, outputs, seed).network)
-                network.balance.fill_(0.5)
+                network.balance.fill_(0.5)  # both learn from now on, together
+                network.share.fill_(1.0)
                 self.memory_gain_, self.training_history_ = None, []
             else:
                 network = copy.deepcopy(self.network_)
             take_pass(network, examples_of(known), objective, self._supervised_config(seed))
             self.network_ = network.eval()
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     def _learn_task(self, y: Any, n: int, classes: Any, *, first: bool) -> tuple[Objective, int]:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.backbones.variants import WITH_MEMORY
 from titans_ts.estimators._foretold import Foretold
+from titans_ts.estimators._progress import followed
 from titans_ts.sequences.reading_along import surprises
 
 
@@ -56,7 +57,7 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
         Peak learning rate.
     batch_size : int, default=32
         Sequences of a step.
-    validation_fraction : float, default=0.1
+    validation_fraction : float, default=0.2
         Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
         a validation part instead.
     patience : int, default=10
@@ -135,7 +136,7 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
         max_steps: int = 300,
         learning_rate: float = 2e-3,
         batch_size: int = 32,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.2,
         patience: int = 10,
         device: Any = "auto",
         precision: str = "auto",
@@ -173,6 +174,7 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
         self.warm_start = warm_start
         self.callbacks = callbacks
 
+    @followed
     def fit(self, X: Any, y: Any = None) -> TitansAnomalyDetector:
         """Learn what is usual, and set the thresholds by it.
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import StrOptions
 
+from titans_ts.estimators._progress import followed
 from titans_ts.estimators._targets import LabelsMixin
 from titans_ts.estimators._windows import SupervisedWindows
 
@@ -54,7 +55,7 @@ class TitansClassifier(LabelsMixin, SupervisedWindows):
         Peak learning rate.
     batch_size : int, default=32
         Sequences of a step.
-    validation_fraction : float, default=0.1
+    validation_fraction : float, default=0.2
         Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
         a validation part instead.
     patience : int, default=10
@@ -141,7 +142,7 @@ class TitansClassifier(LabelsMixin, SupervisedWindows):
         max_steps: int = 300,
         learning_rate: float = 2e-3,
         batch_size: int = 32,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.2,
         patience: int = 10,
         caution: float = 1.0,
         device: Any = "auto",
@@ -182,6 +183,7 @@ class TitansClassifier(LabelsMixin, SupervisedWindows):
         self.warm_start = warm_start
         self.callbacks = callbacks
 
+    @followed
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> TitansClassifier:
         """Learn from labelled sequences.
 

@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, matthews_corrcoef
 from sklearn.utils._param_validation import StrOptions
 
 from titans_ts.estimators._dna import SupervisedDNA
+from titans_ts.estimators._progress import followed
 from titans_ts.estimators._targets import LabelsMixin
 
 
@@ -194,6 +195,7 @@ class DNAClassifier(LabelsMixin, SupervisedDNA):
         self.warm_start = warm_start
         self.callbacks = callbacks
 
+    @followed
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> DNAClassifier:
         """Learn from labelled sequences.
 

@@ -24,6 +24,7 @@ from titans_ts.data.sequences import read_sequences
 from titans_ts.data.variants import Variant, read_variants, window_of
 from titans_ts.estimators import persistence
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
+from titans_ts.estimators._progress import followed
 from titans_ts.estimators._record_memory import RecordMemory
 from titans_ts.heads.contexts import LONGEST_CONTEXT
 from titans_ts.networks.language import LanguageConfig, LanguageNetwork
@@ -195,6 +196,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
         self.warm_start = warm_start
         self.callbacks = callbacks
 
+    @followed
     def fit(self, X: Any, y: None = None) -> DNALanguageModel:
         """Learn from sequences.
 
@@ -228,7 +230,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
             training,
             validation,
             self._language_config(seed),
-            callbacks=tuple(self.callbacks or ()),
+            callbacks=self._run_callbacks(),
             verbose=int(self.verbose),
         )
         run.run()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from titans_ts.estimators._dna import SupervisedDNA
+from titans_ts.estimators._progress import followed
 from titans_ts.estimators._targets import NumbersMixin
 
 
@@ -181,6 +182,7 @@ class DNARegressor(NumbersMixin, SupervisedDNA):
         self.warm_start = warm_start
         self.callbacks = callbacks
 
+    @followed
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> DNARegressor:
         """Learn from sequences with numbers.
 

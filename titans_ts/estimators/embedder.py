@@ -11,6 +11,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.estimators._foretold import Foretold
+from titans_ts.estimators._progress import followed
 from titans_ts.sequences.reading_along import described
 
 
@@ -51,7 +52,7 @@ class TitansEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Foretold
         Peak learning rate.
     batch_size : int, default=32
         Sequences of a step.
-    validation_fraction : float, default=0.1
+    validation_fraction : float, default=0.2
         Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
         a validation part instead.
     patience : int, default=10
@@ -119,7 +120,7 @@ class TitansEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Foretold
         max_steps: int = 300,
         learning_rate: float = 2e-3,
         batch_size: int = 32,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.2,
         patience: int = 10,
         device: Any = "auto",
         precision: str = "auto",
@@ -156,6 +157,7 @@ class TitansEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Foretold
         self.warm_start = warm_start
         self.callbacks = callbacks
 
+    @followed
     def fit(self, X: Any, y: Any = None) -> TitansEmbedder:
         """Learn to foretell sequences.
 

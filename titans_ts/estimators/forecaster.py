@@ -19,11 +19,12 @@ from titans_ts.data.frames import read_panel
 from titans_ts.data.future import read_future
 from titans_ts.data.outputs import Forecast, forecast_container
 from titans_ts.data.panel import Layout, Panel
-from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
+from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, all_or_nothing
 from titans_ts.estimators._fitting import check_arguments, fit_forecaster
 from titans_ts.estimators._forecaster_file import kept_of_forecaster, restore_forecaster
 from titans_ts.estimators._intervals import check_levels, interval_bounds
-from titans_ts.estimators._rolling import backtest, rolling_errors
+from titans_ts.estimators._progress import followed
+from titans_ts.estimators._rolling import backtest, rolling_errors, score
 from titans_ts.estimators._series_memory import SeriesMemory, some
 from titans_ts.state import SeriesState
 
@@ -246,6 +247,7 @@ class TitansForecaster(SeriesMemory):
         self.warm_start = warm_start
         self.callbacks = callbacks
 
+    @followed
     def fit(self, X: Any, y: None = None) -> TitansForecaster:
         """Learn how to memorise, and read the training history.
 
@@ -283,7 +285,8 @@ class TitansForecaster(SeriesMemory):
 
     def fit_panel(self, panel: Panel) -> TitansForecaster:
         """Fit on series that are read and checked already."""
-        fit_forecaster(self, panel)
+        with all_or_nothing(self):
+            fit_forecaster(self, panel)
         return self
 
     def predict(self, X: Any = None, *, level: Sequence[float] | None = None, future: Any = None) -> Any:
@@ -371,6 +374,33 @@ class TitansForecaster(SeriesMemory):
         levels = check_levels(level, self.network_.config.quantiles)
         return backtest(self, self._read(X), windows=windows, step=step, refit=refit, levels=levels)
 
+    def score(self, X: Any, y: None = None) -> float:
+        """Return how well the rows that follow what was read are forecast; ``GridSearchCV`` and its kin compare by it.
+
+        They are forecast ``horizon`` rows at a time, each part from all rows before it, and the last part may be shorter.
+        ``state_`` and the weights stay as they are.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            The rows that follow those already read, of all series or of some; missing values are left out.
+        y : None
+            Ignored; it is there for scikit-learn.
+
+        Returns
+        -------
+        float
+            The negative mean absolute error, in each series' and channel's long-run spread as ``fit`` learned it, so that no
+            unit outweighs another: higher is better, 0 is perfect, -1 is an error as large as the spread.
+
+        Raises
+        ------
+        ValueError
+            If X does not follow what was read, holds a series that ``fit`` never saw, or has no observed value.
+        """
+        check_is_fitted(self)
+        return score(self, self._read(X, follow=self.last_times_))
+
     def rolling_errors(
         self,
         X: Any,
@@ -422,6 +452,9 @@ class TitansForecaster(SeriesMemory):
         self.n_features_in_ = len(names)
         if all(isinstance(name, str) for name in names):
             self.feature_names_in_ = np.array(names, dtype=object)
+
+    def _most_steps(self) -> int:
+        return sum(self._training_config(0).steps_of_phases(with_memory=self.layers > 0).values())
 
     def _forecast_one(self, state: SeriesState, ahead: np.ndarray, last_time: Any, levels: tuple[float, ...]) -> Forecast:
         future = self.preparation_.future_tensor(ahead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from titans_ts.estimators._progress import followed
 from titans_ts.estimators._targets import NumbersMixin
 from titans_ts.estimators._windows import SupervisedWindows
 
@@ -50,7 +51,7 @@ class TitansRegressor(NumbersMixin, SupervisedWindows):
         Peak learning rate.
     batch_size : int, default=32
         Sequences of a step.
-    validation_fraction : float, default=0.1
+    validation_fraction : float, default=0.2
         Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
         a validation part instead.
     patience : int, default=10
@@ -129,7 +130,7 @@ class TitansRegressor(NumbersMixin, SupervisedWindows):
         max_steps: int = 300,
         learning_rate: float = 2e-3,
         batch_size: int = 32,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.2,
         patience: int = 10,
         caution: float = 1.0,
         device: Any = "auto",
@@ -169,6 +170,7 @@ class TitansRegressor(NumbersMixin, SupervisedWindows):
         self.warm_start = warm_start
         self.callbacks = callbacks
 
+    @followed
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> TitansRegressor:
         """Learn from sequences with numbers.
 

@@ -25,6 +25,7 @@ from titans_ts.training.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.training.objective import block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
 from titans_ts.training.runtime import mixed_precision, seeded
 from titans_ts.training.schedule import learning_rate_factor
+from titans_ts.training.steps import announce_step
 from titans_ts.training.stopping import BestWeights
 from titans_ts.training.streams import StreamSampler
 
@@ -80,6 +81,11 @@ class TrainingConfig:
     caution: float = 1.0
     precision: str = "auto"
     seed: int = 0
+
+    def steps_of_phases(self, *, with_memory: bool) -> dict[Phase, int]:
+        """Return the steps of each phase, at most; without a memory the second has none."""
+        memory = self.max_steps if with_memory else 0
+        return {"direct": self.direct_steps, "memory": memory, "quantiles": self.quantile_steps}
 
 
 @dataclass(frozen=True)
@@ -161,11 +167,7 @@ class Training:
         config, network = self.config, self.network
         self.phase, self.step, self.stopped = phase, 0, False
         self.state: State | None = None
-        self.steps = {
-            "direct": config.direct_steps,
-            "memory": config.max_steps if network.config.backbone.layers else 0,
-            "quantiles": config.quantile_steps,
-        }[phase]
+        self.steps = config.steps_of_phases(with_memory=network.config.backbone.layers > 0)[phase]
         generator = torch.Generator().manual_seed(config.seed * 3 + ("direct", "memory", "quantiles").index(phase))
         training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
         segment, batch = config.segment, config.batch_size
@@ -223,6 +225,7 @@ class Training:
         with progress:
             segments = self.sampler.segments()
             while self.step < self.steps and not (self.stopped or self.halted):
+                announce_step(self, self.phase)
                 begins, origins = next(segments)
                 loss = self._train_step(begins, to_device(origins, self.network.device))
                 self.step += 1

@@ -29,6 +29,13 @@ class Report:
     validation: float | None
 
 
+def announce_step(run: Any, label: str) -> None:
+    """Tell those callbacks of a run that have a ``before_step`` that one begins."""
+    for callback in run.callbacks:
+        if hasattr(callback, "before_step"):
+            callback.before_step(run, label)
+
+
 def take_steps(
     run: Any,
     steps: int,
@@ -50,11 +57,12 @@ def take_steps(
     validate : callable or None
         Notes the weights of a step and returns their loss on validation.
     label : str
-        Of the progress bar.
+        What is trained, for the progress bar.
     """
     progress = tqdm(range(steps), desc=label, disable=run.verbose < 1, unit="step", leave=False)
     with progress:
         for step in progress:
+            announce_step(run, label)
             loss = train_step(step)
             due = (step + 1) % run.config.evaluate_every == 0 or step + 1 == steps
             error = validate(step + 1) if due and validate is not None else None

@@ -7,6 +7,7 @@ path's answers held out, fold by fold) it learned next to nothing in the same ti
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -97,7 +98,7 @@ class SupervisedTraining:
     examples : Examples
         What to learn.
     validation : Examples or None
-        What chooses the weights, the balance and the share; without it the last weights stay, and both paths count alike.
+        What chooses the weights, the balance and the share; without it the last weights stay, and the balance is even.
     objective : str
         A name of :data:`titans_ts.heads.losses.Objective`.
     config : SupervisedConfig
@@ -109,6 +110,8 @@ class SupervisedTraining:
     held_out : Tensor, optional
         ``(n, outputs)``: what a linear path that has seen the validation part says of each of its sequences without having
         seen that one; by default the linear path has not seen them, and is asked.
+    unjudged : float, default=1.0
+        The memory's share where there is no validation part to tell how good it is.
     callbacks : sequence of callable, default=()
         Each is called with the run and a :class:`Report` after every step; a true answer stops training.
     verbose : int, default=0
@@ -126,12 +129,14 @@ class SupervisedTraining:
         augment: Augmentation | None = None,
         average: bool = False,
         held_out: Tensor | None = None,
+        unjudged: float = 1.0,
         callbacks: Sequence[Callable[[SupervisedTraining, Report], Any]] = (),
         verbose: int = 0,
     ) -> None:
         self.network, self.examples, self.validation = network, examples, validation
         self.objective, self.config, self.augment, self.average = objective, config, augment, average
-        self.held_out, self.callbacks, self.verbose = held_out, callbacks, verbose
+        self.held_out, self.unjudged = held_out, unjudged
+        self.callbacks, self.verbose = callbacks, verbose
         self.best = BestWeights(config.patience)
         self.history: list[Report] = []
         self.gain: MemoryGain | None = None
@@ -159,12 +164,23 @@ class SupervisedTraining:
                 self._validate if self.validation else None,
                 label="memory",
             )
+        self._finish()
+
+    def ended_here(self) -> SupervisedTraining:
+        """Return the run as it would end if the step just taken were its last; the run itself can go on."""
+        ended = copy.copy(self)
+        ended.network = copy.deepcopy(self.network)
+        ended._finish()
+        return ended
+
+    def _finish(self) -> None:
         self.network.eval()
-        if not config.max_steps:
+        if not self.config.max_steps:
             self.network.share.zero_()  # a memory that was not trained has no say
         elif self.validation is None:
             self.network.balance.fill_(0.5)  # nothing can tell which of the two is better
-        elif steps:
+            self.network.share.fill_(self.unjudged)
+        elif not self.network.is_linear:
             self.best.restore(self.network)
             self._judge(self.validation)
 
