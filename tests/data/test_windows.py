@@ -1,4 +1,4 @@
-"""Sequences of numbers in any container: the same values from each, what is missing marked, what is wrong refused by place."""
+"""Sequences of numbers in any container: the same values from each, gaps marked, what is wrong refused by place."""
 
 import numpy as np
 import pandas as pd
@@ -176,7 +176,7 @@ REFUSED = {
     "bytes": ([b"ab"], TypeError, r"X\[0\] is b'ab', not numbers"),
     "a number": ([np.zeros(3), 4.0], ValueError, r"X\[1\] has 0 axes; a sequence of a list is \(t, c\)"),
     "a sequence of three axes": ([np.zeros((2, 2, 2))], ValueError, r"X\[0\] has 3 axes; a sequence of a list is \(t, c\)"),
-    "words in an array": ([[1.0], np.array(["a"])], ValueError, r"X\[1\] is of type <U1 and holds something that is no number"),
+    "words in an array": ([[1.0], np.array(["a"])], ValueError, r"X\[1\] is of type <U1 and holds something that is no"),
     "words in a frame": (
         [pd.DataFrame({"a": [1.0], "b": ["x"]})],
         ValueError,
@@ -185,7 +185,7 @@ REFUSED = {
     "words in a block": (np.full((2, 1, 3), "a"), ValueError, "X is of type <U1 and holds something that is no number"),
     "complex numbers": ([np.array([1 + 2j])], ValueError, r"Complex data not supported: X\[0\] is of type complex128"),
     "a complex block": (block() * 1j, ValueError, "Complex data not supported: X is of type complex128"),
-    "times": ([[1.0], np.array(["2020-01-01"], "datetime64[D]")], ValueError, r"X\[1\] holds times, of type datetime64.D.; give"),
+    "times": ([[1.0], np.array(["2020-01-01"], "datetime64[D]")], ValueError, r"X\[1\] holds times, of type datetime64.D.;"),
     "times in a frame": ([pd.DataFrame({"ds": pd.to_datetime(["2020"])})], ValueError, r"X\[0\] holds times"),
     "steps of unequal width": ([[[1, 2], [3]], [[1, 2]]], ValueError, r"X\[0\] has steps of unequal numbers of channels"),
     "inf in a block": (with_inf(), ValueError, r"X\[1\] is inf at step 3, channel 1; give a finite number, or NaN where"),

@@ -1,6 +1,6 @@
 """Shares of kernels against a loop over steps and weights; padding, neighbours and level change none."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -199,7 +199,7 @@ def test_dilations_grow_from_one_to_what_a_sequence_holds(length):
     found = dilations(length)
     assert found[0] == 1
     assert all(isinstance(x, int) for x in found)
-    assert all(a < b for a, b in zip(found, found[1:], strict=False))
+    assert all(a < b for a, b in pairwise(found))
     assert len(found) <= MOST_DILATIONS
     longest = max((length - 1) // (WEIGHTS - 1), 1)
     assert found[-1] <= longest, "a kernel fits into the sequence"

@@ -21,9 +21,8 @@ def start(channels=1, **settings):
 
 
 def train(sequences, validation=(), *, network=None, callbacks=(), **settings):
-    config = ForetellingConfig(
-        **{"max_steps": 4, "batch_size": 5, "crop": 6, "evaluate_every": 1, "learning_rate": 1e-2, "patience": 99, **settings}
-    )
+    few = {"max_steps": 4, "batch_size": 5, "crop": 6, "evaluate_every": 1, "learning_rate": 1e-2, "patience": 99}
+    config = ForetellingConfig(**{**few, **settings})
     network = start(sequences[0].shape[1]) if network is None else network
     run = Foretelling(network, list(sequences), list(validation), config, callbacks=callbacks)
     run.run()
@@ -130,9 +129,7 @@ def test_validation_is_cropped_once_and_read_whole_by_each_evaluation():
 
 def test_steps_and_reports_are_as_asked():
     seen = []
-    run = train(
-        [sine()], [sine()], callbacks=[lambda _run, report: seen.append(report)], max_steps=7, evaluate_every=3
-    )
+    run = train([sine()], [sine()], callbacks=[lambda _run, report: seen.append(report)], max_steps=7, evaluate_every=3)
     assert [report.step for report in seen] == [1, 2, 3, 4, 5, 6, 7]
     assert [report.step for report in run.history] == [3, 6, 7], "the last step is always evaluated"
     assert [report.validation is not None for report in seen] == [False, False, True, False, False, True, True]

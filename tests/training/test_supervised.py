@@ -89,20 +89,18 @@ def test_a_linear_path_that_has_seen_validation_is_judged_by_what_it_said_before
             network.words.output.weight[0, 0], network.words.output.bias[0] = 100.0, -33.0
         return network
 
-    right, silent = (2.0 * TARGETS[:, None] - 1) * 20, torch.zeros(16, 1)
-    knows = answer_all(know(start()), CODES)[:, 0]
+    right, silent = (2.0 * TARGETS[:, None] - 1) * 200, torch.zeros(16, 1)
+    knows = answer_all(know(start()), CODES, by="linear")[:, 0]
     assert ((knows > 0) == TARGETS.bool()).all()
-    shares = [
-        train(network, examples(), held_out=held_out, max_steps=30, caution=0.0).network.share
-        for network, held_out in ((know(start()), None), (know(start()), silent), (start(), None), (start(), right))
-    ]
-    assert shares[0] < 1, "asked, it knows"
-    assert shares[1] == 1, "it did not know before it saw them"
-    assert shares[2] == 1
-    assert shares[3] == 0, "nothing is left to gain"
-    run = train(start(), examples(), held_out=right, max_steps=30)
-    assert run.gain.blocks == 16
-    assert run.gain.best_gain == 0
+    asked, before, best = (
+        train(network, examples(), held_out=held_out, max_steps=15, caution=0.0)
+        for network, held_out in ((know(start()), None), (know(start()), silent), (start(), right))
+    )
+    assert asked.network.balance[0] > 0, "asked, it knows"
+    assert before.network.balance[0] == 0, "it did not know before it saw them"
+    assert before.network.share == 1
+    assert best.network.share == best.gain.best_gain == 0, "nothing is left to gain"
+    assert best.gain.blocks == 16
 
 
 def test_without_layers_there_is_nothing_to_train():
@@ -175,13 +173,13 @@ def test_pass_after_pass_both_paths_learn_together():
     network = balanced()
     before = {name: x.clone() for name, x in network.named_parameters()}
     losses = [loss_of(network)]
-    for seed in range(30):
-        pass_over(network, seed=seed)
+    for seed in range(12):
+        pass_over(network, seed=seed, learning_rate=3e-2)
         losses.append(loss_of(network))
         assert not network.training
-    same = {name for name, x in network.named_parameters() if torch.equal(x, before[name])}
+    same = {name for name, x in network.named_parameters() if x.numel() and torch.equal(x, before[name])}
     assert not same, f"not trained: {same}"
-    assert losses[-1] < 0.1 * losses[0]
+    assert losses[-1] < 0.35 * losses[0]
     assert network.share == 1
     assert network.balance.tolist() == [0.5, 0.5], "nothing is judged"
 
@@ -192,16 +190,20 @@ def test_a_pass_sees_every_sequence_once():
     batch = network.batch
     network.batch = lambda items: seen.append([len(one) for one in items]) or batch(items)
     pass_over(network, known)
-    assert sorted(sum(seen, [])) == list(range(3, 19))
+    assert sorted(length for lengths in seen for length in lengths) == list(range(3, 19))
     assert sorted(map(len, seen)) == [1, 5, 5, 5]
 
 
 def test_a_linear_path_of_many_features_takes_smaller_steps():
+    known = examples(codes=[random_codes(20, seed=k) for k in range(16)])
+
+    @torch.no_grad()
     def moved(places):
         config = SequenceConfig(outputs=1, word_sizes=(), places=places, backbone=BackboneConfig(**BACKBONE))
         network = SequenceNetwork(config)
         network.balance.fill_(0.5)
-        pass_over(network, batch_size=16)  # one step, of which Adam makes the same size whatever the gradient
+        with torch.enable_grad():
+            pass_over(network, known, batch_size=16)  # one step, of which Adam makes the same size whatever the gradient
         return network.places.output.weight.abs().max(), network.head.output.weight.abs().max()
 
     for places in ((1, 0), (8, 8)):
@@ -217,6 +219,6 @@ def test_weights_and_chance_of_a_pass():
     assert not all(torch.equal(x, other[name]) for name, x in first.items())
     heavy = Examples(list(CODES), TARGETS, torch.where(TARGETS == 1, 2.0, 0.0))
     network = balanced()
-    for seed in range(10):
-        pass_over(network, heavy, seed=seed)
+    for seed in range(5):
+        pass_over(network, heavy, seed=seed, learning_rate=3e-2)
     assert (answer_all(network, CODES) > 0.5).all(), "of the others nothing was learned"

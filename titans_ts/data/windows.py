@@ -57,6 +57,21 @@ def is_table(X: Any) -> bool:
     return getattr(X, "ndim", None) != 3
 
 
+def unmasked(X: Any) -> Any:
+    """Return a container in which NaN stands for what a mask of numpy hides, in itself or in what it lists.
+
+    Examples
+    --------
+    >>> unmasked([np.ma.array([1, 7], mask=[False, True]), [2]])
+    [array([ 1., nan]), [2]]
+    """
+    if isinstance(X, list | tuple):
+        return [unmasked(one) for one in X] if any(isinstance(one, np.ma.MaskedArray) for one in X) else X
+    if isinstance(X, np.ma.MaskedArray) and X.dtype.kind in "biuf":
+        return X.astype(np.float64).filled(np.nan)
+    return X
+
+
 def rows_as_windows(table: NDArray[np.float64]) -> WindowTable:
     """Return the rows of a table ``(n, t)`` as sequences of one channel."""
     return WindowTable([row[:, None] for row in table], 1)
@@ -122,19 +137,16 @@ def _ragged(one: Any) -> bool:
 
 
 def _numbers(values: Any, name: str) -> NDArray[np.float64]:
-    """Return something as float64, or say what it is; what a mask hides is missing."""
-    found = np.asarray(values)
+    """Return something as float64, or say what it is."""
+    found = np.asarray(unmasked(values))
     if found.dtype.kind in "mM":
         raise ValueError(f"{name} holds times, of type {found.dtype}; give numbers")
     if found.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} is of type {found.dtype}; give real numbers")
     try:
-        numbers = found.astype(np.float64)
+        return found.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is of type {found.dtype} and holds something that is no number: {error}") from None
-    if isinstance(values, np.ma.MaskedArray):
-        numbers[np.ma.getmaskarray(values)] = np.nan
-    return numbers
 
 
 def _sequence(one: Any, i: int, name: str) -> NDArray[np.float64]:

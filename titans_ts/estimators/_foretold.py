@@ -57,6 +57,11 @@ class Foretold(ReadsWindows):
             raise
         return self
 
+    @property
+    def _adapts(self) -> bool:
+        """Whether the memory that foretells goes on learning when ``fit`` is done."""
+        return False
+
     def _check_arguments(self) -> None:
         """Refuse, by name, arguments that are wrong or do not fit each other."""
         self._check_callbacks()
@@ -64,7 +69,12 @@ class Foretold(ReadsWindows):
         choose_device(self.device)
 
     def _train(self, items: list[NDArray[np.float64]], seed: int) -> None:
-        config = ReaderConfig(self.n_channels_, int(self.patch_length), self._backbone_config())
+        config = ReaderConfig(
+            channels=self.n_channels_,
+            patch_length=int(self.patch_length),
+            adapts=self._adapts,
+            backbone=self._backbone_config(),
+        )
         if self._goes_on:
             self._require_same(self.network_.config, config)
             network = copy.deepcopy(self.network_).to(number_type(self.precision))

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor
 
-from titans_ts.data.windows import WindowTable, is_table, read_windows, rows_as_windows
+from titans_ts.data.windows import WindowTable, is_table, read_windows, rows_as_windows, unmasked
 from titans_ts.estimators import persistence
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans, all_or_nothing
 from titans_ts.estimators._kernel_path import fit_kernel_path
@@ -47,6 +47,7 @@ class ReadsWindows(BaseTitans):
         return self._read_windows(X, reset=reset, name=name).values
 
     def _read_windows(self, X: Any, *, reset: bool, name: str) -> WindowTable:
+        X = unmasked(X)  # scikit-learn would read what a mask hides
         if is_table(X) and (reset or not self._saw_sequences):
             minimum = self._fewest if reset else 1
             settings = {"dtype": np.float64, "ensure_all_finite": "allow-nan", "ensure_min_samples": minimum}

@@ -12,7 +12,6 @@ from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from titans_ts.backbones.variants import WITH_MEMORY
 from titans_ts.estimators._foretold import Foretold
 from titans_ts.estimators._progress import followed
 from titans_ts.sequences.reading_along import surprises
@@ -21,8 +20,8 @@ from titans_ts.sequences.reading_along import surprises
 class TitansAnomalyDetector(OutlierMixin, Foretold):
     """Find anomalies in numeric sequences of any length by the surprise of a neural memory that reads them.
 
-    No labels are needed: the network learns to foretell sequences patch by patch. Its memory writes most where what it reads
-    is not what it knows; how much it would write, before any clipping, is its surprise.
+    No labels are needed: the network learns to foretell sequences patch by patch, by a memory at its top that knows what
+    follows what. Where something else follows, it is surprised.
 
     Parameters
     ----------
@@ -30,13 +29,16 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
         Share of what ``fit`` saw that lies below the threshold: of windows for ``predict``, of steps for ``predict_steps``.
     patch_length : int, default=8
         Steps that make one token of the memory; all of them have the token's surprise.
+    adapt : bool, default=False
+        Whether the memory that foretells goes on learning while it reads: what lasts then surprises it no more. By default
+        what ``fit`` saw is what is usual.
     variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
         Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
         without a memory.
     memory : str, default="titans"
         Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
     width, layers, heads : int, default=32, 1, 4
-        Size of the network.
+        Size of the network; with ``layers=0`` a patch is foretold from the one before it alone.
     memory_depth : int, default=2
         Layers of the memory itself.
     refresh_every : int, default=16
@@ -92,9 +94,11 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
 
     Notes
     -----
-    A table is windows, a row each; one long series is a list with one array, ``[series]``. Surprise is the root mean square
-    over layers and heads of the norm ``|x||g|`` of a write (arXiv 2501.00663, eq 8); of a window, over its steps. NaN marks
-    what was not measured. Scores are made in float64, and do not depend on what else is asked.
+    A table is windows, a row each; one long series is a list with one array, ``[series]``. Surprise is the norm ``|x||g|``
+    of what a patch asks to be written (arXiv 2501.00663, eq 8), in the memory at the top of the network: its keys are what
+    was held before a patch, of length 1, and its values the patches, so that this is the root mean square of what was
+    foretold wrong, in spreads of a channel. Of a window it is that over its steps. NaN marks what was not measured. Scores
+    are made in float64, and do not depend on what else is asked.
 
     References
     ----------
@@ -112,6 +116,7 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
+        "adapt": ["boolean"],
         **Foretold._parameter_constraints,
     }
 
@@ -120,6 +125,7 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
         *,
         contamination: float = 0.1,
         patch_length: int = 8,
+        adapt: bool = False,
         variant: str = "mac",
         memory: str = "titans",
         width: int = 32,
@@ -148,6 +154,7 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
     ) -> None:
         self.contamination = contamination
         self.patch_length = patch_length
+        self.adapt = adapt
         self.variant = variant
         self.memory = memory
         self.width = width
@@ -194,8 +201,7 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
         Raises
         ------
         TypeError, ValueError
-            If an argument or X cannot be used, or the variant has no memory; the message names it, the sequence, the step
-            and the channel, and the remedy.
+            If an argument or X cannot be used; the message names it, the sequence, the step and the channel, and the remedy.
         """
         return self._learn(X)
 
@@ -232,14 +238,9 @@ class TitansAnomalyDetector(OutlierMixin, Foretold):
         """Return -1 for each step of each sequence that is an anomaly, else 1: a list of n arrays ``(t,)``."""
         return [np.where(found < self.step_offset_, -1, 1) for found in self.score_steps(X)]
 
-    def _check_arguments(self) -> None:
-        super()._check_arguments()
-        if not self.layers:
-            raise ValueError("layers=0: there would be no memory that could be surprised; set 1 or more")
-        if self.variant not in WITH_MEMORY:
-            raise ValueError(
-                f"variant={self.variant!r} has no memory that could be surprised; choose one of {', '.join(WITH_MEMORY)}"
-            )
+    @property
+    def _adapts(self) -> bool:
+        return bool(self.adapt)
 
     def _train(self, items: list[NDArray[np.float64]], seed: int) -> None:
         super()._train(items, seed)

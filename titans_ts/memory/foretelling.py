@@ -1,4 +1,4 @@
-"""A memory that foretells: what was held before a patch is its key, the patch itself its value."""
+"""A memory that foretells: what was held before a value is its key."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class ForetellingCarry(NamedTuple):
 
 
 class ForetellingMemory(nn.Module):
-    """A linear memory written by the delta rule: ``M_t = a M_{t-1} - theta (M_{t-1} k_{t-1} - v_t) k_{t-1}``.
+    """A linear memory whose keys are made from what a network holds: read with the newest, it foretells the next value.
 
-    Its keys are made from what a network holds, so that reading it with the newest one foretells the value that comes next,
-    and its surprise is by how much that was wrong. A key has unit length and a step size is below 1, so a write only ever
-    takes a part of an error away.
+    By how much that is wrong is its surprise. It may be written by the delta rule as values come,
+    ``M_t = a M_{t-1} - theta (M_{t-1} k_{t-1} - v_t) k_{t-1}``: a key has unit length and a step size is below 1, so that a
+    write only ever takes a part of an error away.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ class ForetellingMemory(nn.Module):
         Model width ``d``.
     values : int
         Numbers of a value ``v``.
+    adapts : bool, default=False
+        Whether it is written; it stays as training left it otherwise.
 
     References
     ----------
@@ -52,16 +54,16 @@ class ForetellingMemory(nn.Module):
     (torch.Size([2, 5, 3]), torch.Size([2, 5, 3]))
     """
 
-    def __init__(self, width: int, values: int) -> None:
+    def __init__(self, width: int, values: int, *, adapts: bool = False) -> None:
         super().__init__()
         self.rule = WriteRule(loss_factor=1.0, write_bound=LARGEST_ERROR * values**0.5)
         self.key = nn.Linear(width, width)
         self.first_key = nn.Parameter(torch.randn(width))
-        self.gates = TokenGates(width, 1, step="sigmoid", momentum=False)
         self.store = Store(1, width, values, depth=1)
-        with torch.no_grad():
-            assert self.gates.project is not None
-            self.gates.project.bias[0] = STEP_START
+        self.gates = TokenGates(width, 1, step="sigmoid", momentum=False) if adapts else None
+        if self.gates is not None and self.gates.project is not None:
+            with torch.no_grad():
+                self.gates.project.bias[0] = STEP_START
 
     def initial_state(self, batch: int) -> ForetellingCarry:
         """Return the carry before the first patch."""
@@ -93,12 +95,14 @@ class ForetellingMemory(nn.Module):
         """
         keys = unit_length(self.key(hidden))
         before = torch.cat([state.key.to(keys.dtype), keys[:, :-1]], dim=1)
-        gates = self.gates(hidden)
-        gates = gates._replace(log_step=gates.log_step + torch.where(written[:, None] > 0, 0.0, -torch.inf))
-        asked = state.store.weights[0]
-        first = before[:, :1] @ asked[:, 0]
-        said, store = memory_chunked(
-            keys[:, None], before[:, None], values[:, None], gates, self.rule, state.store, initial=self.store()
-        )
-        foretold = torch.cat([first, said[:, 0, :-1]], dim=1)
-        return said[:, 0], values - foretold, ForetellingCarry(store, keys[:, -1:])
+        store, start = state.store, state.store.weights[0][:, 0]
+        if self.gates is None:
+            said = keys @ start
+        else:
+            gates = self.gates(hidden)
+            gates = gates._replace(log_step=gates.log_step + torch.where(written[:, None] > 0, 0.0, -torch.inf))
+            q, k, v = (x[:, None] for x in (keys, before, values))
+            read, store = memory_chunked(q, k, v, gates, self.rule, store, initial=self.store())
+            said = read[:, 0]
+        foretold = torch.cat([before[:, :1] @ start, said[:, :-1]], dim=1)
+        return said, values - foretold, ForetellingCarry(store, keys[:, -1:])

@@ -27,12 +27,15 @@ class ReaderConfig:
     ----------
     channels, patch_length : int
         Channels of a sequence, steps of a token.
+    adapts : bool
+        Whether the memory that foretells is written while sequences are read.
     backbone : BackboneConfig
         The middle of the network.
     """
 
     channels: int
     patch_length: int = 8
+    adapts: bool = False
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,7 +119,7 @@ class ReaderNetwork(nn.Module):
         width, patch = config.backbone.width, config.channels * config.patch_length
         self.embed = nn.Linear(2 * patch, width)
         self.backbone = Backbone(config.backbone)
-        self.top = ForetellingMemory(width, patch)
+        self.top = ForetellingMemory(width, patch, adapts=config.adapts)
         self.register_buffer("level", torch.zeros(1, config.channels, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(1, config.channels, dtype=torch.float64))
 
