@@ -15,10 +15,13 @@ from estimators.window_cases import (
     rhythms,
 )
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
 from titans_ts import TitansClassifier, load
 from titans_ts.backbones.variants import BASELINES
+from titans_ts.estimators import _windows
+from titans_ts.estimators._kernel_path import fit_kernel_path
 
 THREE = np.array(["none", "quick", "slow"])
 
@@ -158,10 +161,37 @@ def test_what_validation_supports_is_noted():
     assert 0 <= drawn.memory_gain_.share <= 1
     assert drawn.network_.share == drawn.memory_gain_.share
     assert [report["step"] for report in drawn.training_history_] == [2]
-    none = fresh(validation_fraction=0)
-    assert none.memory_gain_ is None
-    both, linear, memory = (none.decision_function(OTHERS, by=by) for by in ("both", "linear", "memory"))
-    close(both, (linear + memory) / 2, 1e-6)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_linear_path_learns_from_all_and_is_judged_by_what_it_said_of_each_before(given, monkeypatch):
+    paths, runs = [], []
+
+    def fitted_path(known, *more, **settings):
+        paths.append((known, fit_kernel_path(known, *more, **settings)))
+        return paths[-1][1]
+
+    monkeypatch.setattr(_windows, "fit_kernel_path", fitted_path)
+    fit = {"X_val": rhythms(12, seed=8)[0], "y_val": LABELS[:12]} if given else {}
+    fresh(fit=fit, validation_fraction=0.3, callbacks=[lambda run, _report: runs.append(run)])
+    (known, path), run = paths[0], runs[0]
+    assert len(known.items) == 40, "all that were to learn from, the spared ones too"
+    if given:
+        assert run.held_out is None, "asked, it has not seen them"
+        return
+    assert len(run.held_out) == len(run.validation.items) == 12
+    for one, target, said in zip(run.validation.items, run.validation.targets, run.held_out, strict=True):
+        (place,) = [i for i, other in enumerate(known.items) if np.array_equal(other, one)]
+        assert known.targets[place] == target
+        close(said, path.held_out[place], 1e-6)
+
+
+def test_a_memory_that_nothing_vouches_for_has_no_say():
+    model = fresh(validation_fraction=0)
+    assert model.memory_gain_ is None
+    both, linear, memory = (model.decision_function(OTHERS, by=by) for by in ("both", "linear", "memory"))
+    np.testing.assert_array_equal(both, linear)
+    assert np.ptp(memory) > 1e-6, "though it has learned"
 
 
 @pytest.mark.parametrize(("fraction", "blocks"), [(0.04, None), (0.05, 2), (0.5, 20)])
@@ -191,7 +221,7 @@ def test_it_learns_rhythms_that_begin_anywhere_which_no_linear_model_of_values_t
     (X, y), (fresh_X, fresh_y) = rhythms(80, 40, noise=0.5, seed=1), rhythms(200, 40, noise=0.5, seed=2)
     model = fresh(X, y)
     assert model.score(fresh_X, fresh_y) > 0.95
-    assert LogisticRegression().fit(X, y).score(fresh_X, fresh_y) < 0.65
+    assert LogisticRegression(max_iter=1000).fit(X, y).score(fresh_X, fresh_y) < 0.65
     cut = [row[: 25 + i % 15] for i, row in enumerate(fresh_X)]
     assert np.mean(model.predict(cut) == fresh_y) > 0.9, "shorter ones too"
 
@@ -203,24 +233,26 @@ def test_it_learns_which_step_a_value_stands_at():
     assert model.score(X[100:], y[100:]) > 0.85
 
 
-def events(n, *, length=60, seed=0):
-    """Return windows in which two shapes lie anywhere, and which of them comes first."""
+def pairs(n, *, length=60, seed=0):
+    """Return windows in which two events lie anywhere, each up or down, and whether they are alike."""
     chance = np.random.default_rng(seed)
-    X, y = 0.3 * chance.normal(size=(n, length)), np.arange(n) % 2
-    bump, ramp = np.hanning(9) * 3, np.linspace(-2, 2, 9)
-    for row, order in zip(X, y, strict=True):
-        early, late = chance.integers(2, length // 2 - 10), chance.integers(length // 2, length - 10)
-        for place, shape in zip((early, late), (bump, ramp) if order else (ramp, bump), strict=True):
-            row[place : place + 9] += shape
+    X, y = 0.2 * chance.normal(size=(n, length)), np.zeros(n, int)
+    for i, row in enumerate(X):
+        places, signs = chance.choice(np.arange(2, length - 4, 4), 2, replace=False), chance.choice([-3, 3], 2)
+        for place, sign in zip(places, signs, strict=True):
+            row[place : place + 3] += sign
+        y[i] = signs[0] == signs[1]
     return X, y
 
 
 @pytest.mark.slow
-def test_the_memory_learns_an_order_that_shares_of_shapes_do_not_tell():
-    (X, y), (fresh_X, fresh_y) = events(600), events(300, seed=1)
-    model = fresh(X, y, width=16, patch_length=4, max_steps=400, learning_rate=5e-3, batch_size=32)
-    together, linear, memory = (np.mean(model.predict(fresh_X, by=by) == fresh_y) for by in ("both", "linear", "memory"))
-    assert memory > 0.9
-    assert memory > linear + 0.1
-    assert together > linear + 0.1
+def test_the_memory_learns_whether_two_events_are_alike_and_makes_answers_surer():
+    (X, y), (fresh_X, fresh_y) = pairs(600), pairs(300, seed=1)
+    model = fresh(X, y, width=16, max_steps=400, learning_rate=5e-3, batch_size=32)
+    together, memory = (np.mean(model.predict(fresh_X, by=by) == fresh_y) for by in ("both", "memory"))
+    assert memory > 0.95
+    assert together > 0.95
+    assert LogisticRegression(max_iter=1000).fit(X, y).score(fresh_X, fresh_y) < 0.65
     assert model.memory_gain_.gain > model.memory_gain_.standard_error
+    losses = [log_loss(fresh_y, model.predict_proba(fresh_X, by=by)) for by in ("both", "linear")]
+    assert losses[0] < 0.7 * losses[1]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from titans_ts.estimators._kernel_path import PENALTIES, fit_kernel_path
+from titans_ts.estimators._kernel_path import LEAST_SPREAD, PENALTIES, fit_kernel_path
 from titans_ts.estimators._supervised import Labelled
 from titans_ts.networks.window import WindowConfig, WindowNetwork
 
@@ -16,7 +16,7 @@ WEIGHTS = chance.random(13) + 0.5
 OF_ITEMS = {
     "numbers": np.array([[one[:, 0].mean(), one[-1, 1] - one[0, 1]] for one in RISING]),
     "binary": np.array([int(one[-1, 0] > one[0, 0]) for one in RISING]),
-    "classes": np.arange(13) % 3,
+    "classes": np.array([one[:, 0].mean() for one in RISING]).argsort().argsort() // 5,
 }
 OUTPUTS = {"numbers": 2, "binary": 1, "classes": 3}
 
@@ -46,14 +46,15 @@ def network_of(path, channels):
 
 @torch.no_grad()
 def seen(path, items):
-    """Return what a path sees of sequences: values on the common scale, then shares, each sequence alone."""
+    """Return what a path sees of sequences: values on the common scale, summary, shares; of each sequence alone."""
     steps = np.concatenate(items)
     level, spread = np.nanmean(steps, 0), np.nanstd(steps, 0)
     found = []
     for one in items:
         values = np.nan_to_num((one - level) / spread).T
         shares = path.shares(torch.from_numpy(values.copy())[None], torch.tensor([len(one)]))[0].numpy()
-        found.append(np.concatenate([values[:, : path.steps].ravel(), shares]))
+        told = [values.mean(1), values.std(1), values.min(1), values.max(1), values[:, 0], values[:, -1]]
+        found.append(np.concatenate([values[:, : path.steps].ravel(), *told, shares]))
     return np.array(found)
 
 
@@ -85,7 +86,7 @@ def test_left_out_answers_and_coefficients_are_those_of_ridge_fitted_without_eac
     path = fit(known, objective)
     features = seen(path, items)
     spread = features.std(0)
-    scaled = features[:, spread > 1e-9] / spread[spread > 1e-9]
+    scaled = features[:, spread > LEAST_SPREAD] / spread[spread > LEAST_SPREAD]
     targets, rows = as_targets(objective), np.arange(len(items))
     matches = []
     for penalty in PENALTIES:

@@ -8,7 +8,7 @@ import torch
 from memory.cases import tokens
 from tolerances import assert_agree
 
-from titans_ts.heads.kernels import KERNELS, MARGIN, MOST_DILATIONS, WEIGHTS, KernelShares, dilations
+from titans_ts.heads.kernels import KERNELS, MARGIN, MOST_DILATIONS, SUMMARIES, WEIGHTS, KernelShares, dilations, summary
 
 LENGTHS = (30, 1, 17, 9, 24)
 
@@ -189,6 +189,20 @@ def test_the_same_chance_gives_the_same_and_a_copy_answers_alike():
     copy.load_state_dict(one.state_dict())
     assert torch.equal(copy(*as_batch(sequences())), one(*as_batch(sequences())))
     assert not list(one.parameters()), "nothing is trained"
+
+
+# --- the summary ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_summary_is_mean_spread_least_greatest_first_and_last(channels):
+    items = sequences(channels)
+    found = summary(*as_batch(items, beyond=5, fill=99.0))
+    assert found.shape == (len(items), SUMMARIES * channels)
+    for one, row in zip(items, found, strict=True):
+        rows = one.numpy()
+        told = [rows.mean(1), rows.std(1), rows.min(1), rows.max(1), rows[:, 0], rows[:, -1]]
+        assert_agree(row, torch.from_numpy(np.concatenate(told)))
 
 
 # --- dilations ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A memory that foretells: the delta rule by the letter, whatever the cut, and errors that it gets rid of."""
+"""A memory that foretells: by the letter, whatever the cut; written by the delta rule or left as training left it."""
 
 import pytest
 import torch
@@ -11,9 +11,9 @@ from titans_ts.memory.gates import FORGETTING_MIN
 WIDTH, VALUES, TOKENS = 6, 3, 19
 
 
-def make():
+def make(*, adapts=True):
     torch.manual_seed(0)
-    return shaken(ForetellingMemory(WIDTH, VALUES), by=0.5)
+    return shaken(ForetellingMemory(WIDTH, VALUES, adapts=adapts), by=0.5)
 
 
 def sequence(n=TOKENS, batch=2, *, scale=1.0):
@@ -27,22 +27,24 @@ def by_letter(memory, hidden, values, written):
     weights, key = start, to_unit(memory.first_key)
     said, errors = [], []
     for held, value, write in zip(hidden, values, written, strict=True):
-        step, retention = torch.sigmoid(memory.gates.project.weight @ held + memory.gates.project.bias)
         error = value - key @ weights
         errors.append(error)
-        write = error * write
-        most = LARGEST_ERROR * VALUES**0.5
-        write = write * min(1.0, most / max(float(write.norm()), 1e-300))
-        weights = start + (1 - FORGETTING_MIN) * retention * (weights - start) + step * torch.outer(key, write)
+        if memory.gates is not None:
+            step, retention = torch.sigmoid(memory.gates.project.weight @ held + memory.gates.project.bias)
+            write = error * write
+            most = LARGEST_ERROR * VALUES**0.5
+            write = write * min(1.0, most / max(float(write.norm()), 1e-300))
+            weights = start + (1 - FORGETTING_MIN) * retention * (weights - start) + step * torch.outer(key, write)
         key = to_unit(memory.key.weight @ held + memory.key.bias)
         said.append(key @ weights)
     return torch.stack(said), torch.stack(errors)
 
 
+@pytest.mark.parametrize("adapts", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 30.0])  # the latter writes more than is let through
 @torch.no_grad()
-def test_equals_the_delta_rule_by_the_letter(scale):
-    memory, given = make(), sequence(scale=scale)
+def test_equals_the_delta_rule_by_the_letter(scale, adapts):
+    memory, given = make(adapts=adapts), sequence(scale=scale)
     said, errors, _ = memory(*given, memory.initial_state(2))
     for row, found in enumerate(zip(said, errors, strict=True)):
         for x, y in zip(found, by_letter(memory, *(part[row] for part in given)), strict=True):
@@ -52,10 +54,11 @@ def test_equals_the_delta_rule_by_the_letter(scale):
     assert (errors.norm(dim=-1)[written] > LARGEST_ERROR * VALUES**0.5).any() == (scale == 30)
 
 
+@pytest.mark.parametrize("adapts", [False, True])
 @pytest.mark.parametrize("sizes", [[1] * TOKENS, [3, 1, 9, 6], [18, 1]], ids=str)
 @torch.no_grad()
-def test_any_cut_equals_the_whole(sizes):
-    memory, given = make(), sequence()
+def test_any_cut_equals_the_whole(sizes, adapts):
+    memory, given = make(adapts=adapts), sequence()
     said, errors, _ = memory(*given, memory.initial_state(2))
     state, parts = memory.initial_state(2), []
     for pieces in zip(*(x.split(sizes, dim=1) for x in given), strict=True):
@@ -91,6 +94,16 @@ def test_what_is_not_written_leaves_no_trace():
 
 
 @torch.no_grad()
+def test_left_as_it_is_it_says_the_same_whatever_came():
+    memory, (hidden, values, written) = make(adapts=False), sequence()
+    said, errors, state = memory(hidden, values, written, memory.initial_state(2))
+    again, off, _ = memory(hidden, values + 5, 1 - written, memory.initial_state(2))
+    assert torch.equal(again, said)
+    assert_agree(off, errors + 5)
+    assert torch.equal(state.store.weights[0][0], memory.store()[0])
+
+
+@torch.no_grad()
 def test_what_follows_the_same_again_and_again_is_foretold():
     memory = make()
     memory.gates.project.bias.copy_(torch.tensor([0.0, 6.0]))  # half of an error away at each write, and little forgotten
@@ -103,8 +116,9 @@ def test_what_follows_the_same_again_and_again_is_foretold():
     assert_agree(said[0, -4:-1], values[0] - errors[0, -3:], name="what it says is what it is measured by")
 
 
-def test_gradients_reach_every_parameter():
-    memory, given = make(), sequence()
+@pytest.mark.parametrize("adapts", [False, True])
+def test_gradients_reach_every_parameter(adapts):
+    memory, given = make(adapts=adapts), sequence()
     said, errors, _ = memory(*given, memory.initial_state(2))
     (said.square().sum() + errors.square().sum()).backward()
     without = [name for name, x in memory.named_parameters() if x.grad is None or not x.grad.abs().max() > 0]

@@ -46,10 +46,11 @@ def test_patches_hold_values_and_what_was_measured_of_them(channels):
 # --- neighbours, cuts, causality ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("adapts", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
-def test_padding_and_neighbours_change_nothing(variant):
-    network = make_reader(variant)
+def test_padding_and_neighbours_change_nothing(variant, adapts):
+    network = make_reader(variant, adapts=adapts)
     together, losses = read(network, beyond=7), network.losses(*network.batch(ITEMS))
     for i, (one, count) in enumerate(zip(ITEMS, patches_of(), strict=True)):
         alone = read(network, [one])
@@ -61,10 +62,11 @@ def test_padding_and_neighbours_change_nothing(variant):
 
 
 @pytest.mark.parametrize("sizes", [[1] * 11, [3, 1, 7], [10, 1]], ids=str)
+@pytest.mark.parametrize("adapts", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
-def test_any_cut_between_patches_equals_the_whole(variant, sizes):
-    network = make_reader(variant)
+def test_any_cut_between_patches_equals_the_whole(variant, adapts, sizes):
+    network = make_reader(variant, adapts=adapts)
     inputs, lengths = network.batch(ITEMS)
     whole, state, first, parts = read(network), network.initial_state(len(ITEMS)), 0, []
     for piece in inputs.split([P * size for size in sizes[:-1]] + [inputs.shape[-1] - P * sum(sizes[:-1])], dim=-1):
@@ -74,9 +76,10 @@ def test_any_cut_between_patches_equals_the_whole(variant, sizes):
         assert_agree(torch.cat([getattr(part, name) for part in parts], 1), getattr(whole, name), name=name)
 
 
+@pytest.mark.parametrize("adapts", [False, True])
 @torch.no_grad()
-def test_what_is_foretold_knows_nothing_of_what_comes():
-    network = make_reader()
+def test_what_is_foretold_knows_nothing_of_what_comes(adapts):
+    network = make_reader(adapts=adapts)
     one = wandering((40,), missing=0.0)[0]
     found = read(network, [one])
     for patch in (1, 5, 9):
@@ -92,9 +95,10 @@ def test_what_is_foretold_knows_nothing_of_what_comes():
 # --- errors, surprise, loss -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("adapts", [False, True])
 @torch.no_grad()
-def test_errors_are_what_was_not_foretold_and_surprise_their_root_mean_square():
-    network = make_reader()
+def test_errors_are_what_was_not_foretold_and_surprise_their_root_mean_square(adapts):
+    network = make_reader(adapts=adapts)
     for one in ITEMS:
         found = read(network, [one])
         values, measured = network.patches(*network.batch([one]))
@@ -147,9 +151,21 @@ def test_a_number_beside_a_gap_counts_and_what_the_gap_hides_does_not():
     assert not torch.equal(found.hidden, read(network, [one]).hidden)
 
 
+@torch.no_grad()
+def test_what_is_read_is_learned_only_where_it_adapts():
+    one = wandering((40,), missing=0.0)[0]
+    changed = one.copy()
+    changed[:P] += 3
+    for adapts in (False, True):
+        network = make_reader(adapts=adapts, layers=0)  # every patch is held on its own
+        found, again = read(network, [one]), read(network, [changed])
+        assert torch.equal(again.foretold[0, 5:], found.foretold[0, 5:]) != adapts
+
+
+@pytest.mark.parametrize("adapts", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_gradients_reach_every_parameter(variant):
-    network = make_reader(variant)
+def test_gradients_reach_every_parameter(variant, adapts):
+    network = make_reader(variant, adapts=adapts)
     network.losses(*network.batch(ITEMS)).sum().backward()
     without = [name for name, x in network.named_parameters() if x.grad is None or not x.grad.abs().max() > 0]
     assert not without, f"no gradient: {without}"
@@ -158,7 +174,7 @@ def test_gradients_reach_every_parameter(variant):
 # --- from a file ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{}, {"channels": 3, "patch_length": 1}, {"layers": 0}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"channels": 3, "patch_length": 1}, {"layers": 0, "adapts": True}], ids=str)
 @torch.no_grad()
 def test_a_configuration_builds_the_same_reader_again(settings):
     network = make_reader(**settings)

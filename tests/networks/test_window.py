@@ -10,6 +10,7 @@ from networks.window_cases import make_window_network, wandering
 from tolerances import assert_agree
 
 from titans_ts.backbones.config import VARIANTS
+from titans_ts.heads.kernels import SUMMARIES, summary
 from titans_ts.networks import two_paths
 from titans_ts.networks.window import WindowConfig, WindowNetwork
 
@@ -20,17 +21,19 @@ ITEMS = wandering()
 
 
 @torch.no_grad()
-def test_the_linear_path_sees_the_first_values_and_the_shares():
+def test_the_linear_path_sees_the_first_values_a_summary_and_the_shares():
     network = make_window_network()
     found = network.described(*network.batch(ITEMS))
-    assert found.shape[1] == network.linear.in_features == 5 * 2 + network.shares.features
+    assert found.shape[1] == network.linear.in_features == (5 + SUMMARIES) * 2 + network.shares.features
     for one, row in zip(ITEMS, found, strict=True):
         first = np.zeros((2, 5))
         near = np.nan_to_num((one[:5] - 9) / 1.5)
         first[:, : len(near)] = near.T
         assert_agree(row[:10], torch.from_numpy(first.ravel()))
         values = torch.from_numpy(np.nan_to_num((one - 9) / 1.5).T.copy())[None]
-        assert_agree(row[10:], network.shares(values, torch.tensor([len(one)]))[0])
+        told, found = row[10 : 10 + 2 * SUMMARIES], row[10 + 2 * SUMMARIES :]
+        assert_agree(told, summary(values, torch.tensor([len(one)]))[0])
+        assert_agree(found, network.shares(values, torch.tensor([len(one)]))[0])
 
 
 @torch.no_grad()
@@ -40,8 +43,8 @@ def test_the_linear_answer_is_linear_in_what_it_sees():
     expected = network.described(inputs, lengths) @ network.linear.weight.T + network.linear.bias
     assert_agree(network.linear_answer(inputs, lengths), expected)
     bare = make_window_network(steps=0, dilations=())
-    found = bare.linear_answer(*bare.batch(ITEMS))
-    assert_agree(found, bare.linear.bias.expand(len(ITEMS), 2), name="a constant, of nothing")
+    values, lengths = bare.batch(ITEMS)
+    assert_agree(bare.described(values, lengths), summary(values[:, :2], lengths))
 
 
 @torch.no_grad()

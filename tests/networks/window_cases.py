@@ -38,11 +38,11 @@ def make_window_network(variant: str = "mac", *, layers: int = 1, **settings: ob
     return network
 
 
-def make_reader(variant: str = "mac", *, layers: int = 1, channels: int = 2, patch_length: int = 4) -> ReaderNetwork:
+def make_reader(variant: str = "mac", *, layers: int = 1, **settings: object) -> ReaderNetwork:
     """Return a float64 reader in evaluation mode, on a scale of its own."""
     torch.manual_seed(0)
     backbone = BackboneConfig(variant, **{**BACKBONE, "layers": layers})
-    network = shaken(ReaderNetwork(ReaderConfig(channels=channels, patch_length=patch_length, backbone=backbone)))
+    network = shaken(ReaderNetwork(ReaderConfig(**{"channels": 2, "patch_length": 4, **settings}, backbone=backbone)))
     network.level += 9
     network.spread *= 1.5
     return network

@@ -37,9 +37,10 @@ def patch_by_patch(network, one):
     return np.array(held), off
 
 
+@pytest.mark.parametrize("adapts", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_both_equal_a_slow_loop_over_each_sequence(variant):
-    network = make_reader(variant)
+def test_both_equal_a_slow_loop_over_each_sequence(variant, adapts):
+    network = make_reader(variant, adapts=adapts)
     held, surprised = described(network, ITEMS), surprises(network, ITEMS)
     for one, row, steps in zip(ITEMS, held, surprised, strict=True):
         expected, off = patch_by_patch(network, one)
@@ -52,7 +53,7 @@ def test_both_equal_a_slow_loop_over_each_sequence(variant):
 @pytest.mark.parametrize("at_once", [(1, 1), (1, 7), (3, 2), (10, 64)], ids=str)
 @pytest.mark.parametrize("variant", ["mac", "lmm", "full_attention"])
 def test_how_much_is_read_at_once_does_not_count(variant, at_once, monkeypatch):
-    network = make_reader(variant)
+    network = make_reader(variant, adapts=True)
     held, surprised = described(network, ITEMS), surprises(network, ITEMS)
     monkeypatch.setattr(reading_along, "TOKENS_AT_ONCE", at_once[0])
     monkeypatch.setattr(reading_along, "SIDE_BY_SIDE", at_once[1])
@@ -62,7 +63,7 @@ def test_how_much_is_read_at_once_does_not_count(variant, at_once, monkeypatch):
 
 
 def test_neither_order_nor_neighbours_count():
-    network = make_reader()
+    network = make_reader(adapts=True)
     held, surprised = described(network, ITEMS), surprises(network, ITEMS)
     close(described(network, ITEMS[::-1])[::-1], held)
     for i, one in enumerate(ITEMS):

@@ -187,7 +187,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_global_chance_alone():
 
 PHASES = [sine(phase=phase) for phase in np.linspace(0, 6, 8)]
 OF_THE_MEAN = float(torch.nn.functional.huber_loss(torch.zeros(400), torch.from_numpy(sine()[:, 0])))
-LEARN = {"max_steps": 40, "batch_size": 4, "crop": 16, "learning_rate": 3e-2}
+LEARN = {"max_steps": 60, "batch_size": 4, "crop": 16, "learning_rate": 5e-2}
 
 
 def test_it_learns_a_sine():

@@ -50,6 +50,15 @@ def test_without_validation_both_paths_count_alike():
     assert network.share == 1
 
 
+def test_without_validation_the_memory_may_be_left_without_a_say():
+    network = start()
+    run = SupervisedTraining(network, examples(), None, "binary", SupervisedConfig(max_steps=2), unjudged=0.0)
+    run.run()
+    assert network.share == 0
+    assert torch.equal(answer_all(network, CODES), answer_all(network, CODES, by="linear"))
+    assert answer_all(network, CODES, by="memory").any(), "though it has learned"
+
+
 def test_steps_batches_and_reports_are_as_asked():
     seen = []
     run = train(start(), examples(), callbacks=[lambda _run, report: seen.append(report)], max_steps=7, evaluate_every=3)

@@ -109,7 +109,7 @@ def _read_array(X: Any, name: str) -> np.ndarray:
         )
     for axis, word in enumerate(("sample", "feature")[: array.ndim]):
         if array.shape[axis] == 0:
-            raise ValueError(f"{name} is empty: 0 {word}(s) (shape={array.shape}) while a minimum of 1 is required")
+            raise ValueError(f"{name} is empty: 0 {word}(s) (shape={array.shape}) while a minimum of 1 is required.")
     return array
 
 

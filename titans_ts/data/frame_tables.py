@@ -76,7 +76,7 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
     frame, was_1d, backend = _open(X)
     columns = list(frame.columns)
     if len(frame) == 0:
-        raise ValueError(f"X is empty: 0 sample(s) (shape={(0, len(columns))}) while a minimum of 1 is required")
+        raise ValueError(f"X is empty: 0 sample(s) (shape={(0, len(columns))}) while a minimum of 1 is required.")
     index: Any = frame.to_native().index if backend == "pandas" else None
     long = request.id_column in columns
     stamps, in_index = _find_stamps(frame, columns, index, request)

@@ -80,7 +80,7 @@ def read_sequences(X: Any, *, name: str = "X") -> SequenceTable:
         return SequenceTable([record.id for record in records], [record.codes for record in records])
     rows = _rows(X, name)
     if not len(rows):
-        raise ValueError(f"{name} is empty: 0 sample(s) (shape=(0,)) while a minimum of 1 is required")
+        raise ValueError(f"{name} is empty: 0 sample(s) (shape=(0,)) while a minimum of 1 is required.")
     ids, codes = [], []
     for i, row in enumerate(rows):
         text, id_ = _text_and_id(row, f"{name}[{i}]")

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_EXPECTED = "a table of windows (n, t), a block (n, c, t) or a list of arrays (t, c)"
+
 
 @dataclass(frozen=True)
 class WindowTable:
@@ -110,10 +112,10 @@ def read_windows(X: Any, *, name: str = "X") -> WindowTable:
     elif getattr(X, "ndim", None) == 3:
         block = _numbers(X, name)
         found = [one.T for one in block]
+    elif hasattr(X, "ndim"):
+        raise ValueError(f"{name} has {X.ndim} axes; give {_EXPECTED}, where there is one sequence [{name}]")
     else:
-        raise TypeError(
-            f"{name} must be a table of windows (n, t), a block (n, c, t) or a list of arrays (t, c), got {type(X).__name__}"
-        )
+        raise TypeError(f"{name} must be {_EXPECTED}, got {type(X).__name__}")
     if not found:
         raise ValueError(f"{name} holds no sequence; give one or more")
     for i, one in enumerate(found):

@@ -40,10 +40,11 @@ def fit_forecaster(forecaster: TitansForecaster, panel: Panel) -> None:
     """Train a network on series that are read and checked, and let it read them."""
     training_rows = [len(one) - validation_rows(len(one), forecaster.validation_fraction) for one in panel]
     if max(training_rows) <= forecaster.patch_length:
+        longest = max(map(len, panel))
         raise ValueError(
-            f"X is too short: its longest series has {max(map(len, panel))} rows, {max(training_rows)} of them for "
-            f"training; fit needs {forecaster.patch_length + 1} or more (patch_length + 1): give more rows, or a smaller "
-            "patch_length or validation_fraction"
+            f"X is too short: its longest series has {longest} rows, {max(training_rows)} of them for training; fit needs "
+            f"{forecaster.patch_length + 1} or more (patch_length + 1), not n_samples={longest}: give more rows, or a "
+            "smaller patch_length or validation_fraction"
         )
     layout = panel.layout
     preparation = Preparation.learn(panel, training_rows)

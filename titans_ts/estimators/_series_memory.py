@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from joblib import Parallel, delayed
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts import reading
@@ -135,6 +136,11 @@ class SeriesMemory(BaseTitans):
         values = {one.id: reading.surprise(self.network_, self.ready(one)).double().cpu().numpy() for one in panel}
         columns = ["surprise"] if self.network_.config.mixed else None
         return row_values_container(panel.layout, panel, values, columns=columns)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def _read(self, X: Any, *, follow: Mapping[Hashable, Any] | None = None) -> Panel:
         names = {"id_column": self.id_column, "time_column": self.time_column}  # where fit saw none

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, validate_data
@@ -119,7 +120,8 @@ class SupervisedWindows(ReadsWindows, SupervisedTitans):
 
     def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
         known = split.training if split.validation is None or not split.drawn else _joined(split.training, split.validation)
-        linear = fit_kernel_path(known, objective, outputs, seed=seed)
+        with config_context(enable_metadata_routing=False):  # weights go to the models inside whatever is routed around
+            linear = fit_kernel_path(known, objective, outputs, seed=seed)
         config = WindowConfig(
             outputs=outputs,
             channels=self.n_channels_,

@@ -193,7 +193,7 @@ class TitansSktimeForecaster(BaseForecaster):
         self._ends = frames.panel_ends(y)
         horizon = _furthest(self._steps(fh)) if self.horizon is None else self.horizon
         self.forecaster_ = TitansForecaster(
-            **{**self.get_params(deep=False), "horizon": horizon, "warm_start": False},
+            **{**self.get_params(deep=False), "horizon": horizon},
             target_columns=targets,
             future_covariates=covariates or None,
             freq=frames.step_of(self.cutoff),
@@ -205,7 +205,6 @@ class TitansSktimeForecaster(BaseForecaster):
         self._note_frequency(lambda: self.forecaster_.layout_)
         self._ends = frames.panel_ends(y, before=self._ends)
         if update_params and self.get_config()["remember_data"]:
-            self.forecaster_.set_params(warm_start=self.warm_start)
             self._learn(frames.rows_to_read(self._y, self._X))
             return self
         if update_params:
@@ -316,15 +315,13 @@ class TitansSktimeForecaster(BaseForecaster):
         for one in panel:
             origins = len(one) - 1 + steps[one.id][steps[one.id] <= 0]
             answers[one.id] = np.full((len(origins), one.values.shape[1], len(suffixes)), np.nan)
-            known = np.unique(origins[origins > 0]).tolist()
+            known = origins[origins > 0].tolist()  # sorted, as sktime sorts fh
             for group, found in reading.rolling_forecasts(network, self.forecaster_.ready(one), known):
                 bounds = interval_bounds(found.quantiles[:, 0].cpu().numpy(), network.config.quantiles, levels)
                 values = {"": found.point[:, 0].cpu().numpy()}
                 for level, (low, high) in bounds.items():
                     values |= {f"-lo-{level:g}": low, f"-hi-{level:g}": high}
-                here = np.isin(origins, group)
-                stacked = np.stack([values[suffix] for suffix in suffixes], axis=-1)
-                answers[one.id][here] = stacked[np.searchsorted(group, origins[here])]
+                answers[one.id][np.isin(origins, group)] = np.stack([values[suffix] for suffix in suffixes], axis=-1)
         return answers
 
     def _history(self) -> Any:

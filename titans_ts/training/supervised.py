@@ -239,16 +239,16 @@ class SupervisedTraining:
 def take_pass(network: TwoPaths, examples: Examples, objective: Objective, config: SupervisedConfig) -> None:
     """Take one gradient step a batch over some examples, on both paths together; the learning rate stays at its peak.
 
-    A linear path of many features takes smaller steps, by the root of their number: else all of them together would move
+    The coefficients of many features take smaller steps, by the root of their number: else all of them together would move
     an answer by as many.
     """
-    linear = [x for name in network.linear_parts for x in getattr(network, name).parameters()]
-    kept = {id(x) for x in linear}
-    features = max((x.shape[-1] for x in linear), default=1)
+    many = [x for name in network.linear_parts for x in getattr(network, name).parameters() if x.ndim >= 2]
+    apart = {id(x) for x in many}
+    features = max((x.shape[-1] for x in many), default=1)
     optimizer = torch.optim.AdamW(
         [
-            {"params": [x for x in network.parameters() if id(x) not in kept]},
-            {"params": linear, "lr": config.learning_rate / max(features, 1) ** 0.5},
+            {"params": [x for x in network.parameters() if id(x) not in apart]},
+            {"params": many, "lr": config.learning_rate / max(features, 1) ** 0.5},
         ],
         lr=config.learning_rate,
         weight_decay=0.0,
