@@ -60,6 +60,7 @@ MAY_IMPORT = {
 }
 LIVES_ONLY_IN = {
     "sklearn": {"estimators", "model_selection"},
+    "sktime": {"integrations"},
     "narwhals": {"data"},
     "pandas": {"data"},
     "polars": {"data"},
