@@ -107,3 +107,15 @@ def test_join_and_to_device_keep_order_and_kind():
     assert torch.equal(both.target[2:], parts[1].target)
     assert torch.equal(both.windows.values[:2], parts[0].windows.values)
     assert both.extras.channel.tolist() == [0, 1, 0, 1]
+
+
+def test_a_part_of_a_series_holds_the_same_rows_of_everything():
+    config = make_config(**ALL_COVARIATES)
+    series = make_series(config, 30)
+    whole, part = rows_of(series, 0, 30), series.part(7, 50)
+    assert (part.length, series.head(4).length) == (23, 4)
+    for found, expected in ((part, rows_of(series, 7, 30)), (series.head(4), rows_of(series, 0, 4))):
+        assert whole.length == 30
+        for name in ("rows", "calendar", "past", "future", "static"):
+            assert torch.equal(getattr(found, name).nan_to_num(), getattr(expected, name).nan_to_num()), name
+        assert found.scale is series.scale

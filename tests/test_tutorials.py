@@ -41,6 +41,33 @@ NEEDS = {"promoters_from_fasta": "gue/prom_300_tata"}
 """By notebook: the data set that it cannot do without, and that nothing can fetch for it."""
 
 CLAIMS = {
+    "windows_in_scikit_learn": {
+        "two years and a third": "(len(early), len(late)) == (731, 364) and not early.index.isin(late.index).any()",
+        "holidays lie among the days off": "sum(day in holidays.index for day in"
+        " wrong['logistic regression of its embedding']) <= 2",
+        "the row itself does no worse": "len(wrong['logistic regression of the row'])"
+        " <= len(wrong['logistic regression of its embedding']) < 20",
+        "they lie apart from days off": "max(abs(np.corrcoef(x, y_late == 'day off')[0, 1]) for x in places.T) > 0.6",
+        "and of the working days winter lies at one end": "max(abs(np.corrcoef(x, late[y_late == 'working day'].index.month"
+        ".isin([10, 11, 12, 1, 2, 3]))[0, 1]) for x in places[y_late == 'working day'].T) > 0.6",
+        "no memory alone comes near": "(table['memory'] > 1.5 * table['linear path']).all()",
+        "together they are a little better": "table['both paths'].mean() < table['linear path'].iloc[0]",
+        "nearly all of the loss is in one fold": "(folds.iloc[:, 2] > 3 * folds.iloc[:, :2].sum(axis=1)).all()",
+        "the memory has no share": "best[-1].memory_gain_.share == 0 and judged['both'] == judged['linear']",
+        "the Monday after Christmas is wrong": "best.predict(late.loc[['2014-12-29']]).item() == 'day off'",
+        "better than either guess": "(errors.loc['by both'] < 0.8 * errors.loc[['as today',"
+        " 'as a week before']].min()).all()",
+        "the memory helps with the highest": "0.9 < errors.loc['by both', 'highest']"
+        " / errors.loc['by linear', 'highest'] < 1",
+        "and not with the lowest": "abs(errors.loc['by both', 'lowest'] / errors.loc['by linear', 'lowest'] - 1) < 0.05",
+        "heat is not foretold": "(came['highest'] - answers['by both'][:, 0])[hot].median() > 1",
+        "it finds the heat": "(heat[top[:5]] > 41).all() and (heat[top[:10]] > 33).all()"
+        " and [day.day for day in top[:4].sort_values()] == [14, 15, 16, 17]",
+        "and misses holidays": "top.isin(holidays.index).sum() <= 2",
+        "among working days it finds them": "oddest.index.isin(ranks.index).sum() == 10 and is_hot.iloc[:5].all()",
+        "two of them late": "(ranks.loc[['2014-03-10', '2014-11-04'], 'among working days'] > 20).all()",
+        "most stay below the line": "1 <= flagged.isin(holidays.index).sum() <= 4",
+    },
     "forecast_with_memory": {
         "the state does not grow": "len(rows) == 5 and len({row[2] for row in rows}) == 1",
         "each day adds its 48 rows": "[after[1] - before[1] for before, after in zip(rows, rows[1:])] == [48] * 4",

@@ -48,8 +48,8 @@ class SeriesTensors:
 
     def part(self, first: int, end: int) -> SeriesTensors:
         """Return the rows from one on, up to another."""
-        by_row = (x[first:end] for x in (self.calendar, self.past, self.future))
-        return SeriesTensors(self.rows[:, first:end], *by_row, self.static, self.scale)
+        calendar, past, future = (x[first:end] for x in (self.calendar, self.past, self.future))
+        return SeriesTensors(self.rows[:, first:end], calendar, past, future, self.static, self.scale)
 
 
 class Origins(NamedTuple):

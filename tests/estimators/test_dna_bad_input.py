@@ -179,7 +179,7 @@ WRONG = {
     "three axes": (lambda: fit("regressor", np.zeros((40, 2, 2))), "y .*(3 axes|dim 3)"),
     "an unknown label": (
         lambda: fit("classifier", X_val=["ACGT"], y_val=["exon"]),
-        "y_val holds 'exon', which is no label of y .*'other'.*'promoter'",
+        "y_val holds 'exon', which is none of the classes 'other', 'promoter'",
     ),
     "a label of validation too few": (
         lambda: fit("classifier", X_val=["ACGT", "A"], y_val=["other"]),
@@ -190,7 +190,7 @@ WRONG = {
     "NaN in validation": (lambda: fit("regressor", X_val=["A"], y_val=[np.nan]), "Input y_val contains NaN"),
     "another number of targets": (
         lambda: fit("regressor", X_val=["A"], y_val=[[1.0, 2.0]]),
-        "y_val has 2 targets, y has 1; give the same ones",
+        "y_val has 2 targets, fit saw 1; give the same ones",
     ),
     "a weight too few": (lambda: fit("classifier", None, np.ones(39)), r"[Ss]ample.?weight.*(39|shape)"),
     "a weight that is NaN": (lambda: fit("regressor", None, with_nan(np.ones(40))), "sample_weight contains NaN"),

@@ -4,6 +4,7 @@ What scikit-learn itself checks of an estimator is in ``test_scikit_learn_checks
 """
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from sklearn.base import clone, is_classifier, is_outlier_detector, is_regressor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, r2_score
+from sklearn.metrics import check_scoring, log_loss, r2_score
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
@@ -176,28 +177,32 @@ def mean_answer(model, X, y=None):
     return float(np.mean(EVERY[type(model).__name__].ask(model, X)))
 
 
+SCORING = {
+    "TitansEmbedder": mean_answer,
+    "TitansAnomalyDetector": mean_answer,
+    **dict.fromkeys(CLASSIFIERS, "neg_log_loss"),
+}
+
+
 def test_a_search_in_two_processes_finds_what_is_found_by_hand(name):
-    case = EVERY[name]
-    scoring = mean_answer if name in ("TitansEmbedder", "TitansAnomalyDetector") else None
-    seeds = [0, 1]  # of chance every estimator makes something
-    series = name == "TitansForecaster"
-    folds = list((TimeSeriesSplit(2, test_size=10) if series else KFold(2, shuffle=True, random_state=0)).split(case.X))
-    search = GridSearchCV(case.make(), {"random_state": seeds}, cv=folds, n_jobs=2, scoring=scoring, error_score="raise")
-    case.learn(search)
-    expected = np.zeros((2, 2))
+    case, scoring = EVERY[name], SCORING.get(name)
+    grid = {"random_state": [0, 1]}
+    splitter = TimeSeriesSplit(2, test_size=10) if name == "TitansForecaster" else KFold(2, shuffle=True, random_state=0)
+    folds = list(splitter.split(case.X))
+    search = case.learn(GridSearchCV(case.make(), grid, cv=folds, n_jobs=2, scoring=scoring, error_score="raise"))
+    score, expected = check_scoring(case.model, scoring), np.zeros((2, 2))
     for k, (train, test) in enumerate(folds):
         y, y_test = (None, None) if case.y is None else (case.y[train], case.y[test])
-        for i, seed in enumerate(seeds):
-            model = case.make(random_state=seed).fit(some(case.X, train), y)
-            asked = some(case.X, test)
-            expected[i, k] = model.score(asked, y_test) if scoring is None else scoring(model, asked)
+        for seed in grid["random_state"]:
+            expected[seed, k] = score(case.make(random_state=seed).fit(some(case.X, train), y), some(case.X, test), y_test)
     found = np.array([search.cv_results_[f"split{k}_test_score"] for k in range(2)]).T
     np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert len(np.unique(expected)) == 4
-    assert search.best_params_ == {"random_state": seeds[found.mean(1).argmax()]}
-    alone = case.fitted(**search.best_params_)
-    np.testing.assert_allclose(case.ask(search.best_estimator_), case.ask(alone), rtol=1e-6)
-    scores = cross_val_score(case.make(random_state=seeds[0]), case.X, case.y, cv=folds, scoring=scoring)
+    assert len(set(expected[0])) == len(set(expected[1])) == 2
+    if name != "TitansRegressor":  # whose linear path takes nothing from chance where values tell most
+        assert (expected[0] != expected[1]).any()
+    assert search.best_params_ == {"random_state": int(found.mean(1).argmax())}
+    np.testing.assert_allclose(case.ask(search.best_estimator_), case.ask(case.fitted(**search.best_params_)), rtol=1e-6)
+    scores = cross_val_score(case.make(), case.X, case.y, cv=folds, scoring=scoring)
     np.testing.assert_allclose(scores, expected[0], rtol=1e-6)
 
 
@@ -223,10 +228,11 @@ def test_windows_in_any_container_are_cross_validated(name, container):
 @pytest.mark.parametrize("name", REGRESSORS)
 def test_a_transformed_target_is_learned_and_turned_back(name):
     case = EVERY[name]
-    model = TransformedTargetRegressor(case.make(), func=np.log, inverse_func=np.exp).fit(case.X, case.y)
-    expected = np.exp(case.make().fit(case.X, np.log(case.y)).predict(case.others))
+    y = np.exp(3 * (case.y - case.y.mean()) / case.y.std())
+    model = TransformedTargetRegressor(case.make(), func=np.log, inverse_func=np.exp).fit(case.X, y)
+    expected = np.exp(case.make().fit(case.X, np.log(y)).predict(case.others))
     np.testing.assert_allclose(model.predict(case.others), expected, rtol=1e-12)
-    assert not np.allclose(expected, case.ask(case.fitted()), rtol=1e-3)
+    assert not np.allclose(expected, case.make().fit(case.X, y).predict(case.others), rtol=0.1)
 
 
 # --- Metadata --------------------------------------------------------------------------------------------------------
@@ -264,7 +270,8 @@ def test_weights_find_their_way_to_fit_and_score(name):
 def test_a_validation_part_finds_its_way_through_a_pipeline(name):
     """The steps before change it as they change X."""
     case = EVERY[name]
-    X, X_val, y, y_val = some(case.X, range(30)), some(case.X, range(30, 40)), case.y[:30], case.y[30:]
+    case = replace(case, model=case.make(caution=0.0))
+    X, X_val, y, y_val = some(case.X, range(30)), some(case.X, range(30, 40)), case.y[:30], case.y[:29:-1]
     expected = case.ask(case.make().fit(changed(X), y, X_val=changed(X_val), y_val=y_val), changed(case.others))
     assert not np.array_equal(expected, case.ask(case.make().fit(changed(X), y), changed(case.others))), "it counts"
     steps = [("first", FunctionTransformer(changed))]
@@ -277,7 +284,7 @@ def test_a_validation_part_finds_its_way_through_a_pipeline(name):
         np.testing.assert_array_equal(case.ask(pipeline.fit(X, y, X_val=X_val, y_val=y_val)), expected)
 
 
-@pytest.mark.parametrize("name", ["TitansClassifier", "DNARegressor"])
+@pytest.mark.parametrize("name", ["TitansRegressor", "DNARegressor"])
 def test_groups_and_times_find_their_way_to_a_split_in_time(name):
     case, splitter = EVERY[name], PanelTimeSeriesSplit(2, test_size=5)
     groups, times = np.repeat(["a", "b"], 20), np.tile(np.arange(20), 2)
@@ -322,17 +329,17 @@ def test_a_classifier_learns_part_by_part_all_classes_named_first():
 
 
 def test_a_class_may_come_later_if_it_was_named():
-    X, y = rhythms(60, periods=(6.0, 9.0, 4.0), seed=13)
+    X, y = rhythms(120, periods=(6.0, 9.0, 4.0), seed=13)
     labels = np.array(["slow", "slower", "fast"])[y]
-    order = np.argsort(y, kind="stable")  # the first part holds one class
-    model = TitansClassifier(**LEARN)
-    for _ in range(8):
-        for some_X, some_y in parts(X[order], labels[order]):
-            model.partial_fit(some_X, some_y, classes=["fast", "slow", "slower"])
+    model = TitansClassifier(**LEARN).partial_fit(X[y == 0], labels[y == 0], classes=["slow", "fast", "slower"])
     assert model.classes_.tolist() == ["fast", "slow", "slower"]
-    found = model.predict_proba(X)
-    close(found.sum(1), np.ones(60))
-    assert set(model.predict(X)) == {"fast", "slow", "slower"}
+    assert set(model.predict(X)) == {"slow"}, "all that it has seen"
+    for _ in range(5):
+        for some_X, some_y in parts(X[:90], labels[:90], 30):
+            model.partial_fit(some_X, some_y)
+    close(model.predict_proba(X).sum(1), np.ones(120))
+    assert model.score(X[90:], labels[90:]) > 0.75
+    assert set(model.predict(X[90:])) == {"fast", "slow", "slower"}
     unnamed = TitansClassifier(**LEARN).partial_fit(X[:30], labels[:30])
     assert unnamed.classes_.tolist() == ["fast", "slow", "slower"], "without names, those of the first part"
 

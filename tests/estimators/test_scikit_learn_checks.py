@@ -114,11 +114,10 @@ class WrittenDNALanguageModel(Written, DNALanguageModel):
 
 
 # In float32 an answer may differ by its rounding with what else is asked, and scikit-learn asks for 1e-7.
-EXACT = {"precision": "float64", "validation_fraction": 0}
 DNA = [
-    WrittenDNAClassifier(**dna_cases.SMALL, **EXACT),
-    WrittenDNARegressor(**dna_cases.SMALL, **EXACT),
-    WrittenDNALanguageModel(**dna_cases.LANGUAGE, **EXACT),
+    WrittenDNAClassifier(**dna_cases.SMALL, precision="float64", validation_fraction=0),  # which is many times as fast
+    WrittenDNARegressor(**dna_cases.SMALL, precision="float64"),
+    WrittenDNALanguageModel(**dna_cases.LANGUAGE, precision="float64"),
 ]
 
 # --- What does not apply ---------------------------------------------------------------------------------------------
@@ -201,9 +200,9 @@ def test_so_many_checks_are_run_and_the_others_are_known(estimator):
     names = {name for name, _ in generated(estimator)}
     run = [name for name, _ in applicable(estimator) if name not in declared(estimator)]
     assert len(run) >= AT_LEAST[type(estimator).__name__], len(run)
-    told = NOT_APPLICABLE.get(type(estimator).__name__, {}) | NEVER
+    told = NOT_APPLICABLE.get(type(estimator).__name__, {}) | declared(estimator)
     assert set(told) <= names, "a reason for a check that there is not"
-    assert {name for name, _ in generated(estimator)} - set(run) == set(told) | set(declared(estimator))
+    assert names - set(run) - set(NEVER) == set(told)
 
 
 def test_the_reader_of_numbers_tells_them_apart():

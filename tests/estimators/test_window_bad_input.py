@@ -101,6 +101,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:X has feature names, but:UserWarning")
 @pytest.mark.parametrize("bad", REFUSED)
 def test_what_cannot_be_read_is_refused_by_sequence_step_and_channel(bad, kind, of_table, of_sequences):
     make, error, message = REFUSED[bad]

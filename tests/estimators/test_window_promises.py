@@ -245,7 +245,7 @@ def test_warm_start_goes_on_from_the_fitted_weights(kind):
 
 
 def test_a_very_long_sequence_is_read_to_both_its_ends(kind):
-    model = fitted(kind, [row[:, None] for row in TABLE], patch_length=32, refresh_every=16, window=16)
+    model = fitted(kind, [row[:, None] for row in TABLE], patch_length=64, refresh_every=16, window=16)
     long = rhythms(1, 200_000, seed=6)[0].T
     start, end = long.copy(), long.copy()
     start[2:6] += 4

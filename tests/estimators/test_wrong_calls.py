@@ -7,7 +7,7 @@ import pytest
 from estimators.cases import everything, fitted, wave
 from sklearn.exceptions import NotFittedError
 
-from titans_ts import TitansForecaster
+from titans_ts import TitansForecaster, reading
 
 
 @pytest.fixture(scope="module")
@@ -91,4 +91,22 @@ def test_an_interrupted_fit_leaves_the_fitted_model(warm_start):
     before = everything(forecaster)
     with pytest.raises(KeyboardInterrupt):
         forecaster.set_params(callbacks=[interrupt]).fit(wave(seed=1))
+    assert everything(forecaster) == before
+
+
+def test_a_fit_that_is_interrupted_while_it_reads_the_history_leaves_the_fitted_model(monkeypatch):
+    """Training is at its end by then, and a long history takes as long again."""
+    forecaster = fitted([wave(), wave(seed=2)], layers=1)
+    before, absorb, read = everything(forecaster), reading.absorb, []
+
+    def interrupted(*series):
+        read.append(series)
+        if len(read) == 2:
+            raise KeyboardInterrupt
+        return absorb(*series)
+
+    monkeypatch.setattr(reading, "absorb", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        forecaster.set_params(callbacks=[lambda *_: True]).fit([wave(200, seed=1), wave(200, seed=3)])
+    assert len(read) == 2
     assert everything(forecaster) == before

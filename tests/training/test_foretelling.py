@@ -166,6 +166,13 @@ def test_no_steps_leave_the_network_as_it_was():
     assert_same_bits(network.state_dict(), before)
 
 
+def test_the_gradient_bound_is_heard():
+    network, before = start(), start().state_dict()
+    train([sine()], network=network, gradient_bound=1e-12, weight_decay=0.0)  # next to nothing, for Adam too
+    for name, x in network.named_parameters():
+        assert (x - before[name]).abs().max() < 1e-4, name
+
+
 # --- chance ---------------------------------------------------------------------------------------------------------
 
 

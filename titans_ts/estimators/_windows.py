@@ -55,6 +55,11 @@ class ReadsWindows(BaseTitans):
             if reset and hasattr(self, "n_channels_"):
                 del self.n_channels_
             table = validate_data(self, X, reset=reset, **settings)
+            if table.shape[1] == 1:
+                raise ValueError(
+                    f"n_features=1: {name} is a table of windows, a row each, and these have one step; one long series is a "
+                    "list of one, [series]"
+                )
             found = rows_as_windows(table)
         elif not reset and len(getattr(X, "shape", ())) == 2:  # a table, where fit saw a block or a list
             found = rows_as_windows(check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", input_name=name))

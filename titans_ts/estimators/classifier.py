@@ -99,6 +99,10 @@ class TitansClassifier(LabelsMixin, SupervisedWindows):
     Sequences of a list may differ in length, and none is cut. NaN marks what was not measured: it counts as the channel's
     mean, and the memory is told. Answers are made in float64, and do not depend on what else is asked.
 
+    Sequences are left out, and drawn for validation, as if they knew nothing of each other. Windows that overlap do: give a
+    later part as ``X_val`` and ``y_val`` then, or the linear path and the memory's share are chosen on what was nearly seen.
+    In a ``Pipeline`` it goes through the steps before this one only if told to: ``transform_input=["X_val"]``.
+
     References
     ----------
     Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.

@@ -239,6 +239,7 @@ def agreement(truth: NDArray[Any], said: NDArray[Any]) -> tuple[float, float]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> agreement(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]))
     (1.0, 1.0)
     """

@@ -53,8 +53,8 @@ class TitansEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Foretold
     batch_size : int, default=32
         Sequences of a step.
     validation_fraction : float, default=0.2
-        Share of the sequences that chooses the weights, drawn by chance; of fewer than ten, so much of the end of each. 0 for
-        none.
+        Share of the sequences that chooses the weights, drawn by chance; of fewer than ten, so much of the end of each.
+        0 for none.
     patience : int, default=10
         Evaluations without a lower loss before training stops.
     device : str, default="auto"

@@ -55,7 +55,7 @@ def dilations(length: int) -> tuple[int, ...]:
     Examples
     --------
     >>> dilations(5), dilations(100), dilations(1000)
-    ((1,), (1, 2, 3, 5, 8, 12), (1, 2, 4, 8, 16, 31, 62, 124))
+    ((1,), (1, 2, 4, 6, 8, 12), (1, 3, 7, 15, 31, 62, 124))
     """
     longest = max((length - 1) / (WEIGHTS - 1), 1.0)
     count = min(MOST_DILATIONS, 2 * max(round(np.log2(longest)), 0) + 1)

@@ -49,6 +49,8 @@ def answer_all(network: TwoPaths, items: Sequence[Any], *, average: bool = False
     paths: dict[str, Answering] = {"both": network, "linear": network.linear_answer, "memory": network.memory_answer}
     if by not in paths:
         raise ValueError(f"by={by!r} is not known; choose one of {', '.join(map(repr, paths))}")
+    if by == "memory" and network.is_linear:
+        raise ValueError("by='memory': layers=0, so that this model has no memory to answer; ask by='linear'")
     answer = paths[by]
     answer = averaged(answer) if average else answer
     found = torch.zeros(len(items), network.outputs, dtype=network.dtype, device=network.device)
