@@ -129,10 +129,15 @@ def test_one_sequence_is_too_few_to_tell_anything_from(kind):
             unfitted(kind).fit(X, *beside(kind, 1))
 
 
+def test_a_column_is_no_table_of_windows(kind):
+    for X in (TABLE[:12, :1], TABLE[:12, :1].tolist()):
+        with pytest.raises(ValueError, match=r"n_features=1: X .*one long series is a list of one, \[series\]"):
+            unfitted(kind).fit(X, *beside(kind, 12))
+
+
 # --- sequences that are read ----------------------------------------------------------------------------------------
 
 READ = {
-    "single steps": np.arange(12.0)[:, None],
     "shorter than a patch and the kernel": [np.arange(1.0 + i % 3) for i in range(12)],
     "nothing measured": np.full((12, 9), np.nan),
     "half of them not measured": [np.full(9, np.nan), np.arange(8.0)] * 6,

@@ -70,7 +70,7 @@ def unmasked(X: Any) -> Any:
     if isinstance(X, list | tuple):
         return [unmasked(one) for one in X] if any(isinstance(one, np.ma.MaskedArray) for one in X) else X
     if isinstance(X, np.ma.MaskedArray) and X.dtype.kind in "biuf":
-        return X.astype(np.float64).filled(np.nan)
+        return np.ma.filled(X.astype(np.float64), np.nan)
     return X
 
 
