@@ -18,7 +18,7 @@ demo: setup  ## forecast from a long history and show the memory at work
 	$(BIN)/titans-ts demo
 
 test: setup  ## run the tests and the examples in the docstrings, a process a core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
 
 check: setup  ## lint, formatting and types
 	$(BIN)/ruff check .
