@@ -51,7 +51,7 @@ def test_both_equal_a_slow_loop_over_each_sequence(variant, adapts):
 
 
 @pytest.mark.parametrize("at_once", [(1, 1), (1, 7), (3, 2), (10, 64)], ids=str)
-@pytest.mark.parametrize("variant", ["mac", "lmm", "full_attention"])
+@pytest.mark.parametrize("variant", ["mac", "full_attention"])
 def test_how_much_is_read_at_once_does_not_count(variant, at_once, monkeypatch):
     network = make_reader(variant, adapts=True)
     held, surprised = described(network, ITEMS), surprises(network, ITEMS)

@@ -123,12 +123,14 @@ class KernelShares(nn.Module):
         for place, dilation in enumerate(self.dilations):
             if channels > 1:
                 self.chosen[place] = torch.from_numpy(_subsets(channels, chance)).to(self.chosen)
-            responses = self._responses(values, lengths, place, dilation)
-            for kernel, one in enumerate(chance.integers(len(values), size=KERNELS)):
-                where = np.sort(chance.uniform(size=self.thresholds))
-                seen = responses[one, kernel, : int(lengths[one])].double()
-                levels = torch.quantile(seen, torch.from_numpy(where).to(seen))
-                self.levels[place, :, kernel] = (levels + MARGIN).to(self.levels)
+            drawn = chance.integers(len(values), size=KERNELS)
+            where = np.sort(chance.uniform(size=(KERNELS, self.thresholds)), axis=1)
+            for one in np.unique(drawn):  # one after the other: a long one among many then costs what it is long
+                own = lengths[one : one + 1]
+                responses = self._responses(values[one : one + 1, :, : int(own)], own, place, dilation)[0].double()
+                for kernel in np.flatnonzero(drawn == one):
+                    levels = np.quantile(responses[kernel].numpy(), where[kernel])
+                    self.levels[place, :, kernel] = torch.from_numpy(levels + MARGIN).to(self.levels)
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
         """Map ``(b, c, t)``, of which the first ``lengths`` steps count, to ``(b, features)``."""
