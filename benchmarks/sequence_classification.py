@@ -38,7 +38,7 @@ VARIANTS = ("mag", "mal", "lmm", "attention")
 
 
 def read_set(name: str, *, padded: bool = False) -> list[tuple[list[np.ndarray], np.ndarray]]:
-    """Return sequences ``(c, t)``, as aeon has them, and labels, of both parts; padded to one length by aeon if asked for."""
+    """Return sequences ``(c, t)``, and labels, of both parts; padded to one length by aeon if asked for."""
     from aeon.datasets import load_classification
 
     parts = [load_classification(name, split=part, load_equal_length=padded) for part in ("train", "test")]

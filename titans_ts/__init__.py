@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from titans_ts.estimators.embedder import TitansEmbedder as TitansEmbedder
     from titans_ts.estimators.forecaster import TitansForecaster as TitansForecaster
     from titans_ts.estimators.persistence import load as load
-    from titans_ts.model_selection import PanelTimeSeriesSplit as PanelTimeSeriesSplit
     from titans_ts.estimators.regressor import TitansRegressor as TitansRegressor
+    from titans_ts.model_selection import PanelTimeSeriesSplit as PanelTimeSeriesSplit
 
 __version__ = "0.1.0"
 

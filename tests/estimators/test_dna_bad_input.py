@@ -168,8 +168,14 @@ WRONG = {
     "one class": (lambda: fit("classifier", ["coding"] * 40), "y holds the one class 'coding' only; a classifier needs two"),
     "a label too few": (lambda: fit("classifier", LABELS[:39]), "y has 39 labels for 40 sequences; give one each"),
     "a number too many": (lambda: fit("regressor", np.arange(41.0)), "y has 41 rows for 40 sequences; give one each"),
-    "no y": (lambda: DNAClassifier(**SMALL).fit(SEQUENCES, None), "DNAClassifier requires y to be passed, but the target y is None; give"),
-    "no numbers": (lambda: DNARegressor(**SMALL).fit(SEQUENCES, None), "DNARegressor requires y to be passed, but the target y is None; give"),
+    "no y": (
+        lambda: DNAClassifier(**SMALL).fit(SEQUENCES, None),
+        "DNAClassifier requires y to be passed, but the target y is None; give",
+    ),
+    "no numbers": (
+        lambda: DNARegressor(**SMALL).fit(SEQUENCES, None),
+        "DNARegressor requires y to be passed, but the target y is None; give",
+    ),
     "labels that are numbers": (lambda: fit("classifier", NUMBERS), "Unknown label type: continuous"),
     "a label that is missing": (lambda: fit("classifier", with_nan(LABELS, None)), "y.*(missing|None|NaN)"),
     "a label that is NaN": (lambda: fit("classifier", with_nan(CLASSES * 1.0)), r"y\[\d+\] is missing \(nan\)"),
