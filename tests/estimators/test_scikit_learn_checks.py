@@ -30,8 +30,8 @@ WINDOWED = (TitansClassifier, TitansRegressor, TitansEmbedder, TitansAnomalyDete
 TINY = {"max_steps": 3, "width": 8, "heads": 2, "batch_size": 16, "random_state": 0}
 SMALL_WINDOWED = [estimator(**TINY) for estimator in WINDOWED]
 BY_NUMBER_OF_ROWS = {
-    "check_sample_weight_equivalence_on_dense_data": "batches and a validation part are drawn by the number of rows, so that "
-    "a row that is there twice meets other company than one of twice the weight"
+    "check_sample_weight_equivalence_on_dense_data": "batches and a validation part are drawn by the number of rows, so "
+    "that a row that is there twice meets other company than one of twice the weight"
 }
 
 
