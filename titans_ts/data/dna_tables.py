@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.data.frame_tables import is_frame
-
 
 def mutation_frame(
     *,
@@ -67,22 +65,3 @@ def score_frame(ids: Sequence[str], bases: Sequence[int], means: Sequence[float]
     return pd.DataFrame(
         {"id": list(ids), "bases": list(bases), "log_likelihood_per_base": values, "bits_per_base": -values / np.log(2)}
     )
-
-
-def column_names(table: Any) -> list[str]:
-    """Return the names of a frame's columns, or of a named column; none for an array or a list.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> column_names(pd.DataFrame({"strength": [1.0]})), column_names(np.zeros(3))
-    (['strength'], [])
-    """
-    if not is_frame(table):
-        return []
-    import narwhals as nw
-
-    known = nw.from_native(table, eager_only=True, allow_series=True)
-    if isinstance(known, nw.DataFrame):
-        return list(map(str, known.columns))
-    return [] if known.name in (None, "") else [str(known.name)]

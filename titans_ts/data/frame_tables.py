@@ -217,3 +217,22 @@ def _group_by_id(table: Table, column: Any) -> Table:
     order = np.argsort(codes, kind="stable")
     sortable = ("values", "past", "future", "static", "rows", *(("times",) if table.times is not None else ()))
     return replace(table, **{name: getattr(table, name)[order] for name in sortable})
+
+
+def names_of(table: Any) -> list[str]:
+    """Return the names of a frame's columns, or of a named column; none for an array or a list.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> names_of(pd.DataFrame({"strength": [1.0]})), names_of([0.0])
+    (['strength'], [])
+    """
+    if not is_frame(table):
+        return []
+    import narwhals as nw
+
+    known = nw.from_native(table, eager_only=True, allow_series=True)
+    if isinstance(known, nw.DataFrame):
+        return list(map(str, known.columns))
+    return [] if known.name in (None, "") else [str(known.name)]

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
 from titans_ts.estimators import persistence
-from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS
+from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, all_or_nothing
 from titans_ts.estimators._windows import ReadsWindows
 from titans_ts.inputs.windows import common_scale
 from titans_ts.networks.reader import ReaderConfig, ReaderNetwork
@@ -45,16 +45,11 @@ class Foretold(ReadsWindows):
 
     def _learn(self, X: Any) -> Self:
         """Check everything, read X, train; an interrupted fit leaves the fitted model as it was."""
-        before = dict(self.__dict__)
-        try:
+        with all_or_nothing(self):
             self._validate_params()
             self._check_arguments()
             items = self._read_items(X, reset=True)
             self._train(items, self._draw_seed())
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     @property

@@ -13,7 +13,7 @@ from sklearn.utils import Tags, check_array, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from titans_ts.data.dna_tables import column_names
+from titans_ts.data.frame_tables import names_of
 from titans_ts.estimators._supervised import SupervisedTitans
 from titans_ts.heads.losses import Objective
 from titans_ts.sequences.answers import Path
@@ -130,7 +130,7 @@ class NumbersMixin(RegressorMixin):
     def _learn_targets(self, y: Any, counted: NDArray[np.bool_]) -> tuple[Objective, int, np.ndarray]:
         values = self._values(y, len(counted), "y")[counted]
         self.target_was_1d_ = values.ndim == 1
-        values, names = values.reshape(len(values), -1), column_names(y)
+        values, names = values.reshape(len(values), -1), names_of(y)
         self.target_names_ = names or (["y"] if values.shape[1] == 1 else [f"y{j}" for j in range(values.shape[1])])
         self.target_level_, spread = values.mean(0), values.std(0)
         self.target_spread_ = np.where(spread > 0, spread, 1.0)
