@@ -27,6 +27,7 @@ MODEL = {
     "interventions",
     "origins",
     "reading",
+    "watching",
     "sequences",
     "files",
 }
@@ -49,6 +50,7 @@ MAY_IMPORT = {
     "interventions": {"memory", "backbones", "networks"},
     "origins": {"inputs", "networks"},
     "reading": {"backbones", "inputs", "interventions", "networks", "origins", "state"},
+    "watching": {"memory", "backbones", "interventions", "networks", "origins", "reading", "state"},
     "sequences": {"bases", "heads", "inputs", "networks", "state"},
     "data": {"bases"},
     "training": {*MODEL, "data"},

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from titans_ts.backbones.stack import require_memory
 from titans_ts.memory.neural_memory import NeuralMemory
+from titans_ts.memory.written import Factors, Written
 from titans_ts.networks.forecast import ForecastNetwork
+
+Seen = TypeVar("Seen")
 
 
 @contextmanager
-def observed_writes(network: nn.Module) -> Iterator[list[list[Tensor]]]:
-    """Collect the surprise of everything that is written inside the block: a list of pieces for each memory."""
+def observed(network: nn.Module, look: Callable[[Written], Seen]) -> Iterator[list[list[Seen]]]:
+    """Collect what is seen of everything that is written inside the block: a list of pieces for each memory.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Whatever holds memories.
+    look : callable
+        What to keep of a piece. All that was written would be much to keep of a long history.
+
+    Yields
+    ------
+    list of list
+        For each memory, in the order of the layers, what ``look`` returned of each piece, in the order of the tokens.
+
+    Examples
+    --------
+    >>> memory = NeuralMemory(16, heads=2)
+    >>> with observed(memory, lambda written: written.keys.shape[2]) as tokens:
+    ...     _ = memory(torch.randn(3, 50, 16), memory.initial_state(3))
+    >>> tokens
+    [[50]]
+    """
     memories = [module for module in network.modules() if isinstance(module, NeuralMemory)]
-    seen: list[list[Tensor]] = [[] for _ in memories]
+    seen: list[list[Seen]] = [[] for _ in memories]
     for memory, pieces in zip(memories, seen, strict=True):
-        memory.observer = pieces.append
+        memory.observer = lambda written, pieces=pieces: pieces.append(look(written))
     try:
         yield seen
     finally:
@@ -27,20 +52,40 @@ def observed_writes(network: nn.Module) -> Iterator[list[list[Tensor]]]:
             memory.observer = None
 
 
+def observed_writes(network: nn.Module) -> AbstractContextManager[list[list[Tensor]]]:
+    """Collect the surprise ``(layers of the store, b, h, tokens)`` of all that is written, as :func:`observed` does."""
+    return observed(network, lambda written: written.surprise)
+
+
+def observed_gates(network: nn.Module) -> AbstractContextManager[list[list[Factors]]]:
+    """Collect retention, step size and momentum of all that is written, as :func:`observed` does.
+
+    They are those that the memory uses: a token and head each, as plain factors rather than logarithms.
+
+    Examples
+    --------
+    >>> memory = NeuralMemory(16, heads=2, momentum=False)
+    >>> with observed_gates(memory) as seen:
+    ...     _ = memory(torch.randn(3, 50, 16), memory.initial_state(3))
+    >>> [gates] = seen[0]
+    >>> gates.retention.shape, bool((gates.retention < 1).all()), float(gates.momentum.max())
+    (torch.Size([3, 2, 50]), True, 0.0)
+    """
+    return observed(network, Written.factors)
+
+
 @contextmanager
 def silenced(network: nn.Module) -> Iterator[None]:
     """Let every memory return zeros inside the block: what a network is worth without its memory, if it has one."""
     require_memory(network, to_be="silenced")
-    handles = [
-        module.register_forward_hook(lambda _module, _inputs, out: (torch.zeros_like(out[0]), out[1]))
-        for module in network.modules()
-        if isinstance(module, NeuralMemory)
-    ]
+    memories = [module for module in network.modules() if isinstance(module, NeuralMemory)]
+    for memory in memories:
+        memory.silent = True
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for memory in memories:
+            memory.silent = False
 
 
 @contextmanager

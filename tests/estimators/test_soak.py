@@ -65,14 +65,14 @@ def recall(forecaster, patch_length):
     The error of ``M(k)`` against ``v``, squared, as a share of ``v`` squared: of the memory afterwards, and of the learned
     start. Nothing recalled is 1, as of a dead memory; one that is full, or thrown about, is near it or above.
     """
-    seen, real = [], neural_memory.memory_chunked
+    seen, real = [], neural_memory.write_memory
 
     def noting(q, k, v, *rest, **more):
         seen.append((k, v))
         return real(q, k, v, *rest, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neural_memory, "memory_chunked", noting)
+        patch.setattr(neural_memory, "write_memory", noting)
         forecaster.update(np.tile(np.random.default_rng(5).normal(size=4 * patch_length), 500))
     keys, values = (torch.cat(parts, dim=2)[:, -1:, -4:] for parts in zip(*seen, strict=True))
 

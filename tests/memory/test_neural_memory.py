@@ -73,7 +73,7 @@ def test_tokens_read_at_once_change_nothing(monkeypatch, at_once):
 
     def run() -> list[torch.Tensor]:
         pieces: list[torch.Tensor] = []
-        layer.observer = pieces.append
+        layer.observer = lambda written: pieces.append(written.surprise)
         y, carry = layer(x, layer.initial_state(2))
         (y * tokens(2, 23, 8, seed=1)).sum().backward()
         found = [
@@ -105,7 +105,7 @@ def test_reading_asks_given_weights_and_writes_nothing():
     x, asked = tokens(2, 9, 8), tokens(2, 5, 8, seed=1)
     _, carry = layer(x, layer.initial_state(2))
     before = [w.clone() for w in carry.store.weights]
-    assert_agree(layer.read(asked, carry.store.weights, position=9), recalled_by_letter(layer, asked, carry.store.weights))
+    assert_agree(layer.read(layer.queries(asked, 9), carry.store.weights), recalled_by_letter(layer, asked, carry.store.weights))
     assert all(torch.equal(a, b) for a, b in zip(before, carry.store.weights, strict=True))
 
 
@@ -113,7 +113,7 @@ def test_reading_asks_given_weights_and_writes_nothing():
 def test_the_observer_sees_every_write_once():
     layer = memory(write_bound=0.05)
     pieces = []
-    layer.observer = pieces.append
+    layer.observer = lambda written: pieces.append(written.surprise)
     layer(tokens(3, 21, 8), layer.initial_state(3))
     norms = torch.cat(pieces, dim=-1)
     assert norms.shape == (2, 3, 2, 21)  # store layers, b, h, t

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +16,8 @@ from titans_ts.blocks.convolution import CausalConvolution
 from titans_ts.blocks.gating import NormalisedGate
 from titans_ts.blocks.norm import join_heads, split_heads
 from titans_ts.blocks.persistent import PersistentTokens
-from titans_ts.memory.neural_memory import MemoryCarry
+from titans_ts.memory.neural_memory import MemoryCarry, OpenCarry
+from titans_ts.ops.chunked_parts import Unread
 
 
 class ContextCarry(NamedTuple):
@@ -76,45 +79,71 @@ class MemoryAsContext(nn.Module):
     def forward(self, sequence: Tensor, state: ContextCarry) -> tuple[Tensor, ContextCarry]:
         """Map ``(b, t, d)`` to ``(b, t, d)``."""
         mixed, tail = self.convolution(self.project(sequence), state.tail)
-        state = state._replace(tail=tail)
-        outputs = []
-        cuts = self._cuts(state.memory.store.position, sequence.shape[1])
-        for tokens, segment in zip(sequence.split(cuts, dim=1), mixed.split(cuts, dim=1), strict=True):
-            output, state = self._segment(tokens, segment, state)
-            outputs.append(output)
-        return (torch.cat(outputs, dim=1) if outputs else sequence), state
+        position = state.memory.store.position
+        query, *own = mixed.chunk(4, dim=-1)
+        heads = (self.memory.queries(query, position), *(split_heads(x, self.heads) for x in own))
+        memory = self.memory.opened(state.memory, len(sequence))
+        segment = _Segment(memory, state.recalled_from, state.seen[..., : position % self.window, :])
+        groups = self._groups(position, sequence.shape[1], self.memory.tokens_at_once(memory))
+        sizes, outputs = [sum(cuts) for cuts in groups], []
+        parts = zip(*(x.split(sizes, dim=2) for x in heads), strict=True)
+        for cuts, tokens, part in zip(groups, sequence.split(sizes, dim=1), parts, strict=True):
+            attended, unread, segment = self._write(tokens, part, cuts, segment)
+            outputs.append(self.gate(attended, self.memory.answer(unread, self.norm(attended), segment.memory)))
+        memory, recalled_from, seen = segment
+        padded = F.pad(seen, (0, 0, 0, self.window - seen.shape[-2]))
+        return (
+            torch.cat(outputs, dim=1) if outputs else sequence,
+            ContextCarry(self.memory.closed(memory), recalled_from, tail, padded),
+        )
 
-    def _cuts(self, position: int, length: int) -> list[int]:
-        """Return the sizes of the pieces of a call that each lie in one segment."""
+    def _groups(self, position: int, length: int, tokens_at_once: int) -> list[list[int]]:
+        """Return the sizes of pieces that each lie in one segment, those together that are answered at once."""
         first = min(self.window - position % self.window, length)
         rest = length - first
-        return [size for size in (first, *[self.window] * (rest // self.window), rest % self.window) if size]
+        cuts = [size for size in (first, *[self.window] * (rest // self.window), rest % self.window) if size]
+        together = max(tokens_at_once // self.window, 1)
+        return [cuts[i : i + together] for i in range(0, len(cuts), together)]
 
-    def _segment(self, tokens: Tensor, mixed: Tensor, state: ContextCarry) -> tuple[Tensor, ContextCarry]:
-        """Run tokens ``(b, t, d)`` that lie in one segment, projected and mixed ``(b, t, 4 d)`` besides."""
-        position = state.memory.store.position
-        done = position % self.window
-        if done == 0:
-            state = state._replace(recalled_from=state.memory.store.weights)
-        query, *own = mixed.chunk(4, dim=-1)
-        recalled = self.recalled(self.memory.read(query, state.recalled_from, position=position)).chunk(2, dim=-1)
-        q, k, v = (split_heads(x, self.heads) for x in own)
-        fresh = torch.stack([*(split_heads(x, self.heads) for x in recalled), k, v], dim=1)
-        seen = torch.cat([state.seen[..., :done, :].to(fresh.dtype), fresh], dim=-2)
-        attended = tokens + self.attended(join_heads(self._attend(q, seen, done)))
-        written, memory = self.memory(self.norm(attended), state.memory)
-        padded = F.pad(seen, (0, 0, 0, self.window - seen.shape[-2]))
-        return self.gate(attended, written), state._replace(memory=memory, seen=padded)
+    def _write(
+        self, tokens: Tensor, heads: Sequence[Tensor], cuts: list[int], segment: _Segment
+    ) -> tuple[Tensor, list[Unread], _Segment]:
+        """Attend to tokens ``(b, t, d)`` and write the results, segment by segment; what was written is read later."""
+        attended, unread = [], []
+        always = [x.to(tokens.dtype) for x in self.persistent(len(tokens))]
+        visible = functools.cache(functools.partial(_visible, persistent=always[0].shape[2], like=tokens))
+        pieces = zip(*(x.split(cuts, dim=2) for x in heads), strict=True)
+        for piece, (query, q, k, v) in zip(tokens.split(cuts, dim=1), pieces, strict=True):
+            memory, recalled_from, seen = segment
+            done = memory.store.held.position % self.window
+            if done == 0:
+                recalled_from, seen = memory.store.weights, seen[..., :0, :]
+            recalled = self.recalled(self.memory.read(query, recalled_from)).chunk(2, dim=-1)
+            fresh = torch.stack([*(split_heads(x, self.heads) for x in recalled), k, v], dim=1)
+            seen = torch.cat([seen.to(fresh.dtype), fresh], dim=-2) if done else fresh
+            recalled_keys, recalled_values, keys, values = seen.unbind(1)
+            found = F.scaled_dot_product_attention(
+                q,
+                torch.cat([always[0], recalled_keys, keys], dim=2),
+                torch.cat([always[1], recalled_values, values], dim=2),
+                attn_mask=visible(q.shape[2], done),
+            )
+            attended.append(piece + self.attended(join_heads(found)))
+            written, memory = self.memory.write(self.norm(attended[-1]), memory)
+            unread += written
+            segment = _Segment(memory, recalled_from, seen)
+        return torch.cat(attended, dim=1), unread, segment
 
-    def _attend(self, q: Tensor, seen: Tensor, done: int) -> Tensor:
-        """Attend to persistent tokens, to what was recalled and to the segment so far."""
-        recalled_keys, recalled_values, keys, values = seen.unbind(1)
-        always_keys, always_values = (x.to(q.dtype) for x in self.persistent(q.shape[0]))
-        causal = torch.ones(q.shape[2], seen.shape[-2], dtype=torch.bool, device=q.device).tril(done)
-        visible = F.pad(torch.cat([causal, causal], dim=1), (always_keys.shape[2], 0), value=True)
-        return F.scaled_dot_product_attention(
-            q,
-            torch.cat([always_keys, recalled_keys, keys], dim=2),
-            torch.cat([always_values, recalled_values, values], dim=2),
-            attn_mask=visible,
-        )
+
+class _Segment(NamedTuple):
+    """Where a call in parts stands: the memory, whence the segment recalls, and what of it was seen."""
+
+    memory: OpenCarry
+    recalled_from: tuple[Tensor, ...]
+    seen: Tensor
+
+
+def _visible(queries: int, done: int, *, persistent: int, like: Tensor) -> Tensor:
+    """Return what is added to the scores ``(t, keys)`` of tokens of which ``done`` of their segment went before."""
+    hidden = torch.full((queries, done + queries), -torch.inf, dtype=like.dtype, device=like.device).triu(done + 1)
+    return F.pad(torch.cat([hidden, hidden], dim=1), (persistent, 0))

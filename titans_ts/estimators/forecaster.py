@@ -26,12 +26,13 @@ from titans_ts.estimators._intervals import check_levels, interval_bounds
 from titans_ts.estimators._progress import followed
 from titans_ts.estimators._rolling import backtest, rolling_errors, score
 from titans_ts.estimators._series_memory import SeriesMemory, some
+from titans_ts.estimators._watched_memory import WatchedMemory
 from titans_ts.state import SeriesState
 
 _COLUMNS = [None, str, Integral, list, tuple]
 
 
-class TitansForecaster(SeriesMemory):
+class TitansForecaster(WatchedMemory, SeriesMemory):
     """Forecast one or many series with a neural memory that learns while it reads.
 
     ``fit`` learns how to memorise. ``predict`` and ``update`` memorise: any length of history goes into a state of fixed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,7 +16,17 @@ from titans_ts.blocks.rotations import rotate
 from titans_ts.memory.gates import TokenGates
 from titans_ts.memory.presets import find_preset
 from titans_ts.memory.stores import Store
-from titans_ts.ops import StoreNorm, StoreState, fresh_state, memory_chunked, read_store
+from titans_ts.memory.written import Written
+from titans_ts.ops import StoreNorm, StoreState, fresh_state, read_store
+from titans_ts.ops.chunked_parts import (
+    OpenMemory,
+    Unread,
+    close_memory,
+    open_memory,
+    read_memory,
+    tokens_unread,
+    write_memory,
+)
 
 TOKENS_AT_ONCE = 4096
 """Tokens of a sequence that are projected and mixed at once; bounds what a long call without gradients holds."""
@@ -25,6 +36,13 @@ class MemoryCarry(NamedTuple):
     """What a memory layer carries: the store, and the last tokens that its convolution has still to mix."""
 
     store: StoreState
+    tail: Tensor
+
+
+class OpenCarry(NamedTuple):
+    """What a memory layer carries between the parts of a call."""
+
+    store: OpenMemory
     tail: Tensor
 
 
@@ -60,7 +78,9 @@ class NeuralMemory(nn.Module):
     Attributes
     ----------
     observer : callable or None
-        Called with the surprise ``(layers of the store, b, h, tokens)`` of everything written, when set.
+        Called with everything that is written, piece by piece in order, when set: :class:`titans_ts.memory.written.Written`.
+    silent : bool
+        Whether it answers nothing but zeros; it is written and recalled from all the same.
 
     References
     ----------
@@ -102,7 +122,8 @@ class NeuralMemory(nn.Module):
             write_bound=None if bound == float("inf") else bound,
         )
         self.heads, self.chunk_size = heads, chunk_size
-        self.observer: Callable[[Tensor], None] | None = None
+        self.observer: Callable[[Written], object] | None = None
+        self.silent = False
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.convolution = CausalConvolution(3 * width, kernel=convolution)
         self.gates = TokenGates(
@@ -136,38 +157,70 @@ class NeuralMemory(nn.Module):
 
     def forward(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:
         """Write and read tokens ``(b, t, d)``; returns ``(b, t, d)``, each token as read after its own write."""
+        memory = self.opened(state, len(sequence))
         outputs = []
-        for part in sequence.split(TOKENS_AT_ONCE, dim=1):
-            output, state = self._read_part(part, state)
-            outputs.append(output)
-        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), state
+        for part in sequence.split(self.tokens_at_once(memory), dim=1):
+            unread, memory = self.write(part, memory)
+            outputs.append(self.answer(unread, part, memory))
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), self.closed(memory)
 
-    def _read_part(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:
-        mixed, tail = self.convolution(self.project(sequence), state.tail)
+    def opened(self, state: MemoryCarry, batch: int) -> OpenCarry:
+        """Begin a call in parts, each written by :meth:`write`; they are read by :meth:`answer`, then or later."""
+        store = open_memory(
+            state.store,
+            self.rule,
+            batch=batch,
+            initial=self.store() if self.gates.forgetting else None,
+            norm=self._store_norm(),
+            chunk_size=max(self.chunk_size, self.rule.refresh_every),
+        )
+        return OpenCarry(store, state.tail)
+
+    def tokens_at_once(self, memory: OpenCarry) -> int:
+        """Return how many tokens may be written before they are answered."""
+        return min(TOKENS_AT_ONCE, tokens_unread(memory.store))
+
+    def write(self, sequence: Tensor, memory: OpenCarry) -> tuple[list[Unread], OpenCarry]:
+        """Write tokens ``(b, t, d)``; returns what is to be read of them."""
+        mixed, tail = self.convolution(self.project(sequence), memory.tail)
         q, k, v = (split_heads(x, self.heads) for x in mixed.chunk(3, dim=-1))
-        position = state.store.position
-        with torch.autocast(sequence.device.type, enabled=False):  # a memory kept in bfloat16 forgets
+        position = memory.store.held.position
+        with in_full_precision(sequence):
             q, k, v = (self._precise(x) for x in (self._query(q, position), self._key(k, position), v))
-            read, store = memory_chunked(
-                q,
-                k,
-                nn.functional.pad(v, (0, 1), value=1.0) if self.preset.normaliser else v,
-                self.gates(self._precise(sequence)),
-                self.rule,
-                state.store,
-                initial=self.store(),
-                norm=self._store_norm(),
-                chunk_size=max(self.chunk_size, self.rule.refresh_every),
-                observe=self.observer,
-            )
-            read = self._normalised(read)
-        return self._finish(read.to(mixed.dtype), sequence), MemoryCarry(store, tail)
+            if self.preset.normaliser:
+                v = nn.functional.pad(v, (0, 1), value=1.0)
+            gates, surprise = self.gates(self._precise(sequence)), list[Tensor]()
+            observe = None if self.observer is None else surprise.append
+            unread, after = write_memory(q, k, v, gates, memory.store, observe=observe)
+        if self.observer is not None and surprise:
+            before, norms = close_memory(memory.store), torch.cat(surprise, dim=-1)
+            self.observer(Written(k, v, gates, norms, before, self.store(), self._store_norm(), self.rule))
+        return unread, OpenCarry(after, tail)
 
-    def read(self, queries: Tensor, weights: Sequence[Tensor], *, position: int) -> Tensor:
-        """Read given weights with ready queries ``(b, t, d)`` at a position, writing nothing; normalised ``(b, t, d)``."""
-        with torch.autocast(queries.device.type, enabled=False):
-            asked = self._query(split_heads(queries, self.heads), position).to(weights[0].dtype)
-            found = self._normalised(read_store(weights, asked, self._store_norm()))
+    def answer(self, unread: Sequence[Unread], sequence: Tensor, memory: OpenCarry) -> Tensor:
+        """Return what tokens ``(b, t, d)`` read that were written: ``(b, t, d)``."""
+        if self.silent or not unread:
+            return torch.zeros_like(sequence)
+        with in_full_precision(sequence):
+            read = self._normalised(read_memory(unread, memory.store))
+        found = join_heads(self.norm(read.to(sequence.dtype)))
+        if self.output_gate is not None:
+            found = found * nn.functional.silu(self.output_gate(sequence))
+        return self.output(found)
+
+    def closed(self, memory: OpenCarry) -> MemoryCarry:
+        """End a call in parts."""
+        return MemoryCarry(close_memory(memory.store), memory.tail)
+
+    def queries(self, x: Tensor, position: int) -> Tensor:
+        """Return tokens ``(b, t, d)`` from a position on as queries ``(b, h, t, k)``."""
+        with in_full_precision(x):
+            return self._query(split_heads(x, self.heads), position)
+
+    def read(self, queries: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """Read given weights with queries ``(b, h, t, k)``, writing nothing; normalised ``(b, t, d)``."""
+        with in_full_precision(queries):
+            found = self._normalised(read_store(weights, queries.to(weights[0].dtype), self._store_norm()))
         return join_heads(self.norm(found.to(queries.dtype)))
 
     def _query(self, x: Tensor, position: int) -> Tensor:
@@ -194,8 +247,8 @@ class NeuralMemory(nn.Module):
         values, total = read.split([read.shape[-1] - 1, 1], dim=-1)
         return values / total.clamp_min(1e-6)
 
-    def _finish(self, read: Tensor, sequence: Tensor) -> Tensor:
-        found = join_heads(self.norm(read))
-        if self.output_gate is not None:
-            found = found * nn.functional.silu(self.output_gate(sequence))
-        return self.output(found)
+
+def in_full_precision(x: Tensor) -> AbstractContextManager[None]:
+    """Switch autocast off where it is on: a memory kept in bfloat16 forgets."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

@@ -58,6 +58,7 @@ def read_after_writes(
     """Read with every query the memory as of its own token, ``(b h, n, v)``.
 
     ``held`` is one ``(b h, m, narrow, wide)`` a layer, ``start`` is ``M_0``, one ``(b h, narrow, wide)`` a layer, or None.
+    Where all else comes as ``(b h p, n, ...)``, the ``p`` chunks of a memory are read side by side.
     """
     trace = ReadTrace([], [], [])
     out = queries
@@ -73,7 +74,7 @@ def read_after_writes(
         else:
             _add_gathered(out, found, decays.entering)
         if start is not None:
-            out.baddbmm_(hidden, narrow_first(start[layer], narrow_in))
+            _by_memory(out, start).baddbmm_(_by_memory(hidden, start), narrow_first(start[layer], narrow_in))
         trace.seen.append(seen)
         trace.found.append(found)
     return out, trace
@@ -194,6 +195,11 @@ class _LinearAfterWrites(torch.autograd.Function):
             d_start,
         )
         return (found.queries, found.inputs[0], found.rows[0], found.held[0], d_start[0], *d_shares)
+
+
+def _by_memory(x: Tensor, start: Sequence[Tensor]) -> Tensor:
+    """Return ``(b h p, n, w)`` as ``(b h, p n, w)``: ``M_0`` is the same for all chunks."""
+    return x.view(len(start[0]), -1, x.shape[2])
 
 
 def _spread(x: Tensor, shares: Tensor) -> Tensor:

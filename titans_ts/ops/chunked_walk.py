@@ -1,6 +1,7 @@
-"""From refresh to refresh: a run of equal chunks, each of which writes at one anchor, as one node of autograd's graph.
+"""From refresh to refresh: a run of equal chunks, each of which writes at one anchor.
 
-Gradients go from chunk to chunk in place, and only what products have made is kept for them.
+With gradients a run is one node of autograd's graph, and goes chunk by chunk: they go from chunk to chunk in place, and only
+what products have made is kept for them. Without, only the writes wait for each other, and all chunks are read at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from titans_ts.ops.chunked_reads import (
     read_after_writes,
     state_after_writes,
 )
-from titans_ts.ops.chunked_writes import anchored_writes, anchored_writes_again, anchored_writes_backward
+from titans_ts.ops.chunked_writes import Writes, anchored_writes, anchored_writes_again, anchored_writes_backward
 from titans_ts.ops.decay import Decays
 from titans_ts.ops.rule import StoreNorm, WriteRule
 
@@ -45,7 +46,30 @@ class Held(NamedTuple):
     narrow_in: tuple[bool, ...]
 
 
-def anchor_of(parts: Sequence[Tensor], start: Sequence[Tensor] | None) -> tuple[Tensor, ...]:
+class Written(NamedTuple):
+    """What ``p`` chunks of ``n`` tokens wrote, and the state that each of them found: all that reading asks for.
+
+    Attributes
+    ----------
+    inputs, rows : tuple of Tensor
+        Layer by layer, ``(b h, p n, .)``, as in :class:`~titans_ts.ops.chunked_writes.Writes`.
+    entered : tuple of Tensor
+        ``Delta`` and ``S`` before each chunk, ``(b h, p, m, narrow, wide)`` a layer.
+    decays : Decays
+        ``(b h, p, ...)``.
+    """
+
+    inputs: tuple[Tensor, ...]
+    rows: tuple[Tensor, ...]
+    entered: tuple[Tensor, ...]
+    decays: Decays
+
+
+Start = Sequence[Tensor] | None
+"""``M_0``, one ``(b h, narrow, wide)`` a layer, where forgetting leads back to it."""
+
+
+def anchor_of(parts: Sequence[Tensor], start: Start) -> tuple[Tensor, ...]:
     """Return the memory itself, to take gradients at."""
     if start is None:
         return tuple(part[:, 0] for part in parts)
@@ -59,7 +83,7 @@ def walk(
     step: Tensor,
     decays: Decays,
     held: Held,
-    start: Sequence[Tensor] | None,
+    start: Start,
     rule: WriteRule,
     norm: StoreNorm | None,
 ) -> tuple[Tensor, Held, Tensor]:
@@ -74,7 +98,7 @@ def walk(
     held : Held
         The state before.
     start : sequence of Tensor or None
-        ``M_0``, narrow side first, where forgetting leads back to it.
+        ``M_0``.
     rule : WriteRule
         Which memory this is.
     norm : StoreNorm or None
@@ -96,6 +120,50 @@ def walk(
     output, norms, parts, anchor = found[0], found[1], found[2 : 2 + depth], found[2 + depth :]
     after = Held(parts, anchor or held.anchor, held.position + keys.shape[1], held.narrow_in)
     return output, after, norms
+
+
+def walk_writes(
+    keys: Tensor,
+    values: Tensor,
+    step: Tensor,
+    decays: Decays,
+    held: Held,
+    start: Start,
+    rule: WriteRule,
+    norm: StoreNorm | None,
+) -> tuple[Written, Held, Tensor]:
+    """Write as :func:`walk` does, without gradients, and leave the reading to :func:`walk_reads`."""
+    plan = _Plan(rule, held.position, held.narrow_in, start is not None, keep=False)
+    parts, anchor = list(held.parts), held.anchor
+    made, entered = [], []
+    chunks = _chunks(decays, keys, values, step)
+    for refresh, share, k, v, size in zip(plan.refreshes(decays.write), *chunks, strict=True):
+        if refresh:
+            anchor = anchor_of(parts, start)
+        writes, _ = anchored_writes(plan.matrices(anchor), k, v, size, rule, norm)
+        made.append(writes)
+        entered.append(parts)
+        parts = state_after_writes(writes, share, parts)
+    inputs, rows, norms = (tuple(torch.cat(x, dim=1) for x in zip(*one, strict=True)) for one in zip(*made, strict=True))
+    found = tuple(torch.stack(x, dim=1) for x in zip(*entered, strict=True))
+    after = Held(tuple(parts), anchor, held.position + keys.shape[1], held.narrow_in)
+    return Written(inputs, rows, found, decays), after, torch.stack(norms)
+
+
+def walk_reads(queries: Tensor, written: Written, start: Start) -> Tensor:
+    """Read with queries ``(b h, p n, k)`` what was written, each as of its own token: ``(b h, p n, v)``.
+
+    The chunks are read as if each were a memory of its own.
+    """
+    size = written.decays.write.shape[2]
+
+    def cut(x: Tensor) -> Tensor:
+        return x.reshape(-1, size, x.shape[2])
+
+    writes = Writes([cut(x) for x in written.inputs], [cut(x) for x in written.rows], [])
+    decays = Decays(*(x.flatten(0, 1) for x in written.decays))
+    out, _ = read_after_writes(cut(queries), writes, decays, [x.flatten(0, 1) for x in written.entered], start)
+    return out.view(*queries.shape[:2], -1)
 
 
 class _Sorted(NamedTuple):

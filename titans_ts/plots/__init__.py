@@ -1,4 +1,4 @@
-"""Pictures, drawn on matplotlib's objects: of series (``series.py``) and of bases (``bases.py``).
+"""Pictures, drawn on matplotlib's objects: of series (``series.py``), memories (``memory.py``) and bases (``bases.py``).
 
 No global state is touched: without `ax` a free-standing figure is made, which ``pyplot`` does not know and nothing
 shows or writes until asked (``axes.figure.savefig("forecast.png")``).
@@ -11,6 +11,7 @@ from titans_ts.plots.figures import ALERT as ALERT
 from titans_ts.plots.figures import FORECAST as FORECAST
 from titans_ts.plots.figures import HISTORY as HISTORY
 from titans_ts.plots.figures import save_figure as save_figure
+from titans_ts.plots.memory import plot_memory as plot_memory
 from titans_ts.plots.series import plot_backtest as plot_backtest
 from titans_ts.plots.series import plot_forecast as plot_forecast
 from titans_ts.plots.series import plot_surprise as plot_surprise
