@@ -27,9 +27,11 @@ MODEL = {
     "interventions",
     "origins",
     "reading",
+    "reading_together",
     "watching",
     "sequences",
     "files",
+    "memory_state",
 }
 BELOW_ESTIMATORS = MODEL - {"ops", "memory"} | {"data", "training"}
 ABOVE = {"model_selection", "integrations", "plots", "bench"}
@@ -46,10 +48,12 @@ MAY_IMPORT = {
     "heads": {"_shapes", "bases", "blocks", "inputs"},
     "files": set(),
     "state": {*BRICKS, "memory", "backbones", "inputs"},
+    "memory_state": {"files", "state"},
     "networks": {*BRICKS, "bases", "memory", "backbones", "inputs", "heads"},
     "interventions": {"memory", "backbones", "networks"},
     "origins": {"inputs", "networks"},
-    "reading": {"backbones", "inputs", "interventions", "networks", "origins", "state"},
+    "reading": {"backbones", "heads", "inputs", "interventions", "networks", "origins", "state"},
+    "reading_together": {"heads", "inputs", "networks", "origins", "reading", "state"},
     "watching": {"memory", "backbones", "interventions", "networks", "origins", "reading", "state"},
     "sequences": {"bases", "heads", "inputs", "networks", "state"},
     "data": {"bases"},

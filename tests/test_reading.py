@@ -319,7 +319,7 @@ def test_surprise_is_the_root_mean_square_of_the_writes():
         assert state.n_seen == end
         for memory in (m for m in network.modules() if isinstance(m, NeuralMemory)):
             memory.observer = lambda written, norms=norms: norms.append(written.surprise)
-        reading._in_units(network, *reading._seen(network, series, torch.tensor([end])), state.backbone, series.scale)
+        network.forecast(*reading.seen_at(network, series, torch.tensor([end])), state.backbone)
         for memory in (m for m in network.modules() if isinstance(m, NeuralMemory)):
             memory.observer = None
         squares.append(torch.stack(norms).square().mean((0, 1, 3)).sqrt())  # layers, store layers, b, h, 1

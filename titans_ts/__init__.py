@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from titans_ts.estimators.dna_regressor import DNARegressor as DNARegressor
     from titans_ts.estimators.embedder import TitansEmbedder as TitansEmbedder
     from titans_ts.estimators.forecaster import TitansForecaster as TitansForecaster
+    from titans_ts.estimators.memory_store import MemoryStore as MemoryStore
     from titans_ts.estimators.persistence import load as load
     from titans_ts.estimators.regressor import TitansRegressor as TitansRegressor
+    from titans_ts.memory_state import MemoryState as MemoryState
     from titans_ts.model_selection import PanelTimeSeriesSplit as PanelTimeSeriesSplit
 
 __version__ = "0.1.0"
@@ -38,6 +40,8 @@ _HOME_OF = {
     "DNAClassifier": "titans_ts.estimators.dna_classifier",
     "DNALanguageModel": "titans_ts.estimators.dna_language_model",
     "DNARegressor": "titans_ts.estimators.dna_regressor",
+    "MemoryState": "titans_ts.memory_state",
+    "MemoryStore": "titans_ts.estimators.memory_store",
     "PanelTimeSeriesSplit": "titans_ts.model_selection",
     "TitansForecaster": "titans_ts.estimators.forecaster",
     "TitansAnomalyDetector": "titans_ts.estimators.anomaly",

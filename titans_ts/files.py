@@ -43,7 +43,7 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str
         raise FileNotFoundError(f"the folder {str(path.parent)!r} of path={str(path)!r} does not exist; make it first")
     whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
     text = json.dumps(header)
-    about = {"format": FORMAT, "version": str(VERSION), "header": text, "digest": _digest(whole, text)}
+    about = {"format": FORMAT, "version": str(VERSION), "header": text, "digest": digest(whole, text)}
     content = save(whole, about)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
@@ -94,12 +94,12 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{str(path)!r} was written by a newer titans_ts (file format {version}; this one reads up to {VERSION}): "
             "upgrade titans_ts"
         )
-    if about.get("digest") != _digest(tensors, about["header"]):
+    if about.get("digest") != digest(tensors, about["header"]):
         raise ValueError(f"{str(path)!r} is damaged: its content is not what was written (digest); save the model again")
     return tensors, header
 
 
-def _digest(tensors: dict[str, Tensor], header: str) -> str:
+def digest(tensors: dict[str, Tensor], header: str) -> str:
     """Return the SHA-256 of everything in a file: a flipped bit in a weight would be read without a word."""
     found = hashlib.sha256(header.encode())
     for name, x in sorted(tensors.items()):

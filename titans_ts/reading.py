@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from titans_ts.backbones.stack import State, require_memory
+from titans_ts.heads.forecast import Forecast
 from titans_ts.inputs.series import Extras, Scale, Windows, long_run_scale
 from titans_ts.interventions import observed_writes
 from titans_ts.networks.forecast import ForecastNetwork
@@ -89,38 +90,68 @@ def absorb(network: ForecastNetwork, state: SeriesState, series: SeriesTensors) 
     A series of unknown scale is kept as raw rows until it has filled a look-back; then those rows give its scale, for good,
     and are read. So the state depends on the rows alone, not on how they came.
     """
-    known = _with_context(state, series)
-    lookback = network.config.lookback
-    seen = state.n_seen + series.length
-    backbone, scale = state.backbone, state.scale
-    first_unread = state.n_seen
-    if _is_unknown(scale) and seen >= lookback:
-        first_unread = 0
+    known, ends = waiting_patches(network, state, series)
+    backbone = _read_patches(network, known, state.backbone, ends)
+    return state_after(network, state, known, backbone)
+
+
+def waiting_patches(network: ForecastNetwork, state: SeriesState, series: SeriesTensors) -> tuple[SeriesTensors, Tensor]:
+    """Return new rows with their context, and at which places of them patches end that new rows complete."""
+    known, lookback = _with_context(state, series), network.config.lookback
+    ends = _unread_ends(network, state, series.length)
+    if len(ends) and _is_unknown(state.scale):
         scale = long_run_scale(known.rows[None, :, lookback - state.n_seen : 2 * lookback - state.n_seen])
-    if not _is_unknown(scale):
         known = replace(known, scale=scale)
-        backbone = _read_patches(network, known, backbone, first_unread, seen, offset=lookback - state.n_seen)
-    keep = known.length - lookback
+    return known, torch.arange(ends.start, ends.stop, ends.step) + (lookback - state.n_seen)
+
+
+def completes_patch(network: ForecastNetwork, state: SeriesState, rows: int) -> bool:
+    """Tell whether the memory writes anything when so many rows are absorbed; otherwise they only wait."""
+    return len(_unread_ends(network, state, rows)) > 0
+
+
+def _unread_ends(network: ForecastNetwork, state: SeriesState, rows: int) -> range:
+    """Return the ends of the patches that so many new rows complete, in rows from the first one."""
+    patch, seen, unknown = network.config.patch_length, state.n_seen + rows, _is_unknown(state.scale)
+    if unknown and seen < network.config.lookback:
+        return range(0)
+    begin = max(0 if unknown else -(-state.n_seen // patch) * patch, patch)
+    return range(begin, max(seen, begin), patch)
+
+
+def state_after(network: ForecastNetwork, state: SeriesState, known: SeriesTensors, backbone: State) -> SeriesState:
+    """Return the state after rows that :func:`waiting_patches` gave their context, whose patches the backbone has read."""
+    keep = known.length - network.config.lookback
     return SeriesState(
-        backbone=map_tensors(Tensor.clone, backbone),  # parts of a whole call otherwise, which they would keep in memory
+        backbone=backbone,
         rows=known.rows[:, keep:].clone(),
         past=known.past[keep:].clone(),
         calendar=known.calendar[keep:].clone(),
         static=state.static,
-        scale=scale,
-        n_seen=seen,
+        scale=known.scale,
+        n_seen=state.n_seen + keep,
     )
 
 
-def _read_patches(
-    network: ForecastNetwork, known: SeriesTensors, backbone: State, first: int, seen: int, *, offset: int
-) -> State:
-    """Read the patches that end at row ``first`` or later and before row ``seen``; ``offset`` turns rows into places."""
-    patch = network.config.patch_length
-    begin = max(-(-first // patch) * patch, patch)
-    for part in _pieces(torch.arange(begin, max(seen, begin), patch)):
-        _, backbone = network.read(*_seen(network, known, part + offset), backbone)
-    return backbone
+def _read_patches(network: ForecastNetwork, known: SeriesTensors, backbone: State, ends: Tensor) -> State:
+    """Read the patches that end at some places; what comes back are no parts of larger tensors, which they would keep."""
+    if not len(ends):
+        return backbone
+    for part in pieces_of(ends):
+        _, backbone = network.read(*seen_at(network, known, part), backbone)
+    return map_tensors(Tensor.clone, backbone)
+
+
+def waiting_forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> tuple[SeriesTensors, State]:
+    """Return what is known at the end of a state, and the backbone that reads the last patch provisionally."""
+    nothing = SeriesTensors(state.rows[:, :0], state.calendar[:0], state.past[:0], future, state.static, state.scale)
+    known, backbone = _with_context(state, nothing), state.backbone
+    if _is_unknown(state.scale):
+        patch, lookback = network.config.patch_length, network.config.lookback
+        known = replace(known, scale=long_run_scale(state.rows[None]))
+        ends = torch.arange(patch, max(state.n_seen, patch), patch) + (lookback - state.n_seen)
+        backbone = _read_patches(network, known, backbone, ends)
+    return known, backbone
 
 
 @torch.no_grad()
@@ -136,14 +167,9 @@ def forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> Fo
     future : Tensor
         ``(f, covariates)``: covariates known in advance, standardised.
     """
-    lookback = network.config.lookback
-    nothing = SeriesTensors(state.rows[:, :0], state.calendar[:0], state.past[:0], future, state.static, state.scale)
-    known, backbone = _with_context(state, nothing), state.backbone
-    if _is_unknown(state.scale):
-        known = replace(known, scale=long_run_scale(state.rows[None]))
-        backbone = _read_patches(network, known, backbone, 0, state.n_seen, offset=lookback - state.n_seen)
-    windows, extras = _seen(network, known, torch.tensor([lookback]))
-    return _in_units(network, windows, extras, backbone, known.scale)
+    known, backbone = waiting_forecast(network, state, future)
+    windows, extras = seen_at(network, known, torch.tensor([network.config.lookback]))
+    return in_units(network.forecast(windows, extras, backbone), windows, known.scale)
 
 
 @torch.no_grad()
@@ -178,12 +204,14 @@ def rolling_forecasts(
         groups.setdefault((origin - 1) // patch, []).append(origin)
     for tokens, group in groups.items():
         ends = torch.arange(absorbed + 1, tokens + 1) * patch
-        for part in _pieces(ends):
-            _, backbone = network.read(*_seen(network, series, part), backbone)
+        for part in pieces_of(ends):
+            _, backbone = network.read(*seen_at(network, series, part), backbone)
         absorbed = tokens
-        windows, extras = _seen(network, series, torch.tensor(group))
+        windows, extras = seen_at(network, series, torch.tensor(group))
         fork = map_tensors(partial(torch.repeat_interleave, repeats=len(group), dim=0), backbone)
-        yield group, _in_units(network, *_as_batch(windows, extras), fork, series.scale, origins=len(group))
+        windows, extras = _as_batch(windows, extras)
+        found = network.forecast(windows, extras, fork)
+        yield group, in_units(found, windows, series.scale, origins=len(group))
 
 
 @torch.no_grad()
@@ -201,9 +229,9 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
     ends = torch.arange(config.patch_length, max(series.length, config.patch_length), config.patch_length)
     state = network.initial_state(config.streams)
     squares = []
-    for part in (*_pieces(ends), torch.tensor([series.length])):
+    for part in (*pieces_of(ends), torch.tensor([series.length])):
         with observed_writes(network) as seen:
-            _, state = network.read(*_seen(network, series, part), state)
+            _, state = network.read(*seen_at(network, series, part), state)
         norms = torch.stack([torch.cat(pieces, dim=-1) for pieces in seen])  # memory, store layer, b, h, n
         squares.append(norms.square().mean(dim=(0, 1, 3)))
     found = torch.cat(squares, dim=1).sqrt()
@@ -211,12 +239,12 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
     return found[:, which.clamp_max(found.shape[1] - 1)].T
 
 
-def _pieces(ends: Tensor) -> tuple[Tensor, ...]:
+def pieces_of(ends: Tensor) -> tuple[Tensor, ...]:
     """Cut origins into calls of bounded size."""
     return ends.split(TOKENS_AT_ONCE) if len(ends) else ()
 
 
-def _seen(network: ForecastNetwork, series: SeriesTensors, ends: Tensor) -> tuple[Windows, Extras]:
+def seen_at(network: ForecastNetwork, series: SeriesTensors, ends: Tensor) -> tuple[Windows, Extras]:
     """Return what the network sees at some origins, in its own kind of number and place."""
     windows, extras = read_windows(series, ends, network.config, dtype=network.dtype)
     return to_device(windows, network.device), to_device(extras, network.device)
@@ -248,11 +276,8 @@ def _as_batch(windows: Windows, extras: Extras) -> tuple[Windows, Extras]:
     return alone, Extras(calendar, past, future, static, channel)
 
 
-def _in_units(
-    network: ForecastNetwork, windows: Windows, extras: Extras, backbone: State, scale: Scale, *, origins: int = 1
-) -> Forecasts:
-    """Forecast at one origin a stream and return the series' own units."""
-    found = network.forecast(windows, extras, backbone)  # b n, c, 1, f
+def in_units(found: Forecast, windows: Windows, scale: Scale, *, origins: int = 1) -> Forecasts:
+    """Return a series' forecasts at one origin a stream, ``(b n, c, 1, f)``, in its own units."""
     level, spread = windows.level[..., None], windows.spread[..., None]
 
     def back(x: Tensor) -> Tensor:

@@ -2,13 +2,29 @@
 
 import datetime as dt
 import gzip
+import re
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
-from titans_ts.data.files import SUFFIXES, csv_text, date_columns, read_table, replacing, table_suffix, write_table
+from titans_ts.data import files
+from titans_ts.data.files import (
+    SUFFIXES,
+    count_rows,
+    csv_text,
+    date_columns,
+    read_table,
+    read_table_batches,
+    replacing,
+    table_suffix,
+    write_table,
+)
 
 
 def read(path, text, **names):
@@ -134,3 +150,211 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         write()
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]
+
+
+def hourly(count):
+    generator = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {
+            "unique_id": [f"00{k % 3}" for k in range(count)],
+            "ds": np.datetime64("2024-01-01T00:00", "us") + np.arange(count) * np.timedelta64(1, "h"),
+            "y": generator.normal(size=count),
+            "note": ["red, or\n green" if k % 5 else None for k in range(count)],
+        }
+    )
+    return frame.with_columns(y=pl.when(pl.col("y") > 1).then(None).otherwise(pl.col("y")))
+
+
+def packed(path, text):
+    """Write text as it is: no line end is translated."""
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("rows", [1, 7, 997, 5000])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_batches_joined_are_the_table(tmp_path, suffix, rows):
+    path = tmp_path / f"a{suffix}"
+    frame = hourly(50 if rows == 1 else 1200)
+    write_table(frame, path)
+    batches = list(read_table_batches(path, rows=rows))
+    assert_frame_equal(pl.concat(batches), read_table(path), check_exact=True)
+    assert pl.concat(batches)["y"].to_list() == frame["y"].to_list()
+    assert max(batch.height for batch in batches) <= rows
+    assert len({tuple(batch.schema.items()) for batch in batches}) == 1, "one type throughout"
+
+
+CELLS = [
+    ("", "NA", "?", " nan ", '""'),
+    ("1", "-3", "007"),
+    ("1.5", "1e3", ".5", "inf", "NaN", "+5"),
+    ("true", "false"),
+    ("red", '"a\nb"', '"a\r\nb"', '"x,y"', '"5""6"'),
+    ("2024-01-01", "2024/01/02", "2024-2-3"),
+    ("2024-01-01 06:30", "2024-01-02T07:00:00.25"),
+    ("2024-01-01 06:30Z", "2024-01-02T07:00:00+02:00"),
+    ("2024-02-30", "01/02/2024", "noon"),
+]
+RUNS = st.lists(st.tuples(st.sampled_from(CELLS), st.integers(1, 4)), min_size=1, max_size=3)  # kinds of cells, how often
+
+
+@given(runs=st.tuples(RUNS, RUNS), rows=st.integers(1, 5), name=st.sampled_from(["ds", "x"]), data=st.data())
+def test_however_columns_change_batches_are_the_table(tmp_path_factory, runs, rows, name, data):
+    cells = [[data.draw(st.sampled_from(kind)) for kind, count in run for _ in range(count)] for run in runs]
+    end = data.draw(st.sampled_from(["\n", "\r\n"]))
+    text = end.join(["unique_id," + name, *map(",".join, zip(*cells, strict=False))]) + data.draw(st.sampled_from(["", end]))
+    path = packed(tmp_path_factory.mktemp("tables") / "a.csv", text)
+    try:
+        whole = read_table(path)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error).partition("no date, ")[0])):
+            next(read_table_batches(path, rows=rows))
+    else:
+        assert_frame_equal(pl.concat(read_table_batches(path, rows=rows)), whole, check_exact=True)
+
+
+def test_what_a_column_holds_may_show_late(tmp_path):
+    text = "ds,a,b,c\n2024-01-01,NA,NA,1\n2024-01-02,3,7,2\n2024-01-03 06:00,2.5,NaN,red\n"
+    batches = list(read_table_batches(packed(tmp_path / "a.csv", text), rows=1))
+    assert [batch["a"].to_list() for batch in batches] == [[None], [3.0], [2.5]]
+    assert [batch["b"].to_list() for batch in batches] == [[None], [7.0], [None]]
+    assert [batch["c"].to_list() for batch in batches] == [["1"], ["2"], ["red"]]
+    assert [batch["ds"][0] for batch in batches] == [dt.datetime(2024, 1, day, 6 * (day == 3)) for day in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_no_batch_ends_within_quotes(tmp_path, name, end):
+    text = end.join(["y,note", '1,"one\nwith, ""quotes"""', "2,", '3,"\r\n\n\n"', "4,last"])
+    batches = list(read_table_batches(packed(tmp_path / name, text), rows=1))
+    assert [row for batch in batches for row in batch.rows()] == [
+        (1, 'one\nwith, "quotes"'),
+        (2, None),
+        (3, "\r\n\n\n"),
+        (4, "last"),
+    ]
+
+
+def test_blank_lines_are_rows_as_in_the_table(tmp_path):
+    path = packed(tmp_path / "a.csv", "\ufeff\n\ny\n1\n\n2\n\n")
+    assert [batch["y"].to_list() for batch in read_table_batches(path, rows=1)] == [[1], [None], [2], [None]]
+    assert read_table(path)["y"].to_list() == [1, None, 2, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("a.csv", b"", "a.csv cannot be read as csv: the file is empty"),
+        ("a.csv", b"ds,y\n", r"has no rows, only the columns \['ds', 'y'\]"),
+        ("a.csv", b"y,z\n" + b"1,2\n" * 5 + b"1,2,3\n", r"a.csv cannot .* row 5 \(counted from 0\): 3 fields under 2 names"),
+        ("a.csv", b'y,z\n1,"a\nb"\n2,\n3,4,5\n', r"row 2 \(counted from 0\): 3 fields under 2 names"),
+        ("a.csv", b"ds,y\n2024-01-01,1\n\n\nnoon,1\n", r"a.csv: the time column 'ds' .* 'noon' in row 3 \(counted from 0\)"),
+        ("a.csv", b"ds,y\n2024-01-01,1\n2024-01-02,1\n2024-02-30,1\n", "'2024-02-30' in row 2"),
+        ("a.csv", b"ds,y\n5,1\n6,1\n2024-01-01,1\n", "no date, '5' in its first row"),
+        ("a.csv", "caf\xe9,y\n1,2\n".encode("latin1"), "cannot be read as csv: 'utf-8' codec"),
+        ("a.csv", b'y\n1\n"2\n3\n', "a.csv cannot be read as csv"),
+        ("a.csv.gz", b"junk", "cannot be read as csv.gz: Not a gzipped file"),
+        ("a.parquet", b"junk", "a.parquet cannot be read as parquet"),
+    ],
+)
+def test_what_cannot_be_read_in_batches_is_told_before_the_first(tmp_path, name, content, word):
+    (tmp_path / name).write_bytes(content)
+    batches = read_table_batches(tmp_path / name, rows=2)
+    with pytest.raises(ValueError, match=word):
+        next(batches)
+
+
+@pytest.mark.parametrize(
+    ("damage", "where"),
+    [
+        (lambda whole: whole[:-300], r"row \d+ \(counted from 0\) or after it"),
+        (lambda whole: whole[:-5], r"row 49\d \(counted from 0\) or after it"),
+        (lambda whole: whole[:12] + b"\xff" * 60 + whole[72:], "Error -3 while decompressing"),
+    ],
+)
+def test_a_damaged_gzip_file_is_told_before_the_first_batch(tmp_path, damage, where):
+    path = tmp_path / "a.csv.gz"
+    write_table(hourly(500), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="a.csv.gz cannot be read as csv.gz: .*" + where):
+        next(read_table_batches(path, rows=10))
+    with pytest.raises(ValueError, match="a.csv.gz cannot be read as csv.gz"):
+        read_table(path)
+
+
+def test_bytes_that_are_no_text_are_told_by_row(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"y\n" + b"1\n" * 9000 + b"\xff\n")
+    with pytest.raises(ValueError, match=r"a.csv cannot be read as csv: .* in row 9000 \(counted from 0\) or after it"):
+        next(read_table_batches(tmp_path / "a.csv", rows=1000))
+
+
+def test_a_quote_that_is_not_closed_does_not_take_the_file_into_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_LONGEST_RECORD", 100)
+    path = packed(tmp_path / "a.csv", 'y\n1\n"2\n' + "3\n" * 100)
+    with pytest.raises(ValueError, match=r"does not end within 100 bytes .*closing quote.* in row 1 \(counted from 0\)"):
+        next(read_table_batches(path, rows=1))
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(tmp_path):
+    path = packed(tmp_path / "a.csv", "ds,y\n2024-01-01,NA\n2024-01-02,2\n")
+    batches = read_table_batches(path, rows=1)
+    assert next(batches).rows() == [(dt.date(2024, 1, 1), None)]
+    packed(path, "ds,y\n2024-01-01,NA\n2024-01-02,red\n")
+    with pytest.raises(ValueError, match="a.csv changed while it was read, in column .*; read it again"):
+        list(batches)
+
+
+def test_batches_of_a_file_of_many_megabytes_are_small(tmp_path):
+    path = packed(tmp_path / "a.csv.gz", "ds,y\n" + "2024-01-01,1234567.5\n" * 100_000)
+    tracemalloc.start()
+    total = sum(batch["y"].sum() for batch in read_table_batches(path, rows=1000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert total == 1234567.5 * 100_000
+    assert peak < 500_000, "of 2,100,000 bytes of text"
+
+
+def test_words_of_a_parquet_file_are_parsed_in_batches_too(tmp_path):
+    path = tmp_path / "a.parquet"
+    columns = {"unique_id": ["007", "1", "2"], "ds": ["2024-01-01", "NA", "2024-01-03"], "y": ["1", "?", "2.5"]}
+    pl.DataFrame(columns).write_parquet(path)
+    batches = list(read_table_batches(path, rows=2))
+    assert [batch.height for batch in batches] == [2, 1]
+    assert pl.concat(batches).rows() == [
+        ("007", dt.date(2024, 1, 1), 1.0),
+        ("1", None, None),
+        ("2", dt.date(2024, 1, 3), 2.5),
+    ]
+    pl.DataFrame({"ds": ["2024-01-01", "2024-01-02", "noon"]}).write_parquet(path)
+    with pytest.raises(ValueError, match=r"a.parquet: the time column 'ds' .* 'noon' in row 2 \(counted from 0\)"):
+        next(read_table_batches(path, rows=1))
+
+
+def test_rows_are_counted_where_that_costs_nothing(tmp_path):
+    for suffix, expected in ((".parquet", 30), (".csv", None), (".tsv.gz", None)):
+        write_table(hourly(30), tmp_path / f"a{suffix}")
+        assert count_rows(tmp_path / f"a{suffix}") == expected
+    pl.DataFrame({"y": pl.Series([], dtype=pl.Float64)}).write_parquet(tmp_path / "none.parquet")
+    assert count_rows(tmp_path / "none.parquet") == 0
+    with pytest.raises(ValueError, match=r"none.parquet has no rows, only the columns \['y'\]"):
+        list(read_table_batches(tmp_path / "none.parquet", rows=1))
+    (tmp_path / "junk.parquet").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="junk.parquet cannot be read as parquet"):
+        count_rows(tmp_path / "junk.parquet")
+
+
+def test_what_is_wrong_with_the_call_is_told_by_the_call(tmp_path):
+    write_table(pl.DataFrame({"y": [1.0]}), tmp_path / "a[1].csv")
+    assert [batch.rows() for batch in read_table_batches(tmp_path / "a[1].csv", rows=1)] == [[(1.0,)]], "a name, no pattern"
+    assert read_table(tmp_path / "a[1].csv").rows() == [(1.0,)]
+    with pytest.raises(ValueError, match="rows=0 must be at least 1"):
+        read_table_batches(tmp_path / "a[1].csv", rows=0)
+    with pytest.raises(FileNotFoundError, match=r"absent\.csv: no such file"):
+        read_table_batches(tmp_path / "absent.csv", rows=1)
+    with pytest.raises(ValueError, match="unknown suffix"):
+        read_table_batches(tmp_path / "a.txt", rows=1)
+
+
+def test_the_word_that_is_no_date_is_told_with_its_row(tmp_path):
+    with pytest.raises(ValueError, match=r"'ds' holds text that is no date, 'noon' in row 2 \(counted from 0\)"):
+        read(tmp_path / "a.csv", "ds,y\n2024-01-01,1\n2024-01-02,1\nnoon,1\n")

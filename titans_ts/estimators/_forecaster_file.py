@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from titans_ts.data.panel import Layout
 from titans_ts.estimators.persistence import network_tensors, restore_network
+from titans_ts.memory_state import original, plain
 from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
 from titans_ts.state import SeriesState, pack, unpack
 from titans_ts.training.acceptance import MemoryGain
@@ -31,10 +30,10 @@ def kept_of_forecaster(forecaster: TitansForecaster) -> tuple[dict[str, Tensor],
         tensors |= {} if scale is None else pack(scale, prefix=f"scale.{place}")
         series.append(
             {
-                "id": _plain(name),
+                "id": plain(name),
                 "known": scale is not None,
-                "last_time": _plain(forecaster.last_times_.get(name)),
-                "first_time": _plain(forecaster.first_times_.get(name)),
+                "last_time": plain(forecaster.last_times_.get(name)),
+                "first_time": plain(forecaster.first_times_.get(name)),
                 "training_rows": forecaster.training_rows_.get(name),
             }
         )
@@ -67,32 +66,14 @@ def _restore_series(forecaster: TitansForecaster, facts: list[dict[str, Any]], t
     forecaster.states_, forecaster.scales_ = {}, {}
     forecaster.last_times_, forecaster.first_times_, forecaster.training_rows_ = {}, {}, {}
     for place, fact in enumerate(facts):
-        name = _original(fact["id"])
+        name = original(fact["id"])
         template = forecaster.fresh_state()
         state: SeriesState = unpack(template, tensors, prefix=f"state.{place}")
         forecaster.states_[name] = state
         if fact["known"]:
             forecaster.scales_[name] = unpack(state.scale, tensors, prefix=f"scale.{place}")
             forecaster.training_rows_[name] = fact["training_rows"]
-            forecaster.first_times_[name] = _original(fact["first_time"])
-        last = _original(fact["last_time"])
+            forecaster.first_times_[name] = original(fact["first_time"])
+        last = original(fact["last_time"])
         if last is not None:
             forecaster.last_times_[name] = last
-
-
-def _plain(value: Any) -> Any:
-    """Return an id or a time stamp with its kind, as JSON can hold it."""
-    if isinstance(value, np.datetime64):
-        return ["time", str(value.astype("datetime64[ns]").astype(np.int64))]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, str | int | float | bool):
-        return ["plain", value]
-    raise TypeError(f"save: the series id {value!r} ({type(value).__name__}) cannot be kept in a file; use text or numbers")
-
-
-def _original(kept: list[Any] | None) -> Hashable:
-    if kept is None:
-        return None
-    kind, value = kept
-    return np.datetime64(int(value), "ns") if kind == "time" else value

@@ -99,7 +99,7 @@ def score(forecaster: TitansForecaster, panel: Panel) -> float:
                 f"nothing has been read of series{name} since forget(), so there is nothing to forecast X from: call "
                 "update(rows) with the rows before X"
             )
-        forecaster._refuse_other_static(one)
+        forecaster._refuse_other_static(one, forecaster.states_[one.id])
     sums = forecaster._in_parallel(delayed(_scaled_errors)(forecaster, one) for one in panel)
     error, count = (sum(part) for part in zip(*sums, strict=True))
     if not count:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -15,8 +17,13 @@ from titans_ts.backbones.stack import require_memory
 from titans_ts.data.frames import read_panel
 from titans_ts.data.outputs import row_values_container
 from titans_ts.data.panel import Layout, Panel, Series
+from titans_ts.data.pieces import is_stream
 from titans_ts.estimators._base import BaseTitans
+from titans_ts.estimators._streams import ReadingLog, absorb_stream
+from titans_ts.estimators.persistence import network_tensors
+from titans_ts.files import digest
 from titans_ts.inputs.series import Scale, unknown_scale
+from titans_ts.memory_state import MemoryState, packed, unpacked
 from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import SeriesTensors
 from titans_ts.state import SeriesState
@@ -45,13 +52,19 @@ class SeriesMemory(BaseTitans):
     first_times_: dict[Hashable, Any]
     training_rows_: dict[Hashable, int]
 
-    def update(self, X: Any) -> Self:
+    def update(self, X: Any, *, checkpoint: str | Path | None = None) -> Self:
         """Absorb new rows into memory: cost grows with the new rows only, weights stay as they are.
 
         Parameters
         ----------
-        X : container like that of ``fit``
-            The rows that follow those already read; an unknown id starts a new series.
+        X : container like that of ``fit``, or a stream
+            The rows that follow those already read; an unknown id starts a new series. A stream is read piece by piece and
+            never lies whole in memory: the path of a table (``.parquet``, ``.csv``, ``.tsv``, gzipped or not), a lazy frame
+            of polars, or an iterator of arrays or frames.
+        checkpoint : str or Path, optional
+            A file that is written whole after every piece. Called again with it after an interruption, from the same
+            state and with the same X, reading goes on after the last piece that was written, to the same numbers. It
+            stays when reading ends; delete it before rows of another stream are read.
 
         Returns
         -------
@@ -60,10 +73,49 @@ class SeriesMemory(BaseTitans):
         Raises
         ------
         ValueError
-            If rows overlap what was read, or X does not fit; nothing is absorbed then.
+            If rows overlap what was read, or X does not fit, or ``checkpoint`` belongs to another reading; nothing is
+            absorbed then.
         """
         check_is_fitted(self)
-        self._absorb(self._read(X, follow=self.last_times_))
+        if is_stream(X) or checkpoint is not None:
+            stream = X if is_stream(X) else iter([X])
+            log = None if checkpoint is None else ReadingLog(checkpoint, self)
+            states, last, _ = absorb_stream(self, stream, self.states_, self.last_times_, log=log)
+        else:
+            panel = self._read(X, follow=self.last_times_)
+            states, last = self._absorbed(panel, self.states_)
+        self.states_ |= states
+        self.last_times_ |= last
+        return self
+
+    def remember(self, states: MemoryState | Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Self:
+        """Take back what was kept of series: ``state_`` of this forecaster, from a file or from another process.
+
+        Parameters
+        ----------
+        states : MemoryState, or several
+            As ``state_`` gives them. What was known of their series is replaced; other series stay as they are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no state, belongs to other weights, or is damaged; nothing is changed then.
+        """
+        check_is_fitted(self)
+        given = states.values() if isinstance(states, Mapping) else [states] if isinstance(states, MemoryState) else states
+        found: dict[Hashable, SeriesState] = {}
+        last: dict[Hashable, Any] = {}
+        model = self.fingerprint()
+        for state in given:
+            self.check_state(state, model)
+            scale = self.scales_.get(state.id, unknown_scale(self.network_.config.channels))
+            found[state.id] = unpacked(state, self.fresh_state(scale=scale))
+            last[state.id] = state.last_time
+        for name, time in last.items():
+            self.states_[name] = found[name]
+            self.last_times_.pop(name, None)
+            if time is not None:
+                self.last_times_[name] = time
         return self
 
     def forget(self, ids: Hashable | Iterable[Hashable] | None = None) -> Self:
@@ -94,11 +146,32 @@ class SeriesMemory(BaseTitans):
             self.last_times_.pop(name, None)
         return self
 
+    def check_state(self, state: MemoryState, model: str) -> None:
+        """Refuse what is no state, and a state that is not of these weights, whose fingerprint is ``model``."""
+        if not isinstance(state, MemoryState):
+            raise TypeError(f"states holds a {type(state).__name__}; expected a MemoryState, as state_ gives it")
+        whose = "" if state.id is None else f" of series {state.id!r}"
+        if state.model != model:
+            raise ValueError(
+                f"states: the memory{whose} was written by another model, or by this one with other weights; only the "
+                "weights that wrote a memory can read it: load that model, or update() this one with the rows"
+            )
+        if (state.id is None) != self.layout_.is_single:
+            want = "one series, without an id" if self.layout_.is_single else "series by id"
+            raise ValueError(f"states: the memory{whose} does not fit; the model was fitted on {want}")
+
     @property
-    def state_(self) -> SeriesState | dict[Hashable, SeriesState]:
+    def state_(self) -> MemoryState | dict[Hashable, MemoryState]:
         """What is kept of all that was read."""
         check_is_fitted(self)
-        return self.states_[None] if self.layout_.is_single else dict(self.states_)
+        model = self.fingerprint()
+        kept = {name: packed(name, state, self.last_times_.get(name), model) for name, state in self.states_.items()}
+        return kept[None] if self.layout_.is_single else kept
+
+    def fingerprint(self) -> str:
+        """Return what tells these weights, and how they are fed, from all others."""
+        facts = [self.network_.config.to_dict(), self.preparation_.to_dict(), self.layout_.target_columns]
+        return digest(network_tensors(self.network_), json.dumps(facts))
 
     @property
     def n_seen_(self) -> int | dict[Hashable, int]:
@@ -142,9 +215,9 @@ class SeriesMemory(BaseTitans):
         tags.input_tags.allow_nan = True
         return tags
 
-    def _read(self, X: Any, *, follow: Mapping[Hashable, Any] | None = None) -> Panel:
+    def _read(self, X: Any, *, follow: Mapping[Hashable, Any] | None = None, like: Layout | None = None) -> Panel:
         names = {"id_column": self.id_column, "time_column": self.time_column}  # where fit saw none
-        return read_panel(X, **names, freq=self.freq, like=self.layout_, follow=follow)
+        return read_panel(X, **names, freq=self.freq, like=self.layout_ if like is None else like, follow=follow)
 
     def ready(self, series: Series) -> SeriesTensors:
         """Return a whole series as the network reads it, by the scale that ``fit`` gave it or its first look-back's."""
@@ -183,19 +256,27 @@ class SeriesMemory(BaseTitans):
 
     def _absorb(self, panel: Panel, ready: Mapping[Hashable, SeriesTensors] | None = None) -> None:
         """Read a panel into the states that are kept; on an error nothing has changed."""
-        for one in panel:
-            self._refuse_other_static(one)
-        states = {
-            one.id: state if (state := self.states_.get(one.id)) is not None and state.n_seen else self._start_state(one)
-            for one in panel
-        }
-        found, last = self._read_on(panel, states, ready)
-        self.states_ |= found
+        states, last = self._absorbed(panel, self.states_, ready)
+        self.states_ |= states
         self.last_times_ |= last
 
-    def _refuse_other_static(self, series: Series) -> None:
+    def _absorbed(
+        self,
+        panel: Panel,
+        kept: Mapping[Hashable, SeriesState],
+        ready: Mapping[Hashable, SeriesTensors] | None = None,
+    ) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any]]:
+        """Return the states of a panel's series after its rows, and their last time stamps."""
+        for one in panel:
+            self._refuse_other_static(one, kept.get(one.id))
+        states = {
+            one.id: state if (state := kept.get(one.id)) is not None and state.n_seen else self._start_state(one)
+            for one in panel
+        }
+        return self._read_on(panel, states, ready)
+
+    def _refuse_other_static(self, series: Series, state: SeriesState | None) -> None:
         """Refuse rows whose static covariates are not those that the series began with: the state would not follow them."""
-        state = self.states_.get(series.id)
         if state is None or not state.n_seen:
             return
         given = self.preparation_.static_tensor(series.static)

@@ -19,6 +19,7 @@ from titans_ts.data.frames import read_panel
 from titans_ts.data.future import read_future
 from titans_ts.data.outputs import Forecast, forecast_container
 from titans_ts.data.panel import Layout, Panel
+from titans_ts.data.pieces import is_stream
 from titans_ts.estimators._base import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, all_or_nothing
 from titans_ts.estimators._fitting import check_arguments, fit_forecaster
 from titans_ts.estimators._forecaster_file import kept_of_forecaster, restore_forecaster
@@ -26,6 +27,7 @@ from titans_ts.estimators._intervals import check_levels, interval_bounds
 from titans_ts.estimators._progress import followed
 from titans_ts.estimators._rolling import backtest, rolling_errors, score
 from titans_ts.estimators._series_memory import SeriesMemory, some
+from titans_ts.estimators._streams import absorb_stream
 from titans_ts.estimators._watched_memory import WatchedMemory
 from titans_ts.state import SeriesState
 
@@ -118,7 +120,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         The trained network.
     n_seen_ : int or dict of id to int
         Rows that the memory has read, gaps in the time axis included.
-    state_ : SeriesState or dict of id to SeriesState
+    state_ : MemoryState or dict of id to MemoryState
         What is kept of all that was read; ``state_.nbytes`` does not grow with it, save for ``variant="full_attention"``.
     n_features_in_ : int
         Columns seen by ``fit``.
@@ -295,9 +297,10 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
 
         Parameters
         ----------
-        X : container like that of ``fit``, optional
+        X : container like that of ``fit``, or a stream, optional
             Another history of any length, read with a fresh memory; ``state_`` is left alone. By default the history that
-            ``fit`` and ``update`` have read goes on.
+            ``fit`` and ``update`` have read goes on. Streams are those of ``update``: the path of a table, a lazy frame, or
+            an iterator of arrays or frames.
         level : sequence of float, optional
             Intervals to add, in percent: ``level=[80]`` gives columns ``-lo-80`` and ``-hi-80``.
         future : frame or array, optional
@@ -323,11 +326,12 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
                 raise ValueError(
                     f"nothing has been read since forget(){_named(unread)}: call update(rows), or predict(X) with a history"
                 )
+        elif is_stream(X):
+            states, last_times, layout = absorb_stream(self, X, {}, {}, fresh=True)
         else:
             panel = self._read(X)
             layout = panel.layout
-            starts = {one.id: self._start_state(one) for one in panel}
-            states, last_times = self._read_on(panel, starts)
+            states, last_times = self._absorbed(panel, {})
         ahead = read_future(future, replace(self.layout_, **_form(layout)), last_times, self.network_.config.horizon)
         found = self._in_parallel(
             delayed(self._forecast_one)(state, ahead[name], last_times[name], levels) for name, state in states.items()
