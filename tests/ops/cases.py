@@ -43,7 +43,8 @@ class Case:
         one = slice(index, index + 1)
         gates = Gates(*(None if gate is None else gate[one] for gate in self.gates))
         weights, momentum, anchor = (None if x is None else tuple(w[one] for w in x) for x in self.state[:3])
-        state = StoreState(weights, momentum, anchor, self.state.position)
+        crowd = None if self.state.crowd is None else self.state.crowd[one]
+        state = StoreState(weights, momentum, anchor, self.state.position, crowd)
         return replace(self, q=self.q[one], k=self.k[one], v=self.v[one], gates=gates, state=state)
 
     def inputs(self) -> dict[str, Tensor]:
@@ -51,6 +52,7 @@ class Case:
         named = {"q": self.q, "k": self.k, "v": self.v, **self.gates._asdict()}
         for part in ("weights", "momentum", "anchor"):
             named |= {f"state.{part}[{i}]": w for i, w in enumerate(getattr(self.state, part) or ())}
+        named |= {} if self.state.crowd is None else {"state.crowd": self.state.crowd}
         named |= {f"initial[{i}]": w for i, w in enumerate(self.initial)}
         named |= {f"norm.{name}": x for name, x in (self.norm._asdict() if self.norm else {}).items()}
         return {name: x for name, x in named.items() if x is not None}
@@ -64,7 +66,8 @@ class Case:
         """Return the case in another precision."""
         gates = Gates(*(None if gate is None else gate.to(dtype) for gate in self.gates))
         weights, momentum, anchor = (None if x is None else tuple(w.to(dtype) for w in x) for x in self.state[:3])
-        state = StoreState(weights, momentum, anchor, self.state.position)
+        crowd = None if self.state.crowd is None else self.state.crowd.to(dtype)
+        state = StoreState(weights, momentum, anchor, self.state.position, crowd)
         q, k, v = (x.to(dtype) for x in (self.q, self.k, self.v))
         norm = None if self.norm is None else StoreNorm(*(x.to(dtype) for x in self.norm))
         return Case(q, k, v, gates, self.rule, state, tuple(w.to(dtype) for w in self.initial), norm)
@@ -116,11 +119,16 @@ def make_case(
         log_momentum=-0.1 - uniform(*tokens) if momentum else None,
     )
     scale = 0.15 if depth == 1 else 0.7
+    crowd = None
+    if rule.damping:
+        seen = (position % rule.refresh_every > 0) * 0.3 * normal(batch, heads, widths[0], widths[0])
+        crowd = seen @ seen.mT
     state = StoreState(
         weights=tuple(scale * normal(batch, heads, *shape) for shape in shapes),
         momentum=tuple(0.1 * normal(batch, heads, *shape) for shape in shapes) if momentum else None,
         anchor=tuple(scale * normal(batch, heads, *shape) for shape in shapes),
         position=position,
+        crowd=crowd,
     )
     initial = tuple(scale * normal(heads, *shape) for shape in shapes)
     around = StoreNorm(1 + 0.3 * normal(heads, 8), 0.3 * normal(heads, 8)) if norm else None
@@ -151,7 +159,7 @@ def named_state(state: StoreState) -> dict[str, Tensor]:
     named = {"position": torch.tensor(state.position, dtype=torch.float64)}
     for part in ("weights", "momentum", "anchor"):
         named |= {f"{part}[{i}]": w for i, w in enumerate(getattr(state, part) or ())}
-    return named
+    return named if state.crowd is None else named | {"crowd": state.crowd}
 
 
 def gradients(results: dict[str, Tensor], inputs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -44,16 +44,20 @@ OTHER_RULES = [
     *grid((1,), (5,), loss_factor=1.0),
     *grid((2,), (5,), objective="dot"),
     *grid((1, 2), (5, 16), norm=True),
+    *grid((1, 2), (1, 5, 16), damping=True),
+    *grid((1,), (5,), damping=True, read_from="decayed"),
 ]
 LONG = [  # a subset for gradients over 257 tokens; the whole grid is slow
     case for i, case in enumerate(GRID) if i % 17 == 0 and case.values[0].refresh_every > 1
 ]
 SOME = [
     pytest.param(
-        WriteRule(refresh_every=refresh, write_bound=bound, read_from=read_from),
+        WriteRule(refresh_every=refresh, write_bound=bound, read_from=read_from, damping=damping),
         {"depth": depth, "momentum": momentum},
-        id=f"depth{depth}-{'momentum' if momentum else 'plain'}-{'clipped' if bound else 'free'}-{read_from}-{refresh}",
+        id=f"depth{depth}-{'momentum' if momentum else 'plain'}-{'clipped' if bound else 'free'}-{read_from}-{refresh}"
+        + "-damped" * damping,
     )
+    for damping in (False, True)
     for depth, momentum, bound, read_from, refresh in [
         (1, True, BOUND, "previous", 16),
         (1, True, None, "previous", 5),
@@ -101,7 +105,9 @@ def unused(case: Case) -> set[str]:
     """Return the inputs that this case never reads."""
     anchored = case.state.position % case.rule.refresh_every and case.rule.objective == "l2"
     returns = case.gates.log_retention is not None and case.rule.forget_towards == "initial"
-    return (set() if anchored else {"state.anchor"}) | (set() if returns else {"initial"})
+    crowded = case.state.position % case.rule.refresh_every > 0
+    unread = {"state.anchor": anchored, "initial": returns, "state.crowd": crowded}
+    return {name for name, used in unread.items() if not used}
 
 
 @pytest.mark.parametrize(("rule", "options"), GRID)

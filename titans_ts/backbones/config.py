@@ -43,6 +43,9 @@ class BackboneConfig:
         Kernel of the causal convolutions; 1 switches them off.
     momentum, forgetting : bool, default=True
         Parts of the memory's rule.
+    damping : bool, default=False
+        Whether tokens that share a reading of the memory share the step where their keys are alike
+        (:mod:`titans_ts.ops.damping`).
     feedforward_expansion : float, default=2.0
         Inner width of the feed-forward layers as a multiple of ``d``; 0 leaves them out.
     dropout : float, default=0.0
@@ -72,6 +75,7 @@ class BackboneConfig:
     convolution: int = 4
     momentum: bool = True
     forgetting: bool = True
+    damping: bool = False
     feedforward_expansion: float = 2.0
     dropout: float = 0.0
 

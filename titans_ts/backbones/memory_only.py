@@ -20,6 +20,7 @@ def build_memory(config: BackboneConfig) -> NeuralMemory:
         convolution=config.convolution,
         momentum=config.momentum,
         forgetting=config.forgetting,
+        damping=config.damping,
     )
 
 

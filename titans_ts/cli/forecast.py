@@ -22,13 +22,14 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "forecast",
         parents=parents,
         help=about,
-        description=about[0].upper() + about[1:] + ": fits a model on it, or reads it with one fitted before (--model).",
+        description=about[0].upper() + about[1:] + ": fits a model on it, or reads it with one fitted before "
+        "(--model), piece by piece, so that it may be larger than memory.",
         epilog="A wide file has a column a channel; a long one has an id column, a time column and a column y.",
     )
     forecast.add_argument("file", type=Path, metavar="FILE", help="history: .csv, .tsv, either .gz, or .parquet")
     forecast.add_argument("--horizon", type=int, metavar="H", help="rows to forecast (needed without --model)")
     forecast.add_argument("--out", type=Path, metavar="FILE", help="where to (default: FILE-forecast, same format)")
-    forecast.add_argument("--plot", type=Path, nargs="?", const=Path(), metavar="FILE", help="draw the first series (.png)")
+    forecast.add_argument("--plot", type=Path, nargs="?", const=Path(), metavar="FILE", help="draw the file's last series (.png)")
     forecast.add_argument("--level", type=float, nargs="*", metavar="P", default=[80.0], help="intervals, %% (default: 80)")
     forecast.add_argument("--id-column", default="unique_id", metavar="NAME", help="of series ids (default: %(default)s)")
     forecast.add_argument("--time-column", metavar="NAME", help="of time stamps (default: ds, or the only column of dates)")
@@ -45,6 +46,7 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from titans_ts.data.files import SUFFIXES, read_table, table_suffix, write_table
+    from titans_ts.data.pieces import Tail, read_pieces
 
     suffix = table_suffix(arguments.file)
     stem = arguments.file.name[: -len(suffix)]
@@ -61,9 +63,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--horizon is needed to fit a model: the rows to forecast, such as --horizon 24")
     level = arguments.level or None
     if arguments.model is not None:
-        forecaster = _loaded(arguments)
-        frame = read_table(arguments.file, time_column=forecaster.time_column, id_column=forecaster.id_column)
-        found = forecaster.predict(frame, level=level)
+        forecaster = _loaded(arguments).set_params(verbose=int(not arguments.quiet))
+        names = {"time_column": forecaster.time_column, "id_column": forecaster.id_column}
+        tail = Tail(read_pieces(arguments.file, **names))  # the file never lies whole in memory
+        found = forecaster.predict(tail, level=level)
+        frame = tail.frame
     else:
         frame = read_table(arguments.file, time_column=arguments.time_column or "ds", id_column=arguments.id_column)
         forecaster = _fitted(arguments, frame)
@@ -77,7 +81,8 @@ def run(arguments: argparse.Namespace) -> None:
         from titans_ts.plots import plot_forecast, save_figure
 
         names = {"id_column": forecaster.id_column, "time_column": forecaster.time_column}
-        save_figure(plot_forecast(frame, found, **names), plot)
+        last = frame[forecaster.id_column][-1] if forecaster.id_column in frame.columns else None
+        save_figure(plot_forecast(frame, found, unique_id=last, **names), plot)
         print(f"picture: {plot}")
 
 

@@ -155,6 +155,39 @@ def skip_rows(pieces: Iterable[Any], rows: int) -> Pieces:
     return Pieces(_rest(pieces, rows), None if total is None else total - rows)
 
 
+class Tail(Iterator[Any]):
+    """Pieces of a table file handed on, the last of them kept: what a picture of the end needs.
+
+    Parameters
+    ----------
+    pieces : Pieces
+        Of a file or a lazy frame.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> tail = Tail(read_pieces(pl.LazyFrame({"y": range(9)}), rows=2))
+    >>> len(list(tail)), tail.frame["y"].to_list()
+    (5, [6, 7, 8])
+    """
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self._kept: list[Any] = []
+
+    def __next__(self) -> Any:
+        piece = next(self._pieces)
+        self._kept = [*self._kept[-1:], piece]
+        return piece
+
+    @property
+    def frame(self) -> Any:
+        """The last two pieces as one polars frame."""
+        import polars as pl
+
+        return pl.concat(self._kept, how="vertical_relaxed")
+
+
 def _is_lazy(X: Any) -> bool:
     import narwhals as nw
 

@@ -70,6 +70,8 @@ class NeuralMemory(nn.Module):
         Kernel of the convolution; 1 switches it off.
     momentum, forgetting, output_gate : bool, default=True
         Switch parts off, where the memory has them.
+    damping : bool, default=False
+        Whether tokens that share a reading share the step where their keys are alike, for memories that allow it.
     write_bound : float or None, optional
         Replaces the preset's bound on a write; ``float("inf")`` is unclipped.
     chunk_size : int, default=64
@@ -107,6 +109,7 @@ class NeuralMemory(nn.Module):
         momentum: bool = True,
         forgetting: bool = True,
         output_gate: bool = True,
+        damping: bool = False,
         write_bound: float | None = None,
         chunk_size: int = 64,
     ) -> None:
@@ -120,6 +123,7 @@ class NeuralMemory(nn.Module):
             preset.rule,
             refresh_every=refresh_every if preset.anchored else 1,
             write_bound=None if bound == float("inf") else bound,
+            damping=damping and preset.anchored,
         )
         self.heads, self.chunk_size = heads, chunk_size
         self.observer: Callable[[Written], object] | None = None
@@ -152,7 +156,7 @@ class NeuralMemory(nn.Module):
 
     def initial_state(self, batch: int) -> MemoryCarry:
         """Return the carry before the first token: the learned memory, for every sequence of a batch."""
-        store = fresh_state(self.store(), batch=batch, momentum=self.gates.momentum)
+        store = fresh_state(self.store(), batch=batch, momentum=self.gates.momentum, damping=self.rule.damping)
         return MemoryCarry(store, self.convolution.initial_tail(batch))
 
     def forward(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from titans_ts.ops import Gates, StoreNorm, StoreState, WriteRule, memory_chunked
+from titans_ts.ops.damping import damped_step
 from titans_ts.ops.rule import LOG_FLOOR, effective_step, safe_norm
 
 BEGINNINGS = 16
@@ -70,6 +71,8 @@ class Written(NamedTuple):
         """Return the gates as plain factors."""
         gates = self.gates.floored()
         step = effective_step(gates, self.keys, self.rule)
+        if self.rule.damping and self.before.crowd is not None:
+            step, _ = damped_step(step, gates, self.keys, self.rule, self.before.crowd, self.before.position)
         retention = torch.ones_like(step) if gates.log_retention is None else gates.log_retention.exp()
         momentum = torch.zeros_like(step) if gates.log_momentum is None else gates.log_momentum.exp()
         return Factors(retention, step, momentum)
@@ -136,7 +139,8 @@ def distance_between(weights: tuple[Tensor, ...], initial: tuple[Tensor, ...]) -
 
 def _changed(state: StoreState, change: Callable[[Tensor], Tensor]) -> StoreState:
     momentum = None if state.momentum is None else tuple(map(change, state.momentum))
-    return StoreState(tuple(map(change, state.weights)), momentum, tuple(map(change, state.anchor)), state.position)
+    crowd = None if state.crowd is None else change(state.crowd)
+    return StoreState(tuple(map(change, state.weights)), momentum, tuple(map(change, state.anchor)), state.position, crowd)
 
 
 def _beginnings(gates: Gates, batch: int) -> Gates:

@@ -17,6 +17,7 @@ from torch import Tensor
 from titans_ts.ops.chunked_linear import Tokens, many_refreshes, one_refresh, reads_decayed
 from titans_ts.ops.chunked_reads import narrow_first
 from titans_ts.ops.chunked_walk import Held, Start, Written, anchor_of, walk, walk_reads, walk_writes
+from titans_ts.ops.damping import damped_step
 from titans_ts.ops.decay import Decays, chunk_decays
 from titans_ts.ops.rule import Gates, Initial, StoreNorm, StoreState, WriteRule, effective_step
 
@@ -44,6 +45,8 @@ class OpenMemory(NamedTuple):
         Tokens worked on at once.
     batch_and_heads : tuple of int
         What ``b h`` is made of.
+    crowd : Tensor or None
+        ``(b, h, k, k)``: of a rule with damping.
     """
 
     held: Held
@@ -52,6 +55,7 @@ class OpenMemory(NamedTuple):
     norm: StoreNorm | None
     chunk_size: int
     batch_and_heads: tuple[int, int]
+    crowd: Tensor | None
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
@@ -80,7 +84,7 @@ def open_memory(
     returns = rule.forget_towards == "initial" and initial is not None
     start = _narrow_first([w.expand(batch, *w.shape[-3:]) for w in initial], narrow_in) if initial and returns else None
     heads = state.weights[0].shape[1]
-    return OpenMemory(_held(state, start, narrow_in), start, rule, norm, chunk_size, (batch, heads))
+    return OpenMemory(_held(state, start, narrow_in), start, rule, norm, chunk_size, (batch, heads), state.crowd)
 
 
 def write_memory(
@@ -94,7 +98,10 @@ def write_memory(
 ) -> tuple[list[Unread], OpenMemory]:
     """Write tokens, arguments as those of :func:`memory_chunked`; returns what is to be read, and the memory after it."""
     gates = gates.floored()
-    tokens = Tokens(_flat(q), _flat(k), _flat(v), _flat(effective_step(gates, k, memory.rule)), gates.changed(_flat))
+    step, crowd = effective_step(gates, k, memory.rule), memory.crowd
+    if memory.rule.damping and crowd is not None:
+        step, crowd = damped_step(step, gates, k, memory.rule, crowd, memory.held.position)
+    tokens = Tokens(_flat(q), _flat(k), _flat(v), _flat(step), gates.changed(_flat))
     several = len(memory.held.narrow_in) == 1 and memory.norm is None
     sizes = list(
         _piece_sizes(memory.held.position, k.shape[2], memory.rule.refresh_every, memory.chunk_size, several=several)
@@ -105,7 +112,7 @@ def write_memory(
             observe(norms.unflatten(1, memory.batch_and_heads))
 
     unread, held = _run(tokens, sizes, memory, report)
-    return unread, memory._replace(held=held)
+    return unread, memory._replace(held=held, crowd=crowd)
 
 
 def read_memory(unread: Sequence[Unread], memory: OpenMemory) -> Tensor:
@@ -125,7 +132,7 @@ def close_memory(memory: OpenMemory) -> StoreState:
     held, momentum = memory.held, None
     if held.parts[0].shape[1] == 2:
         momentum = _matrices([part[:, 1] for part in held.parts], memory)
-    return StoreState(memory.weights, momentum, _matrices(held.anchor, memory), held.position)
+    return StoreState(memory.weights, momentum, _matrices(held.anchor, memory), held.position, memory.crowd)
 
 
 def tokens_unread(memory: OpenMemory) -> int:

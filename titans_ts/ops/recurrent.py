@@ -85,21 +85,24 @@ def memory_recurrent(
     check_arguments(q, k, v, gates, rule, state, initial, norm)
     gates = gates.floored()
     step = effective_step(gates, k, rule)
-    weights, momentum, anchor, position = state
+    weights, momentum, anchor, position, crowd = state
     outputs, surprises = [], []
     for t in range(k.shape[2]):
         here = [gate if gate is None else gate[:, :, t, None, None].exp() for gate in gates[1:]]
         retention, inertia = here
         if (position + t) % rule.refresh_every == 0:
             anchor = weights
+            crowd = None if crowd is None else torch.zeros_like(crowd)
+        theta = step[:, :, t, None, None]
+        if rule.damping and crowd is not None:
+            theta, crowd = _damped(theta, k[:, :, t], inertia, crowd, rule)
         read_at = _forget(anchor, retention, rule, initial) if rule.read_from == "decayed" else anchor
         gradient = _gradient(read_at, k[:, :, t : t + 1], v[:, :, t : t + 1], rule, norm)
         norms = [safe_norm(g, axes=2) for g in gradient]
         surprises.append(torch.stack(norms))
         scales = [clip_scale(norm, rule) for norm in norms]
         writes = [
-            -step[:, :, t, None, None] * (g if scale is None else g * scale[..., None, None])
-            for g, scale in zip(gradient, scales, strict=True)
+            -theta * (g if scale is None else g * scale[..., None, None]) for g, scale in zip(gradient, scales, strict=True)
         ]
         if momentum is not None and inertia is not None:
             momentum = tuple(inertia * s + write for s, write in zip(momentum, writes, strict=True))
@@ -109,7 +112,18 @@ def memory_recurrent(
     if observe is not None and surprises:
         observe(torch.stack(surprises, dim=-1))
     output = torch.cat(outputs, dim=2) if outputs else v[:, :, :0]
-    return output, StoreState(weights, momentum, anchor, position + k.shape[2])
+    position += k.shape[2]
+    if crowd is not None and position % rule.refresh_every == 0:
+        crowd = torch.zeros_like(crowd)
+    return output, StoreState(weights, momentum, anchor, position, crowd)
+
+
+def _damped(theta: Tensor, key: Tensor, inertia: Tensor | None, crowd: Tensor, rule: WriteRule) -> tuple[Tensor, Tensor]:
+    """Return the step of one token beside those of its refresh before it, and the crowd with it."""
+    crowd = crowd + theta * key[..., :, None] * key[..., None, :]
+    crowding = torch.einsum("bhk,bhkl,bhl->bh", key, crowd, key)[..., None, None]
+    kept = 1 if inertia is None else 1 - inertia
+    return theta / (1 + rule.loss_factor * crowding / kept), crowd
 
 
 def _forget(weights: tuple[Tensor, ...], retention: Tensor | None, rule: WriteRule, initial: Initial) -> tuple[Tensor, ...]:

@@ -51,6 +51,9 @@ class WriteRule:
     write_bound : float or None, default=1.0
         Largest norm ``|x_l| |g_l|`` of one token's write in layer ``l``, before the step size; larger writes are scaled
         down to it. ``None`` writes unclipped, and may then overflow on data with nearly parallel keys.
+    damping : bool, default=False
+        Whether tokens of one refresh share the step where their keys are alike (:mod:`titans_ts.ops.damping`); not the
+        paper's letter. For the explicit step and ``"l2"``.
 
     Notes
     -----
@@ -73,6 +76,7 @@ class WriteRule:
     refresh_every: int = 1
     forget_towards: Literal["initial", "zero"] = "initial"
     write_bound: float | None = 1.0
+    damping: bool = False
 
     def __post_init__(self) -> None:
         choices = {
@@ -90,6 +94,8 @@ class WriteRule:
             raise ValueError(f"write_bound must be positive, or None for unclipped writes, got {self.write_bound}")
         if self.step == "implicit" and (self.objective, self.loss_factor) != ("l2", 1.0):
             raise ValueError("step='implicit' is defined for objective='l2' with loss_factor=1")
+        if self.damping and (self.objective, self.step) != ("l2", "explicit"):
+            raise ValueError("damping=True is defined for objective='l2' with step='explicit'")
 
 
 class Gates(NamedTuple):
@@ -132,12 +138,15 @@ class StoreState(NamedTuple):
         The memory as read at the last refresh, where gradients are taken until the next one.
     position : int
         Tokens read so far.
+    crowd : Tensor or None
+        ``(b, h, k, k)``: keys of the refresh under way, each outer product by its step; for a rule with damping.
     """
 
     weights: tuple[Tensor, ...]
     momentum: tuple[Tensor, ...] | None
     anchor: tuple[Tensor, ...]
     position: int
+    crowd: Tensor | None = None
 
 
 class StoreNorm(NamedTuple):
@@ -161,7 +170,7 @@ Initial = Sequence[Tensor] | None
 """The learned start ``M_0``, one ``(h, k, v)`` or ``(b, h, k, v)`` a layer; needed when forgetting leads back to it."""
 
 
-def fresh_state(initial: Sequence[Tensor], *, batch: int, momentum: bool) -> StoreState:
+def fresh_state(initial: Sequence[Tensor], *, batch: int, momentum: bool, damping: bool = False) -> StoreState:
     """Return the state before the first token: the initial memory for every sequence of a batch.
 
     Parameters
@@ -172,6 +181,8 @@ def fresh_state(initial: Sequence[Tensor], *, batch: int, momentum: bool) -> Sto
         Number of sequences.
     momentum : bool
         Whether the memory has momentum; it starts at zero.
+    damping : bool, default=False
+        Whether its rule shares steps.
 
     Returns
     -------
@@ -186,7 +197,9 @@ def fresh_state(initial: Sequence[Tensor], *, batch: int, momentum: bool) -> Sto
     """
     weights = tuple(w.expand(batch, *w.shape) for w in initial)
     zeros = tuple(torch.zeros_like(w) for w in weights) if momentum else None
-    return StoreState(weights, zeros, weights, 0)
+    keys, heads = initial[0].shape[-2], initial[0].shape[0]
+    crowd = initial[0].new_zeros(batch, heads, keys, keys) if damping else None
+    return StoreState(weights, zeros, weights, 0, crowd)
 
 
 def read_store(weights: Sequence[Tensor], queries: Tensor, norm: StoreNorm | None = None) -> Tensor:
@@ -283,5 +296,9 @@ def check_arguments(
                 f"norm is defined for objective='l2', read_from='previous' and step='explicit', got {rule.objective!r}, "
                 f"{rule.read_from!r} and {rule.step!r}"
             )
+    if rule.damping:
+        if state.crowd is None:
+            raise ValueError("damping=True needs state.crowd; begin with fresh_state(..., damping=True)")
+        check_shape(state.crowd, "b h k v", name="state.crowd", b=b, h=h, k=size["k"], v=size["k"])
     if rule.forget_towards == "initial" and gates.log_retention is not None and initial is None:
         raise ValueError("forget_towards='initial' needs the argument initial, the memory that forgetting leads back to")
