@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from titans_ts.ops.rule import NORM_EPS, StoreNorm, WriteRule, safe_norm
+from titans_ts.ops.rule import NORM_EPS, StoreNorm, WriteRule, long_norm
 
 
 class Writes(NamedTuple):
@@ -38,7 +38,7 @@ class Writes(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """What the derivative of a clip needs, ``(b h, n)`` each."""
+    """What the derivative of a clip needs, ``(b h, n)`` each; the norms in float64."""
 
     scale: Tensor
     x_norm: Tensor
@@ -222,8 +222,8 @@ class _ClippedRows(torch.autograd.Function):
 
 def _clip(x: Tensor, error: Tensor, step: Tensor, bound: float | None) -> tuple[Tensor, Tensor, Clip]:
     """Return ``-theta min(1, bound / (|x||g|)) g`` and the norm ``|x||g|``."""
-    x_norm, error_norm = safe_norm(x), safe_norm(error)
-    norm = x_norm * error_norm
+    x_norm, error_norm = long_norm(x), long_norm(error)
+    norm = (x_norm * error_norm).to(x.dtype)
     scale = torch.ones_like(norm) if bound is None else bound / norm.clamp_min(bound)
     return _row(error, step, scale), norm, Clip(scale, x_norm, error_norm)
 
@@ -241,5 +241,9 @@ def _clip_backward(d_rows: Tensor, error: Tensor, step: Tensor, clip: Clip) -> t
     size = step * clip.scale
     share = torch.where(clip.scale < 1, d_factor * size, 0)
     d_error = size.neg_()[..., None] * d_rows
-    d_error.addcmul_((share / clip.error_norm.square().clamp_min_(1e-30)).neg_()[..., None], error)
-    return (share / clip.x_norm.square().clamp_min_(1e-30)).neg_(), d_error, d_factor.mul_(clip.scale)
+    d_error.addcmul_(_over_square(share, clip.error_norm).neg_()[..., None], error)
+    return _over_square(share, clip.x_norm).neg_(), d_error, d_factor.mul_(clip.scale)
+
+
+def _over_square(x: Tensor, norm: Tensor) -> Tensor:
+    return (x / norm.square().clamp_min_(1e-30)).to(x.dtype)

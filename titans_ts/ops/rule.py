@@ -239,13 +239,18 @@ def clip_scale(norms: Tensor, rule: WriteRule) -> Tensor | None:
 
 
 def safe_norm(x: Tensor, *, axes: int = 1) -> Tensor:
-    """Return the norm over the last ``axes`` axes, of which squares cannot overflow.
+    """Return the norm over the last ``axes`` axes, of which squares cannot overflow, in the type of ``x``."""
+    return long_norm(x, axes=axes).to(x.dtype)
 
-    They are summed in float64; entries of that type are divided by the largest of them first.
+
+def long_norm(x: Tensor, *, axes: int = 1) -> Tensor:
+    """Return the norm over the last ``axes`` axes in float64.
+
+    Squares are summed in float64; entries of that type are divided by the largest of them first.
     """
     last = tuple(range(-axes, 0))
     if x.dtype != torch.float64:
-        return torch.linalg.vector_norm(x, dim=last, dtype=torch.float64).to(x.dtype)
+        return torch.linalg.vector_norm(x, dim=last, dtype=torch.float64)
     largest = x.detach().abs().amax(dim=last, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     return torch.linalg.vector_norm(x / largest, dim=last) * largest.reshape(x.shape[:-axes])
 
