@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from titans_ts.data.generate import make_regimes as make_regimes
     from titans_ts.data.generate import make_seasonal as make_seasonal
     from titans_ts.data.generate_dna import make_dna_motifs as make_dna_motifs
+    from titans_ts.data.generate_recurring import make_recurring as make_recurring
     from titans_ts.data.load import list_datasets as list_datasets
     from titans_ts.data.load import load_dataset as load_dataset
     from titans_ts.data.recall import make_recall as make_recall
@@ -54,6 +55,7 @@ _HOME_OF = {
     "make_dna_motifs": "titans_ts.data.generate_dna",
     "make_panel": "titans_ts.data.generate",
     "make_recall": "titans_ts.data.recall",
+    "make_recurring": "titans_ts.data.generate_recurring",
     "make_regimes": "titans_ts.data.generate",
     "make_seasonal": "titans_ts.data.generate",
 }

@@ -109,6 +109,9 @@ def test_rows_are_counted_where_stamps_are_irregular():
     frame, _ = standardised(dataset(waves(), stamps=stamps))
     assert (frame["ds"].to_numpy() == pd.date_range("2024-01-01", periods=470, freq="h").to_numpy()).all()
     assert list(standardised(dataset(waves(), name="exchange_rate"))[0].columns) == ["c0", "c1"]
+    frame, _ = standardised(dataset(waves(), stamps=np.arange(470)))
+    assert frame["ds"].dtype == np.int64
+    assert (frame["ds"] == np.arange(470)).all()
 
 
 def test_every_registered_set_has_a_season():

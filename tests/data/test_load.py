@@ -180,7 +180,7 @@ def test_real_files_have_the_registered_shape(name, data_home):
     assert data.frame.shape == (record.n_steps, 1 + len(record.target_columns))
     assert data.frame["ds"].is_monotonic_increasing
     steps = data.frame["ds"].diff().dropna()
-    assert steps.mode()[0] == pd.Timedelta(record.frequency)
+    assert steps.mode()[0] == (1 if record.frequency == 1 else pd.Timedelta(record.frequency))
     odd = {"weather": 2}.get(name, 0)
     assert (steps != steps.mode()[0]).sum() == odd
     missing = {"weather": {"wv (m/s)": 1, "max. PAR (µmol/m²/s)": 30, "OT": 50}}.get(name, {})
@@ -194,7 +194,7 @@ def test_real_files_have_the_registered_shape(name, data_home):
 @pytest.mark.parametrize("name", list_datasets(kind="series"))
 def test_every_record_has_a_card_that_agrees(name):
     record, card = RECORDS[name], (CARDS / f"{name}.md").read_text(encoding="utf-8")
-    facts = [record.sha256, record.licence, f"{record.n_steps:,} steps x {len(record.target_columns)} columns"]
+    facts = [*record.checksums.values(), record.licence, f"{record.n_steps:,} steps x {len(record.target_columns)} columns"]
     facts += [f"{rows:,}" for rows in record.split]
     for fact in facts:
         assert fact in card, f"datasets/{name}.md lacks {fact!r}"
@@ -207,6 +207,80 @@ def test_splits_are_the_published_ones():
     assert RECORDS["ETTm1"].split == (34_560, 11_520, 11_520)
     assert RECORDS["weather"].split == (36_887, 5_270, 10_539)
     assert RECORDS["exchange_rate"].split == (5_311, 760, 1_517)
+
+
+@pytest.fixture
+def heart(data_home):
+    if not load._find(RECORDS["mitbih100"], data_home):
+        pytest.skip(f"{data_home} has no mitbih100/100.dat")
+    return load_dataset("mitbih100", data_home=data_home)
+
+
+def test_the_electrocardiogram_is_in_millivolts_with_its_beats_beside_it(heart):
+    assert heart.target_columns == ("MLII", "V5")
+    assert heart.frequency == 1
+    np.testing.assert_array_equal(heart.frame["ds"], np.arange(650_000))
+    np.testing.assert_array_equal(heart.frame[["MLII", "V5"]].iloc[0], [(995 - 1024) / 200, (1011 - 1024) / 200])
+    counts = heart.labels["symbol"].value_counts().to_dict()
+    assert counts == {"N": 2239, "A": 33, "V": 1, "+": 1}
+    assert len(heart.labels) == 2274
+    assert heart.labels["ds"].iloc[[0, 1, -1]].tolist() == [18, 77, 649_991]
+    beats = heart.labels[heart.labels["symbol"] != "+"]["ds"].to_numpy()
+    lead, quiet = heart.frame["MLII"].to_numpy(), np.median(heart.frame["MLII"])
+    assert np.mean(lead[beats] - quiet > 0.5) > 0.99, "a mark lies on the peak of its beat"
+
+
+def test_the_electrocardiogram_goes_on_in_whole_rows_and_is_like_in_polars(heart, data_home):
+    from titans_ts.data.frames import read_panel
+
+    polars = load_dataset("mitbih100", data_home=data_home, return_frame="polars")
+    np.testing.assert_array_equal(polars.frame.to_numpy(), heart.frame.to_numpy())
+    assert polars.labels["symbol"].to_list() == heart.labels["symbol"].tolist()
+    panel = read_panel(heart.frame.iloc[:1000], freq=heart.frequency)
+    assert panel.layout.frequency == 1
+    assert panel.series[0].times[-1] == 999
+
+
+@pytest.mark.parametrize("damaged", ["100.hea", "100.dat", "100.atr"])
+def test_a_damaged_file_of_several_is_refused_by_name(damaged, data_home, tmp_path, monkeypatch):
+    here = load._find(RECORDS["mitbih100"], data_home)
+    if here is None:
+        pytest.skip(f"{data_home} has no mitbih100/100.dat")
+    for file in ("100.hea", "100.dat", "100.atr"):
+        content = (here.parent / file).read_bytes()
+        broken = content.replace(b"212 200", b"212 201") if file == "100.hea" else content[:-1]
+        write(tmp_path / file, broken if file == damaged else content)
+    monkeypatch.delenv("TITANS_TS_DATA")
+    message = f"{re.escape(str(tmp_path / damaged))} is not the original mitbih100: expected sha256"
+    with pytest.raises(ValueError, match=message):
+        load_dataset("mitbih100", data_home=tmp_path)
+    comment = b"# a copy with another comment\r\n" + (here.parent / "100.hea").read_bytes()
+    for file in ("100.hea", "100.dat", "100.atr"):
+        write(tmp_path / file, comment if file == "100.hea" else (here.parent / file).read_bytes())
+    assert len(load_dataset("mitbih100", data_home=tmp_path).labels) == 2274
+
+
+def test_every_file_of_several_is_downloaded_from_beside_the_first(monkeypatch, tmp_path):
+    calls = []
+
+    def retrieve(url, known_hash, *, fname, path):
+        calls.append((url, known_hash, str(Path(path) / fname)))
+        raise ConnectionError("no route")
+
+    fake_pooch(monkeypatch, retrieve)
+    record = RECORDS["mitbih100"]
+    for file in record.checksums:
+        with pytest.raises(FileNotFoundError, match=rf"could not be downloaded .*put {Path(file).name} into .*mitbih100"):
+            load._download(record, file)
+    folder = tmp_path / "cache" / "series" / "mitbih100"
+    assert calls == [
+        (f"https://physionet.org/files/mitdb/1.0.0/{name}", known, str(folder / name))
+        for name, known in (
+            ("100.dat", f"sha256:{record.sha256}"),
+            ("100.hea", None),
+            ("100.atr", f"sha256:{record.beside['mitbih100/100.atr']}"),
+        )
+    ]
 
 
 def test_unknown_arguments_are_refused_with_the_choices():

@@ -25,8 +25,8 @@ from titans_ts.training.stopping import stop_after
 
 HORIZONS = {"vic_elec": (48, 96, 336)}
 DEFAULT_HORIZONS = (96, 192, 336, 720)
-SEASONS = {"1h": 24, "15min": 96, "10min": 144, "30min": 48, "1D": 7}
-"""Rows of the season that the naive forecast repeats, by frequency."""
+SEASONS: dict[str | int, int] = {"1h": 24, "15min": 96, "10min": 144, "30min": 48, "1D": 7, 1: 286}
+"""Rows of the season that the naive forecast repeats, by frequency; 1 is mitbih100, whose median beat lasts 286 rows."""
 
 INVENTED_DATES = frozenset({"exchange_rate"})
 """Sets whose dates were added after the fact and tell no weekday: no model sees them."""
@@ -164,7 +164,8 @@ def standardised(dataset: Dataset) -> tuple[Any, np.ndarray]:
     frame = dataset.frame[["ds", *columns]].copy()
     frame[columns] = values
     stamps = frame["ds"].to_numpy()
-    frame["ds"] = stamps[0] + np.arange(len(stamps)) * np.median(np.diff(stamps))
+    steps = np.diff(stamps)
+    frame["ds"] = stamps[0] + np.arange(len(stamps)) * np.median(steps).astype(steps.dtype)
     return (frame[columns] if dataset.name in INVENTED_DATES else frame), values
 
 

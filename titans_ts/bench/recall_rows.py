@@ -1,13 +1,12 @@
-"""What the recall bench measured, a row each, in a file that is whole at any moment."""
+"""What the recall bench measured, a row each."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from titans_ts.data.files import replacing
+from titans_ts.bench import rows as rows_of_a_bench
 
 
 @dataclass(frozen=True)
@@ -55,20 +54,9 @@ def read_rows(path: Path) -> list[Row]:
     ValueError
         If its columns are not those of :class:`Row`.
     """
-    if not path.exists():
-        return []
-    names = [field.name for field in fields(Row)]
-    with path.open(encoding="utf-8", newline="") as lines:
-        table = csv.DictReader(lines)
-        if table.fieldnames != names:
-            raise ValueError(f"{path} is no file of this bench: expected the columns {', '.join(names)}; name another file")
-        numbers = {"learning_rate": float, "score": float, "seed": int, "length": int, "parameters": int, "state": int}
-        return [Row(*(numbers.get(name, str)(line[name]) for name in names)) for line in table]
+    return rows_of_a_bench.read_rows(path, Row)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows, the old file whole until the new one is."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
-        table = csv.DictWriter(lines, [field.name for field in fields(Row)], lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(row) for row in rows)
+    rows_of_a_bench.write_rows(path, rows, Row)

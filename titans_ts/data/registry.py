@@ -29,13 +29,13 @@ class DatasetRecord:
     sha256 : str
         Checksum of the unpacked bytes, in hexadecimal.
     time_column : str
-        The column that holds the time stamps; it is handed out as ``ds``.
+        The column that holds the time stamps; it is handed out as ``ds``. Empty where rows are numbered instead.
     target_columns : tuple of str
         The numeric columns to keep, named as handed out.
     n_steps : int
         Rows of the file, its header aside.
-    frequency : str
-        Time between two rows, as pandas writes it (``"30min"``, ``"1h"``, ``"1D"``).
+    frequency : str or int
+        Time between two rows, as pandas writes it (``"30min"``, ``"1h"``, ``"1D"``); 1 where rows are numbered.
     split : tuple of int
         Rows of the training, validation and test parts, counted from the first row.
     origin, licence, citation : str
@@ -52,6 +52,10 @@ class DatasetRecord:
         Names in the file, to the names handed out, where they differ.
     note : str
         What a careful reader should know.
+    beside : mapping of str to str
+        Other files of the set and their checksums; that of a header (``.hea``) is of what it says, comments aside.
+    every : str
+        Time between two rows for a person, where `frequency` does not say it.
     """
 
     name: str
@@ -60,7 +64,7 @@ class DatasetRecord:
     time_column: str
     target_columns: tuple[str, ...]
     n_steps: int
-    frequency: str
+    frequency: str | int
     split: tuple[int, int, int]
     origin: str
     licence: str
@@ -71,17 +75,25 @@ class DatasetRecord:
     missing_marker: float | None = None
     renamed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     note: str = ""
+    beside: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    every: str = ""
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Checksum of every file of the set, by its name."""
+        return {self.file: self.sha256, **self.beside}
 
     @property
     def card(self) -> str:
         """A few lines for a person: what it is, from where, on what terms."""
+        every = self.every or self.frequency
         lines = [
-            f"{self.name}: {self.n_steps} steps x {len(self.target_columns)} columns, one every {self.frequency}",
+            f"{self.name}: {self.n_steps} steps x {len(self.target_columns)} columns, one every {every}",
             f"origin: {self.origin}",
             f"licence: {self.licence}",
             f"cite: {self.citation}",
             f"split: {self.split[0]} training, {self.split[1]} validation, {self.split[2]} test rows",
-            f"sha256: {self.sha256}",
+            *(f"sha256{f' ({file})' if self.beside else ''}: {checksum}" for file, checksum in self.checksums.items()),
         ]
         return "\n".join(lines + ([f"note: {self.note}"] if self.note else []))
 
@@ -178,6 +190,30 @@ _VIC_ELEC = DatasetRecord(
     note="time stamps are UTC without a zone (Melbourne is 10 or 11 hours ahead), so none occurs twice",
 )
 
+_MITBIH100 = DatasetRecord(
+    name="mitbih100",
+    file="mitbih100/100.dat",
+    sha256="b2ea3c250e56e48f4b7b90697832b8ecd1afa1e0bb31f2dcfea4ed6e1075a639",
+    time_column="",
+    target_columns=("MLII", "V5"),
+    n_steps=650_000,
+    frequency=1,
+    split=(390_000, 130_000, 130_000),
+    origin="MIT-BIH Arrhythmia Database, record 100, https://physionet.org/content/mitdb/1.0.0/",
+    licence="ODC-By 1.0",
+    citation="Moody and Mark (2001), The impact of the MIT-BIH Arrhythmia Database, IEEE Eng Med Biol 20(3):45-50; "
+    "Goldberger et al. (2000), PhysioBank, PhysioToolkit, and PhysioNet, Circulation 101(23):e215-e220",
+    url="https://physionet.org/files/mitdb/1.0.0/100.dat",
+    note="millivolts, 360 Hz; ds is the row's number, as 1/360 s is no whole number of nanoseconds; the split is ours",
+    beside=MappingProxyType(
+        {
+            "mitbih100/100.hea": "d5743311a52c0e53b4385d5975ea601f90bd5994a94eaf4be5ff4a50d91165e6",
+            "mitbih100/100.atr": "8d8a5349fb16638ebbf649f1779d12e96d91b736b2aafe59db43719ae583d471",
+        }
+    ),
+    every="1/360 s",
+)
+
 RECORDS: Mapping[str, DatasetRecord] = MappingProxyType(
     {
         record.name: record
@@ -188,6 +224,7 @@ RECORDS: Mapping[str, DatasetRecord] = MappingProxyType(
             _WEATHER,
             _EXCHANGE_RATE,
             _VIC_ELEC,
+            _MITBIH100,
         )
     }
 )

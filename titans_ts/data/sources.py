@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -59,7 +59,9 @@ def find_file(
     return None
 
 
-def verified_bytes(path: Path, *, name: str, sha256: str, origin: str) -> bytes:
+def verified_bytes(
+    path: Path, *, name: str, sha256: str, origin: str, part: Callable[[bytes], bytes] | None = None
+) -> bytes:
     """Return the unpacked bytes of a file, refusing any that are not the original's.
 
     Parameters
@@ -70,6 +72,8 @@ def verified_bytes(path: Path, *, name: str, sha256: str, origin: str) -> bytes:
         What errors call the data set, and where they send the reader.
     sha256 : str
         Checksum of the unpacked bytes, in hexadecimal.
+    part : callable, optional
+        Takes of the unpacked bytes what the checksum is of; all by default.
 
     Raises
     ------
@@ -82,7 +86,7 @@ def verified_bytes(path: Path, *, name: str, sha256: str, origin: str) -> bytes:
             content = gzip.decompress(content)
         except (OSError, EOFError) as error:
             raise ValueError(f"{path} is no whole gzip file ({error}); delete it and fetch it again") from error
-    found = hashlib.sha256(content).hexdigest()
+    found = hashlib.sha256(content if part is None else part(content)).hexdigest()
     if found != sha256:
         raise ValueError(
             f"{path} is not the original {name}: expected sha256 {sha256}, found {found}; "

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 65_536
 """Rows of a piece; bounds what a stream holds in memory and never changes an answer."""
 
+SHOWN_AFTER = 1.0
+"""Seconds before progress is shown."""
+
 
 class Absorbed(NamedTuple):
     """Series after a stream: their states, their last time stamps, and how the stream was laid out."""
@@ -71,9 +74,8 @@ def absorb_stream(
     if log is not None:
         found, ends, done = log.resume()
     kept, known = ChainMap(found, dict(states)), ChainMap(ends, dict(last_times))
-    with tqdm(
-        total=pieces.total, initial=done, unit="row", unit_scale=True, disable=memory.verbose < 1, leave=False
-    ) as progress:
+    shown: dict[str, Any] = {"unit": "row", "unit_scale": True, "leave": False, "delay": SHOWN_AFTER}
+    with tqdm(total=pieces.total, initial=done, disable=memory.verbose < 1, **shown) as progress:
         for piece in skip_rows(pieces, done):
             try:
                 panel = _read_alone(memory, piece, before, known) if fresh else memory._read(piece, follow=known)

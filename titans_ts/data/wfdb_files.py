@@ -1,0 +1,250 @@
+"""PhysioNet's records: a header in words, signals in format 212 and annotations in MIT format, decoded by NumPy.
+
+Only what a registered record needs is read; whatever else a header may ask for is refused by name, never guessed.
+
+Sources
+-------
+https://www.physionet.org/physiotools/wag/header-5.htm, signal-5.htm and annot-5.htm (WFDB Applications Guide).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEFAULT_GAIN = 200.0
+"""Units of the converter per physical unit where a header gives none, or 0."""
+_INVALID = -2048  # the least number of 12 bits stands for "not measured"
+_SKIP, _NUMBER, _SUBTYPE, _CHANNEL, _TEXT = 59, 60, 61, 62, 63
+_BY_CODE = ' NLRaVFJASEj/Q~ | sT*D"=pB^t+u?![]en@xf()r'  # from 0 on; a space is no code
+SYMBOLS = {code: symbol for code, symbol in enumerate(_BY_CODE) if symbol != " "}
+"""How codes of annotations are written (ecgcodes.h): N a normal beat, A and V premature ones, + a statement of rhythm."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One signal of a record, as its header describes it.
+
+    Attributes
+    ----------
+    name, units : str
+        What it is called, and its physical unit.
+    gain : float
+        Units of the converter in one physical unit.
+    baseline : int
+        What the converter says of 0 physical units.
+    first, checksum : int or None
+        First value, and sum of all values in 16 bits; None where the header does not say.
+    """
+
+    name: str
+    units: str
+    gain: float
+    baseline: int
+    first: int | None
+    checksum: int | None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header says of a record.
+
+    Attributes
+    ----------
+    rate : float
+        Rows a second.
+    n_steps : int
+        Rows.
+    signals : tuple of Signal
+        Columns, in order.
+    """
+
+    rate: float
+    n_steps: int
+    signals: tuple[Signal, ...]
+
+
+def header_words(content: bytes) -> bytes:
+    r"""Return what a header says: its lines without comments, blank lines and carriage returns.
+
+    Copies of a record are found with different comments; what is said must be the same.
+
+    Examples
+    --------
+    >>> header_words(b"# a comment\n100 2 360 650000\r\n\r\n")
+    b'100 2 360 650000\n'
+    """
+    lines = (line.strip() for line in content.splitlines())
+    return b"".join(line + b"\n" for line in lines if line and not line.startswith(b"#"))
+
+
+def read_header(content: bytes, *, name: str) -> Header:
+    r"""Read a header whose signals are all in one file of format 212.
+
+    Parameters
+    ----------
+    content : bytes
+        The ``.hea`` file.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    Header
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or describes what is not read here: several segments, other formats, skewed signals.
+
+    Examples
+    --------
+    >>> header = read_header(b"100 1 360 4\n100.dat 212 200(1024)/mV 11 0 995 -22131 0 MLII\n", name="100.hea")
+    >>> header.rate, header.n_steps, header.signals[0].name, header.signals[0].baseline
+    (360.0, 4, 'MLII', 1024)
+    """
+    try:
+        first, *lines = (line.split() for line in header_words(content).decode("utf-8").splitlines())
+        n_signals, rate, n_steps = int(first[1]), float(first[2].partition("/")[0]), int(first[3])
+    except (ValueError, IndexError) as error:
+        raise ValueError(
+            f"{name} is no header of a record: its first line must give a name, signals, rate and rows; fetch it again"
+        ) from error
+    if len(lines) != n_signals or n_signals < 1 or n_steps < 1 or not rate > 0:
+        raise ValueError(f"{name} tells of {n_signals} signals of {n_steps} rows and describes {len(lines)}; fetch it again")
+    return Header(rate, n_steps, tuple(_signal(words, name) for words in lines))
+
+
+def _signal(words: list[str], name: str) -> Signal:
+    """Read one line of a header: file, format, gain(baseline)/units, bits, zero, first value, checksum, block, name."""
+    if len(words) < 2 or words[1] != "212":
+        found = words[1] if len(words) > 1 else "unknown"
+        raise ValueError(f"{name}: a signal is in format {found}, expected 212, the only one that is read here")
+    scale = re.fullmatch(r"([\d.eE+-]+)(?:\((-?\d+)\))?(?:/(\S+))?", words[2] if len(words) > 2 else "0")
+    try:
+        if scale is None:
+            raise ValueError("gain")
+        gain, numbers = float(scale[1]), [int(word) for word in words[3:8]]
+    except ValueError as error:
+        raise ValueError(f"{name}: cannot read the signal {' '.join(words)!r}; fetch it again") from error
+    zero, first, checksum = (numbers[place] if place < len(numbers) else None for place in (1, 2, 3))
+    baseline = int(scale[2]) if scale[2] else (zero or 0)
+    return Signal(" ".join(words[8:]), scale[3] or "mV", gain or DEFAULT_GAIN, baseline, first, checksum)
+
+
+def read_signals(content: bytes, header: Header, *, name: str) -> NDArray[np.float64]:
+    """Read signals in format 212: two numbers of 12 bits in three bytes, the signals taking turns.
+
+    Parameters
+    ----------
+    content : bytes
+        The ``.dat`` file.
+    header : Header
+        What it holds.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    ndarray of float64, shape (t, c)
+        In physical units, ``(number - baseline) / gain``; NaN where the converter had none.
+
+    Raises
+    ------
+    ValueError
+        Its size, first values or checksums are not what the header says.
+
+    Examples
+    --------
+    >>> leads = [Signal(name, "mV", 200.0, 1024, None, None) for name in ("MLII", "V5")]
+    >>> header = Header(rate=360.0, n_steps=1, signals=tuple(leads))
+    >>> read_signals(bytes.fromhex("e333f3"), header, name="100.dat").tolist()
+    [[-0.145, -0.065]]
+    """
+    c = len(header.signals)
+    count = header.n_steps * c
+    size = (3 * count + 1) // 2
+    if len(content) != size:
+        raise ValueError(
+            f"{name} has {len(content):,} bytes, expected {size:,} for {header.n_steps:,} rows of {c} signals; "
+            "fetch it again"
+        )
+    triples = np.frombuffer(content + bytes(-size % 3), dtype=np.uint8).reshape(-1, 3).astype(np.int16)
+    low, middle, high = triples.T
+    numbers = np.stack([low | (middle & 0x0F) << 8, high | (middle & 0xF0) << 4], axis=1).reshape(-1)[:count]
+    numbers = ((numbers ^ 0x800) - 0x800).reshape(-1, c)  # two's complement of 12 bits
+    for column, signal in zip(numbers.T, header.signals, strict=True):
+        found = (int(column[0]), _in_16_bits(int(column.sum(dtype=np.int64))))
+        expected = (signal.first, None if signal.checksum is None else _in_16_bits(signal.checksum))
+        for what, value, said in zip(("first value", "checksum"), found, expected, strict=True):
+            if said is not None and said != value:
+                raise ValueError(
+                    f"{name}: the {what} of {signal.name!r} is {value}, expected {said} by the header; fetch both again"
+                )
+    baseline = np.array([signal.baseline for signal in header.signals])
+    gain = np.array([signal.gain for signal in header.signals])
+    physical = (numbers - baseline) / gain
+    physical[numbers == _INVALID] = np.nan
+    return physical
+
+
+def _in_16_bits(number: int) -> int:
+    """Return a sum as 16 bits with a sign hold it; some headers write it without."""
+    return (number + 0x8000) % 0x10000 - 0x8000
+
+
+def read_annotations(content: bytes, *, name: str) -> tuple[NDArray[np.int64], list[str]]:
+    """Read annotations in MIT format: two bytes each, ten bits of steps since the last one and six of a code.
+
+    Parameters
+    ----------
+    content : bytes
+        The ``.atr`` file.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    rows : ndarray of int64, shape (n,)
+        Which row each is about, counted from 0.
+    symbols : list of str, length n
+        See :data:`SYMBOLS`. Subtypes, numbers, channels and texts are read over.
+
+    Raises
+    ------
+    ValueError
+        It is damaged; the message says where.
+
+    Examples
+    --------
+    >>> rows, symbols = read_annotations(bytes.fromhex("1270 03fc 284e0000 3b04 0000"), name="100.atr")
+    >>> rows.tolist(), symbols
+    ([18, 77], ['+', 'N'])
+    """
+    words = np.frombuffer(content[: len(content) // 2 * 2], dtype="<u2").tolist()
+    rows: list[int] = []
+    symbols: list[str] = []
+    place = row = 0
+    while place < len(words) and words[place]:
+        code, interval = words[place] >> 10, words[place] & 0x3FF
+        place += 1
+        if code == _SKIP:  # a long interval in two words, the high one first
+            high, low = (*words[place : place + 2], 0, 0)[:2]
+            row += ((high << 16 | low) ^ 0x80000000) - 0x80000000
+            place += 2
+        elif code == _TEXT:
+            place += (interval + 1) // 2
+        elif code in SYMBOLS:
+            row += interval
+            rows.append(row)
+            symbols.append(SYMBOLS[code])
+        elif code not in (_NUMBER, _SUBTYPE, _CHANNEL):
+            raise ValueError(f"{name}: unknown code {code} at byte {2 * place - 2}, after row {row}; fetch it again")
+    if place >= len(words):
+        raise ValueError(f"{name} breaks off after row {row}, without its end mark (two bytes of 0); fetch it again")
+    if min(np.diff(rows, prepend=0), default=0) < 0:
+        raise ValueError(f"{name}: an annotation lies before the one that precedes it; fetch it again")
+    return np.array(rows, dtype=np.int64), symbols
