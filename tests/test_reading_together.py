@@ -18,7 +18,10 @@ MORE = [9, 9, 9, 1, 1, 30, 5]
 
 def read(variant, lengths, **options):
     network = make_network(variant, **ALL_COVARIATES, **options)
-    series = [make_series(network.config, length + more + 60, seed=i) for i, (length, more) in enumerate(zip(LENGTHS, MORE))]
+    series = [
+        make_series(network.config, length + more + 60, seed=i)
+        for i, (length, more) in enumerate(zip(LENGTHS, MORE, strict=True))
+    ]
     states = []
     for i, (one, length) in enumerate(zip(series, lengths, strict=True)):
         scale = unknown_scale(network.config.channels) if i % 3 == 2 else one.scale

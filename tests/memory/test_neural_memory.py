@@ -105,7 +105,9 @@ def test_reading_asks_given_weights_and_writes_nothing():
     x, asked = tokens(2, 9, 8), tokens(2, 5, 8, seed=1)
     _, carry = layer(x, layer.initial_state(2))
     before = [w.clone() for w in carry.store.weights]
-    assert_agree(layer.read(layer.queries(asked, 9), carry.store.weights), recalled_by_letter(layer, asked, carry.store.weights))
+    assert_agree(
+        layer.read(layer.queries(asked, 9), carry.store.weights), recalled_by_letter(layer, asked, carry.store.weights)
+    )
     assert all(torch.equal(a, b) for a, b in zip(before, carry.store.weights, strict=True))
 
 

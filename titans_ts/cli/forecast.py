@@ -29,7 +29,9 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     forecast.add_argument("file", type=Path, metavar="FILE", help="history: .csv, .tsv, either .gz, or .parquet")
     forecast.add_argument("--horizon", type=int, metavar="H", help="rows to forecast (needed without --model)")
     forecast.add_argument("--out", type=Path, metavar="FILE", help="where to (default: FILE-forecast, same format)")
-    forecast.add_argument("--plot", type=Path, nargs="?", const=Path(), metavar="FILE", help="draw the file's last series (.png)")
+    forecast.add_argument(
+        "--plot", type=Path, nargs="?", const=Path(), metavar="FILE", help="draw the file's last series (.png)"
+    )
     forecast.add_argument("--level", type=float, nargs="*", metavar="P", default=[80.0], help="intervals, %% (default: 80)")
     forecast.add_argument("--id-column", default="unique_id", metavar="NAME", help="of series ids (default: %(default)s)")
     forecast.add_argument("--time-column", metavar="NAME", help="of time stamps (default: ds, or the only column of dates)")
