@@ -213,6 +213,29 @@ def test_however_columns_change_batches_are_the_table(tmp_path_factory, runs, ro
         assert_frame_equal(pl.concat(read_table_batches(path, rows=rows)), whole, check_exact=True)
 
 
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["", "7", ""], [None, 7, None]),
+        (["7", "", "2.5"], [7.0, None, 2.5]),
+        (["7", "NA", "8"], [7.0, None, 8.0]),
+        (["NaN", "2024-01-01", "NA"], [None, dt.date(2024, 1, 1), None]),
+        (["2024-01-01 06:30", "2024-01-02"], [dt.datetime(2024, 1, 1, 6, 30), dt.datetime(2024, 1, 2)]),
+        (["2024-01-02", "2024-01-01 06:30"], [dt.datetime(2024, 1, 2), dt.datetime(2024, 1, 1, 6, 30)]),
+        (["2024-01-01", "2024-01-02T06:00Z"], ["2024-01-01", "2024-01-02T06:00Z"]),
+        (["true", "", "false"], [True, None, False]),
+        (["true", "1"], ["true", "1"]),
+        (["NA", "?"], [None, None]),
+    ],
+    ids=str,
+)
+def test_a_batch_is_parsed_as_the_whole_column_would_be(tmp_path, cells, expected):
+    path = packed(tmp_path / "a.csv", "x,y\n" + "".join(f"{cell},0\n" for cell in cells))
+    batches = list(read_table_batches(path, rows=1))
+    assert [batch["x"][0] for batch in batches] == expected
+    assert_frame_equal(pl.concat(batches), read_table(path), check_exact=True)
+
+
 def test_what_a_column_holds_may_show_late(tmp_path):
     text = "ds,a,b,c\n2024-01-01,NA,NA,1\n2024-01-02,3,7,2\n2024-01-03 06:00,2.5,NaN,red\n"
     batches = list(read_table_batches(packed(tmp_path / "a.csv", text), rows=1))
@@ -336,6 +359,7 @@ def test_rows_are_counted_where_that_costs_nothing(tmp_path):
         assert count_rows(tmp_path / f"a{suffix}") == expected
     pl.DataFrame({"y": pl.Series([], dtype=pl.Float64)}).write_parquet(tmp_path / "none.parquet")
     assert count_rows(tmp_path / "none.parquet") == 0
+    assert count_rows((tmp_path / "a.parquet").rename(tmp_path / "a[1].parquet")) == 30, "a name, no pattern"
     with pytest.raises(ValueError, match=r"none.parquet has no rows, only the columns \['y'\]"):
         list(read_table_batches(tmp_path / "none.parquet", rows=1))
     (tmp_path / "junk.parquet").write_bytes(b"junk")

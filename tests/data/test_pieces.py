@@ -183,6 +183,8 @@ def test_frames_of_an_iterator_are_cut(make, kind):
     pieces = list(read_pieces((make({"a": ROWS[:, 0], "b": ROWS[:, 1]}) for _ in range(2)), rows=3))
     assert all(isinstance(piece, kind) for piece in pieces)
     assert rows_given(pieces) == [ROWS[:3].tolist(), ROWS[3:].tolist()] * 2
+    (piece,) = read_pieces(iter([make({"a": ROWS[:, 0]})]), rows=5)
+    assert isinstance(piece, kind), "what need not be cut, too"
 
 
 @pytest.mark.parametrize(

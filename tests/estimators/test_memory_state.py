@@ -142,6 +142,7 @@ SAVING = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_killed_while_saving_the_file_is_one_state_or_the_other(single, tmp_path):
     names = [str(tmp_path / name) for name in ("old.state", "new.state", "kept.state")]
     states = [single.state_, single.update(wave(33, 2)).state_]

@@ -185,6 +185,7 @@ UPDATING = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_killed_while_updating_every_series_has_the_same_rows(forecaster, tmp_path):
     paths = [tmp_path / name for name in ("model.titans", "rows.parquet", "wells.memory")]
     forecaster.save(paths[0])

@@ -205,6 +205,7 @@ KILLED = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_numbers(plain, tmp_path):
     """Twenty times a process is killed while it reads, writes its checkpoint or saves its state; the last one ends."""
     rows = wave(1_500, 2)  # rounding grows with every row that such a little trained memory reads
