@@ -72,7 +72,7 @@ class MemoryStore:
     --------
     >>> from tempfile import TemporaryDirectory
     >>> from titans_ts import TitansForecaster, make_panel
-    >>> panel = make_panel(n_series=3, n_steps=200, random_state=0)
+    >>> panel = make_panel(3, min_steps=200, max_steps=200, random_state=0)
     >>> forecaster = TitansForecaster(horizon=4, lookback=48, max_steps=2, random_state=0).fit(panel)
     >>> with TemporaryDirectory() as folder:
     ...     with MemoryStore(Path(folder, "wells.memory"), forecaster) as store:
