@@ -3,16 +3,14 @@
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
-import textwrap
-import time
 
 import numpy as np
 import pytest
 import torch
 from estimators.cases import wave
+from estimators.killing import kill_twenty_times
 
 from titans_ts import MemoryState, TitansForecaster, load
 from titans_ts.files import write_tensors
@@ -129,36 +127,32 @@ def test_loading_names_what_is_wrong(single, tmp_path):
     assert MemoryState.load(path).n_seen == 160, "a refused save leaves the old file whole"
 
 
-SAVING = textwrap.dedent(
-    """
-    import sys
-    from titans_ts import MemoryState
-    states = [MemoryState.load(path) for path in sys.argv[1:3]]
-    print("ready", flush=True)
-    while True:
-        for state in states:
-            state.save(sys.argv[3])
-    """
-)
-
-
-@pytest.mark.slow
 def test_killed_while_saving_the_file_is_one_state_or_the_other(single, tmp_path):
-    names = [str(tmp_path / name) for name in ("old.state", "new.state", "kept.state")]
+    names = [str(tmp_path / name) for name in ("old.state", "new.state", "kept.state", "seen.txt")]
     states = [single.state_, single.update(wave(33, 2)).state_]
     for state, name in zip(states, names, strict=False):
         state.save(name)
     states[0].save(names[2])
-    chance, seen = np.random.default_rng(0), set()
-    for _ in range(20):
-        with subprocess.Popen([sys.executable, "-c", SAVING, *names], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout.readline() == "ready\n"
-            time.sleep(chance.uniform(0, 0.05))
-            process.send_signal(signal.SIGKILL)
-        found = MemoryState.load(names[2])
-        assert_same(found, next(state for state in states if state.n_seen == found.n_seen))
-        seen.add(found.n_seen)
-    assert seen == {state.n_seen for state in states}, "kills fell after writes of either"
+    kill_twenty_times(
+        """
+        while True:
+            for name in arguments[:2]:
+                MemoryState.load(name).save(arguments[2])
+        """,
+        *names,
+        longest=0.1,
+        after="""
+        found, saved = MemoryState.load(arguments[2]), [MemoryState.load(name) for name in arguments[:2]]
+        true = next(state for state in saved if state.n_seen == found.n_seen)
+        assert all(torch.equal(x.nan_to_num(), true.tensors[name].nan_to_num()) for name, x in found.tensors.items())
+        with open(arguments[3], "a") as seen:
+            seen.write(f"{found.n_seen} ")
+        """,
+        to_the_end=False,
+    )
+    seen = (tmp_path / "seen.txt").read_text().split()
+    assert len(seen) == 20
+    assert set(seen) == {str(state.n_seen) for state in states}, "kills fell after writes of either"
     single.remember(states[0])
 
 

@@ -1,19 +1,15 @@
 """History that comes piece by piece is the history: same state, same forecast, wherever it is cut, killed or taken up."""
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 from estimators.cases import wave
+from estimators.killing import kill_twenty_times
 
-from titans_ts import TitansForecaster, load
+from titans_ts import MemoryState, TitansForecaster, load
 from titans_ts.estimators import _streams
 
 ARGUMENTS = {
@@ -190,45 +186,27 @@ def test_a_stream_shorter_than_what_was_read_is_refused(plain, tmp_path):
         fresh(plain, tmp_path).update(wave(60, 2), checkpoint=path)
 
 
-KILLED = textwrap.dedent(
-    """
-    import sys, numpy as np
-    from titans_ts import load
-    from titans_ts.estimators import _streams
-    _streams.ROWS_AT_ONCE = 8
-    model, rows, checkpoint, state = sys.argv[1:]
-    forecaster = load(model)
-    print("ready", flush=True)
-    forecaster.update(iter([np.load(rows)]), checkpoint=checkpoint).state_.save(state)
-    print("done", flush=True)
-    """
-)
-
-
-@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_numbers(plain, tmp_path):
     """Twenty times a process is killed while it reads, writes its checkpoint or saves its state; the last one ends."""
     rows = wave(1_500, 2)  # rounding grows with every row that such a little trained memory reads
     np.save(tmp_path / "rows.npy", rows)
     plain.save(tmp_path / "model.titans")
     files = [tmp_path / name for name in ("model.titans", "rows.npy", "reading.state", "well.state")]
-    chance, kills = np.random.default_rng(0), 0
-    for _ in range(200):
-        with subprocess.Popen(
-            [sys.executable, "-c", KILLED, *map(str, files)], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout.readline() == "ready\n"
-            time.sleep(chance.uniform(0, 0.25))
-            process.send_signal(signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
-        if kills == 20:
-            break
-        if files[3].exists():  # it was done before it could be killed: begin anew
-            files[2].unlink(), files[3].unlink()
-    assert kills == 20
-    subprocess.run([sys.executable, "-c", KILLED, *map(str, files)], check=True, capture_output=True)
-    from titans_ts import MemoryState
-
+    kill_twenty_times(
+        """
+        from titans_ts.estimators import _streams
+        _streams.ROWS_AT_ONCE = 8
+        model, rows, checkpoint, state = arguments
+        load(model).update(iter([np.load(rows)]), checkpoint=checkpoint).state_.save(state)
+        """,
+        *files,
+        longest=0.3,
+        after="""
+        if os.path.exists(arguments[3]):  # it was done before it could be killed: begin anew
+            os.unlink(arguments[2])
+            os.unlink(arguments[3])
+        """,
+    )
     found, true = MemoryState.load(files[3]), load(files[0]).update(rows).state_
     assert (found.n_seen, found.last_time) == (true.n_seen, true.last_time) == (1_660, 1_659)
     for name, x in true.tensors.items():
