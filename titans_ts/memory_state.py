@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,13 @@ class MemoryState:
         if not isinstance(facts, dict):
             raise ValueError(f"{str(path)!r} holds no memory of a series; a fitted model is read by titans_ts.load")
         return cls(original(facts["id"]), facts["n_seen"], original(facts["last_time"]), facts["model"], tensors)
+
+
+def one_by_one(states: MemoryState | Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Iterable[MemoryState]:
+    """Return states that were given alone, by id, or one after the other."""
+    if isinstance(states, MemoryState):
+        return [states]
+    return states.values() if isinstance(states, Mapping) else states
 
 
 def packed(name: Hashable, state: SeriesState, last_time: Any, model: str) -> MemoryState:

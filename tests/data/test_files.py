@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from titans_ts.data import files
+from titans_ts.data import text_parts
 from titans_ts.data.files import (
     SUFFIXES,
     count_rows,
@@ -312,7 +312,7 @@ def test_bytes_that_are_no_text_are_told_by_row(tmp_path):
 
 
 def test_a_quote_that_is_not_closed_does_not_take_the_file_into_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_LONGEST_RECORD", 100)
+    monkeypatch.setattr(text_parts, "LONGEST_RECORD", 100)
     path = packed(tmp_path / "a.csv", 'y\n1\n"2\n' + "3\n" * 100)
     with pytest.raises(ValueError, match=r"does not end within 100 bytes .*closing quote.* in row 1 \(counted from 0\)"):
         next(read_table_batches(path, rows=1))

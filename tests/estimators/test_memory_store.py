@@ -11,7 +11,7 @@ from estimators.cases import wave
 from estimators.killing import kill_twenty_times
 
 from titans_ts import MemoryStore, TitansForecaster, load
-from titans_ts.estimators import memory_store
+from titans_ts.estimators import _streams, memory_store
 
 ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16, "max_steps": 2, "random_state": 0}
 IDS = [f"well {i}" for i in range(7)]
@@ -83,7 +83,7 @@ def test_a_row_that_completes_no_patch_leaves_the_memory_untouched(store, monkey
 
 
 def test_streams_and_strangers(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory_store, "ROWS_AT_ONCE", 40)
+    monkeypatch.setattr(_streams, "ROWS_AT_ONCE", 40)
     frame(0, 50).write_parquet(tmp_path / "rows.parquet")
     store.update(tmp_path / "rows.parquet").update(frame(0, 9, ["new one"]))
     assert store.n_seen_ == {**dict.fromkeys(IDS, 50), "new one": 9}
@@ -108,7 +108,7 @@ def test_states_go_in_and_out(store, forecaster):
     assert len(store) == 6
     store.forget()
     assert len(store) == 0
-    with pytest.raises(ValueError, match="there is no series yet; update"):
+    with pytest.raises(ValueError, match=r"there is no series to forecast; update\(\)"):
         store.predict()
 
 

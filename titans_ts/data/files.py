@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import islice
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from titans_ts.data.text_parts import place_of, separator_of, text_parts
+from titans_ts.data.words import Words
+
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-_YEAR_FIRST = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}"
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
-_LONGEST_RECORD = 2**24  # bytes: a quote that is not closed must not take the rest of the file into memory
 
 
 def table_suffix(path: str | os.PathLike[str]) -> str:
@@ -76,13 +72,13 @@ def read_table(path: str | os.PathLike[str], *, time_column: str = "ds", id_colu
         if suffix == ".parquet":
             frame = pl.read_parquet(path, glob=False)
         else:
-            options: dict[str, Any] = {"separator": _separator(path), "infer_schema_length": None, "glob": False}
+            options: dict[str, Any] = {"separator": separator_of(path), "infer_schema_length": None, "glob": False}
             frame = pl.read_csv(path, schema_overrides={id_column: pl.String}, **options)
     except _failures() as error:
         raise _unreadable(path, error) from error
     if frame.height == 0:
         raise _no_rows(path, frame.columns)
-    words = {name: _Words(name, path, must_be_dates=name == time_column) for name in _text_columns(frame.schema, id_column)}
+    words = {name: Words(name, path, must_be_dates=name == time_column) for name in _text_columns(frame.schema, id_column)}
     for name, word in words.items():
         word.look(frame[name], 0)
     return frame.with_columns(word.parse(frame[name]) for name, word in words.items())
@@ -255,14 +251,6 @@ def _iso(column: Any) -> Any:
     return column.dt.strftime("%Y-%m-%d %H:%M:%S%.f" + ("%:z" if column.dtype.time_zone else ""))
 
 
-def _separator(path: Path) -> str:
-    """Return the separator of a CSV file: the most frequent candidate in its header."""
-    packed = path.suffix.lower() == ".gz"
-    with gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8") as file:
-        header = file.readline()
-    return max(",;\t", key=header.count)
-
-
 def _existing_table(path: str | os.PathLike[str]) -> tuple[Path, str]:
     """Return a table's path and suffix, if there is such a file."""
     path = Path(path)
@@ -304,7 +292,7 @@ def _parquet_batches(path: Path, rows: int, time_column: str, id_column: str) ->
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
         names = _text_columns(schema, id_column)
-        words = {name: _Words(name, path, must_be_dates=name == time_column) for name in names}
+        words = {name: Words(name, path, must_be_dates=name == time_column) for name in names}
         if words:
             for batch in table.select(names).collect_batches(chunk_size=rows, maintain_order=True):
                 for name in names:
@@ -325,10 +313,10 @@ def _text_batches(path: Path, rows: int, time_column: str, id_column: str) -> It
     """Hand out the rows of a text file: first its columns are looked at, batch by batch, then they are parsed."""
     import polars as pl
 
-    columns: dict[str, _Words] = {}
+    columns: dict[str, Words] = {}
     for start, batch in _raw_batches(path, rows, schema_overrides={id_column: pl.String}, infer_schema_length=None):
         if not columns:
-            columns = {name: _Words(name, path, must_be_dates=name == time_column) for name in batch.columns}
+            columns = {name: Words(name, path, must_be_dates=name == time_column) for name in batch.columns}
         for name in columns.keys() - {id_column}:
             columns[name].look(batch[name], start)
     schema = {name: pl.String if name == id_column else words.dtype for name, words in columns.items()}
@@ -343,8 +331,8 @@ def _raw_batches(path: Path, rows: int, **options: Any) -> Iterator[tuple[int, A
 
     start, unread, separator, names = 0, b"", ",", []
     try:
-        separator = _separator(path)
-        for part in _text_parts(path, rows):
+        separator = separator_of(path)
+        for part in text_parts(path, rows):
             unread = part
             batch = pl.read_csv(part, separator=separator, **options)
             names, unread = batch.columns, b""
@@ -352,161 +340,6 @@ def _raw_batches(path: Path, rows: int, **options: Any) -> Iterator[tuple[int, A
                 yield start, batch
             start += batch.height
     except _failures() as error:
-        raise _unreadable(path, error, _place(unread, start, separator)) from error
+        raise _unreadable(path, error, place_of(unread, start, separator)) from error
     if start == 0:
         raise _no_rows(path, names)
-
-
-def _text_parts(path: Path, rows: int) -> Iterator[bytes]:
-    """Hand out a text file in parts of whole records, at most `rows`, under its header; a header without rows as it is.
-
-    A line end within quotes ends no record: where a part holds an odd number of quotes, its last field is still open.
-    """
-    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        header = b""
-        while not header.strip(b"\xef\xbb\xbf\r\n") and (line := file.readline()):  # a byte order mark is no name either
-            header = line
-        header = _closed(header, file, path)
-        is_first = True
-        while lines := list(islice(file, rows)):
-            is_first = False
-            yield header + _closed(b"".join(lines), file, path)
-        if is_first:
-            yield header
-
-
-def _closed(part: bytes, file: Any, path: Path) -> bytes:
-    """Return a part with the lines that its last field goes on in, if that is quoted and still open."""
-    more, n_more, is_open = [part], 0, part.count(b'"') % 2 == 1
-    while is_open and (line := file.readline()):
-        is_open = line.count(b'"') % 2 == 0
-        more.append(line)
-        n_more += len(line)
-        if n_more > _LONGEST_RECORD:
-            raise EOFError(f"a quoted field does not end within {_LONGEST_RECORD} bytes (is a closing quote missing?)")
-    return b"".join(more)
-
-
-def _place(part: bytes, start: int, separator: str) -> str:
-    """Return where in the file a part is that cannot be read: the first row with too many fields, or from which row on."""
-    text = io.StringIO(part.decode(errors="replace"), newline="")
-    with suppress(csv.Error):
-        records = csv.reader(text, delimiter=separator)
-        n_columns = len(next(records, []))
-        for row, record in enumerate(records, start):
-            if len(record) > n_columns:
-                return f", row {row} (counted from 0): {len(record)} fields under {n_columns} names"
-    return f", in row {start} (counted from 0) or after it" if start or part else ""
-
-
-def _plain(column: Any) -> Any:
-    """Return a column of text without spaces around its words, and null where they mean missing."""
-    plain = column.str.strip_chars()
-    return plain.set(plain.str.to_lowercase().is_in(_MISSING), None)
-
-
-@dataclass
-class _Words:
-    """What a column holds, as far as it was seen: so that a part of it is parsed as the whole would be.
-
-    Attributes
-    ----------
-    types : set of polars types
-        Of the batches that held a value.
-    kinds : set of str
-        What every word so far can be read as: "number", "date", "datetime".
-    longest : int
-        Letters of the longest word.
-    first : polars.Series or None
-        The first word, which decides how dates are written.
-    fault : tuple of (row, word) or None
-        The first that is no date.
-    """
-
-    name: str
-    path: Path
-    must_be_dates: bool
-    types: set[Any] = field(default_factory=set)
-    kinds: set[str] = field(default_factory=lambda: {"number", "date", "datetime"})
-    longest: int = 0
-    first: Any = None
-    fault: tuple[int, str] | None = None
-
-    def look(self, column: Any, start: int) -> None:
-        """Take in a batch that begins at row `start`."""
-        import polars as pl
-
-        if column.null_count() == len(column):
-            return
-        self.types.add(column.dtype)
-        if column.dtype != pl.String:  # of no matter, unless another batch holds words
-            column = column.fill_nan(None) if column.dtype.is_float() else column  # NaN is one of those that mean missing
-            if column.null_count() < len(column):
-                self.kinds &= {"number"} if column.dtype.is_numeric() else set()
-                self._blame(column.cast(pl.String), column, start)
-            return
-        plain = _plain(column)
-        if self.first is None:
-            self.first = plain.drop_nulls().head(1) if plain.null_count() < len(plain) else None
-        self.longest = max(self.longest, plain.str.len_chars().max() or 0)
-        self.kinds -= {"number"} if self.must_be_dates else set()
-        self.kinds = {kind for kind in self.kinds if self._read(plain, kind) is not None}
-        if self.must_be_dates and not self.kinds & {"date", "datetime"}:
-            self._blame(plain, column, start)
-            raise self._no_date()
-
-    @property
-    def dtype(self) -> Any:
-        """The type polars would have given to the whole column of a text file."""
-        import polars as pl
-
-        if len(self.types) == 1:
-            return next(iter(self.types))
-        numbers = [dtype for dtype in (pl.Float64, pl.Int128, pl.Int64) if dtype in self.types]
-        return numbers[0] if numbers and len(numbers) == len(self.types) else pl.String
-
-    def parse(self, column: Any) -> Any:
-        """Return a column of text as numbers or dates, where every word seen is one or means missing; else as it is."""
-        kind = "date" if self.longest <= 10 else "datetime"
-        kind = "number" if "number" in self.kinds and not self.must_be_dates else kind
-        if kind not in self.kinds:
-            if self.must_be_dates:
-                raise self._no_date()
-            return column
-        parsed = self._read(_plain(column), kind)
-        if parsed is None:
-            raise ValueError(f"{self.path} changed while it was read, in column {self.name!r}; read it again")
-        return parsed
-
-    def _read(self, plain: Any, kind: str, *, strict: bool = True) -> Any:
-        """Return words as numbers, dates or time stamps; None where one of them is none."""
-        import polars as pl
-
-        if kind == "number":
-            numbers = plain.cast(pl.Float64, strict=False)
-            return numbers if numbers.null_count() == plain.null_count() else None
-        if (kind == "date" and self.longest > 10) or not plain.str.contains(_YEAR_FIRST).all():
-            return None
-        n_before = 0 if self.first is None else 1
-        words = pl.concat([self.first, plain]) if n_before else plain
-        with suppress(pl.exceptions.PolarsError):
-            dates = words.str.to_date() if kind == "date" else words.str.to_datetime(time_unit="us", strict=strict)
-            return dates.slice(n_before)
-        return None
-
-    def _blame(self, plain: Any, column: Any, start: int) -> None:
-        """Keep the first word that is no date, of words read and as they came."""
-        if self.fault is not None or not self.must_be_dates:
-            return
-        dates = self._read(plain.set(~plain.str.contains(_YEAR_FIRST), None), "datetime", strict=False)
-        wrong = plain.is_not_null() if dates is None else plain.is_not_null() & dates.is_null()
-        row = wrong.arg_max()
-        self.fault = (start + row, str(column[row]))
-
-    def _no_date(self) -> ValueError:
-        row, word = self.fault or (None, None)
-        where = "" if row is None else f", {word!r} in " + ("its first row" if row == 0 else f"row {row} (counted from 0)")
-        return ValueError(
-            f"{self.path}: the time column {self.name!r} holds text that is no date{where}; write time stamps as "
-            "2024-01-31 or 2024-01-31 13:30:00, or as integers"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ from titans_ts.estimators._streams import ReadingLog, absorb_stream
 from titans_ts.estimators.persistence import network_tensors
 from titans_ts.files import digest
 from titans_ts.inputs.series import Scale, unknown_scale
-from titans_ts.memory_state import MemoryState, packed, unpacked
+from titans_ts.memory_state import MemoryState, one_by_one, packed, unpacked
 from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import SeriesTensors
 from titans_ts.state import SeriesState
@@ -102,11 +102,10 @@ class SeriesMemory(BaseTitans):
             If it is no state, belongs to other weights, or is damaged; nothing is changed then.
         """
         check_is_fitted(self)
-        given = states.values() if isinstance(states, Mapping) else [states] if isinstance(states, MemoryState) else states
         found: dict[Hashable, SeriesState] = {}
         last: dict[Hashable, Any] = {}
         model = self.fingerprint()
-        for state in given:
+        for state in one_by_one(states):
             self.check_state(state, model)
             scale = self.scales_.get(state.id, unknown_scale(self.network_.config.channels))
             found[state.id] = unpacked(state, self.fresh_state(scale=scale))
@@ -136,11 +135,7 @@ class SeriesMemory(BaseTitans):
             self.states_ = {name: self.fresh_state(scale=scale) for name, scale in self.scales_.items()}
             self.last_times_ = {}
             return self
-        names = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
-        for name in names:
-            if name not in self.states_:
-                raise ValueError(f"ids: there is no series {name!r}; there are {some(self.states_)}")
-        for name in names:
+        for name in chosen(ids, self.states_):
             scale = self.scales_.get(name, unknown_scale(self.network_.config.channels))
             self.states_[name] = self.fresh_state(scale=scale)
             self.last_times_.pop(name, None)
@@ -296,6 +291,17 @@ class SeriesMemory(BaseTitans):
 def panel_ids(panel: Panel) -> list[Hashable]:
     """Return the ids of a panel's series, in order."""
     return [one.id for one in panel]
+
+
+def chosen(ids: Hashable | Iterable[Hashable] | None, known: Collection[Hashable]) -> list[Hashable]:
+    """Return the ids that were asked for, all by default; one that is not known is refused."""
+    if ids is None:
+        return list(known)
+    names = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"ids: there is no series {name!r}; there are {some(known)}")
+    return names
 
 
 def some(names: Iterable[Hashable], count: int = 5) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from titans_ts.data.panel import Layout, Panel
-from titans_ts.data.pieces import read_pieces, rows_of, skip_rows
+from titans_ts.data.pieces import Pieces, read_pieces, rows_of, skip_rows
 from titans_ts.files import read_tensors, write_tensors
 from titans_ts.memory_state import original, plain
 from titans_ts.state import SeriesState, pack, unpack
@@ -66,7 +66,7 @@ def absorb_stream(
     ValueError
         If a piece does not fit; the message says at which row of X the piece begins.
     """
-    pieces = read_pieces(X, rows=ROWS_AT_ONCE, time_column=memory.time_column, id_column=memory.id_column)
+    pieces = stream_pieces(memory, X)
     found: dict[Hashable, SeriesState] = {}
     ends: dict[Hashable, Any] = {}
     before: Layout | None = None
@@ -90,6 +90,11 @@ def absorb_stream(
             if log is not None:
                 log.write(found, ends, done)
     return Absorbed(found, ends, memory.layout_ if before is None else before)
+
+
+def stream_pieces(memory: SeriesMemory, X: Any) -> Pieces:
+    """Return a stream's pieces, columns named as the estimator names them."""
+    return read_pieces(X, rows=ROWS_AT_ONCE, time_column=memory.time_column, id_column=memory.id_column)
 
 
 def _read_alone(memory: SeriesMemory, piece: Any, before: Layout | None, known: Mapping[Hashable, Any]) -> Panel:

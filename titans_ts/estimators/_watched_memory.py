@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.data.watched import Measures, holdings_frame, watched_frame
-from titans_ts.estimators._series_memory import SeriesMemory, some
+from titans_ts.estimators._series_memory import SeriesMemory, chosen
 from titans_ts.watching import Holdings, Watched, holdings, watch
 
 
@@ -92,13 +92,7 @@ class WatchedMemory(SeriesMemory):
         [0.0, 0.0, 0.0, 0.0]
         """
         check_is_fitted(self)
-        if ids is None:
-            names = list(self.states_)
-        else:
-            names = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
-        for name in names:
-            if name not in self.states_:
-                raise ValueError(f"ids: there is no series {name!r}; there are {some(self.states_)}")
+        names = chosen(ids, self.states_)
         if not names:
             raise ValueError("ids is empty; name one series or more, or leave it at None for all")
         return holdings_frame(self.layout_, {name: self._holdings_of(name) for name in names})

@@ -463,7 +463,10 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
 
     def _forecast_one(self, state: SeriesState, ahead: np.ndarray, last_time: Any, levels: tuple[float, ...]) -> Forecast:
         future = self.preparation_.future_tensor(ahead)
-        found = reading.forecast(self.network_, state, future)
+        return self.told(reading.forecast(self.network_, state, future), last_time, levels)
+
+    def told(self, found: reading.Forecasts, last_time: Any, levels: tuple[float, ...]) -> Forecast:
+        """Return the forecast of one origin as it goes into a container."""
         point, quantiles = found.point[0].cpu().numpy(), found.quantiles[0].cpu().numpy()
         return Forecast(point, last_time, interval_bounds(quantiles, self.network_.config.quantiles, levels))
 

@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from titans_ts.data.outputs import Forecast, forecast_container
 from titans_ts.data.panel import Series
-from titans_ts.data.pieces import is_stream, read_pieces
-from titans_ts.estimators._intervals import check_levels, interval_bounds
-from titans_ts.estimators._series_memory import some
-from titans_ts.memory_state import MemoryState, original, packed, plain, unpacked
+from titans_ts.data.pieces import is_stream
+from titans_ts.estimators._intervals import check_levels
+from titans_ts.estimators._series_memory import chosen
+from titans_ts.estimators._streams import stream_pieces
+from titans_ts.memory_state import MemoryState, one_by_one, original, packed, plain, unpacked
 from titans_ts.reading import completes_patch
 from titans_ts.reading_together import absorb_together, forecast_together
 from titans_ts.state import SeriesState, pack, unpack
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the file; one of a newer version is refused."""
-ROWS_AT_ONCE = 65_536
 
 _TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -141,7 +141,7 @@ class MemoryStore:
     def __len__(self) -> int:
         return int(self._file.execute("SELECT count(*) FROM series").fetchone()[0])
 
-    def __contains__(self, name: Hashable) -> bool:
+    def __contains__(self, name: object) -> bool:
         return self._file.execute("SELECT 1 FROM series WHERE id = ?", (_key(name),)).fetchone() is not None
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -181,23 +181,19 @@ class MemoryStore:
         ValueError
             If rows overlap what was read, or X does not fit; of that piece nothing is absorbed then.
         """
-        names = {"time_column": self.forecaster.time_column, "id_column": self.forecaster.id_column}
-        pieces: Iterable[Any] = read_pieces(X, rows=ROWS_AT_ONCE, **names) if is_stream(X) else [X]
-        for piece in pieces:
+        for piece in stream_pieces(self.forecaster, X) if is_stream(X) else [X]:
             panel = self.forecaster._read(piece, follow=self._last_times())
             with self._writing():
                 for part in self._batches(list(panel)):
                     self._absorb(part)
         return self
 
-    def predict(
-        self, ids: Iterable[Hashable] | None = None, *, level: Sequence[float] | None = None, future: None = None
-    ) -> Any:
+    def predict(self, ids: Hashable | Iterable[Hashable] | None = None, *, level: Sequence[float] | None = None) -> Any:
         """Forecast the ``horizon`` rows after what was read; see :meth:`TitansForecaster.predict`.
 
         Parameters
         ----------
-        ids : iterable, optional
+        ids : id or list of ids, optional
             Which series; all by default.
         level : sequence of float, optional
             Intervals to add, in percent.
@@ -211,28 +207,22 @@ class MemoryStore:
         levels = check_levels(level, forecaster.network_.config.quantiles)
         if forecaster.network_.config.future:
             raise ValueError("a model with future covariates forecasts series by series: forecaster.remember(store[id])")
-        names = list(self if ids is None else [ids] if isinstance(ids, str) else ids)
-        absent = [name for name in names if name not in self]
-        if absent or not names:
-            raise ValueError(
-                f"ids: there is no series {some(absent)}" if absent else "there is no series yet; update() first"
-            )
+        names = chosen(ids, self)
+        if not names:
+            raise ValueError("there is no series to forecast; update() with rows first, or name one")
         ahead = torch.zeros(forecaster.network_.config.horizon, 0)
         found: dict[Hashable, Forecast] = {}
         for part in self._batches(names):
             states = self._load(part, with_memory=True)
             said = forecast_together(forecaster.network_, [states[name][0] for name in part], [ahead] * len(part))
             for name, one in zip(part, said, strict=True):
-                point, quantiles = one.point[0].cpu().numpy(), one.quantiles[0].cpu().numpy()
-                bounds = interval_bounds(quantiles, forecaster.network_.config.quantiles, levels)
-                found[name] = Forecast(point, states[name][1], bounds)
+                found[name] = forecaster.told(one, states[name][1], levels)
         return forecast_container(forecaster.layout_, found)
 
     def remember(self, states: MemoryState | Iterable[MemoryState] | Mapping[Hashable, MemoryState]) -> MemoryStore:
         """Put states in, in place of what was kept of their series; see :meth:`TitansForecaster.remember`."""
-        given = states.values() if isinstance(states, Mapping) else [states] if isinstance(states, MemoryState) else states
         with self._writing():
-            for state in given:
+            for state in one_by_one(states):
                 self.forecaster.check_state(state, self._model)
                 self._save({state.id: unpacked(state, self._fresh(state.id))}, {state.id: state.last_time}, {state.id})
         return self
@@ -245,12 +235,8 @@ class MemoryStore:
         ValueError
             If there is no series of an id; none is forgotten then.
         """
-        names = list(self) if ids is None else [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
-        absent = [name for name in names if name not in self]
-        if absent:
-            raise ValueError(f"ids: there is no series {some(absent)}")
         with self._writing():
-            for name in names:
+            for name in chosen(ids, self):
                 self._file.execute("DELETE FROM memory WHERE place = (SELECT place FROM series WHERE id = ?)", (_key(name),))
                 self._file.execute("DELETE FROM series WHERE id = ?", (_key(name),))
         return self
@@ -330,7 +316,7 @@ class MemoryStore:
                 self._file.execute("INSERT OR REPLACE INTO memory VALUES (?, ?, ?)", (place, memory, zlib.crc32(memory)))
 
 
-def _key(name: Hashable) -> str:
+def _key(name: object) -> str:
     """Return an id as the file spells it, its kind included."""
     return json.dumps(plain(name))
 

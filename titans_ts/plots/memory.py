@@ -12,7 +12,7 @@ from titans_ts.data.panel import Column
 from titans_ts.data.tracks import Track, some_of
 from titans_ts.data.watched import read_watched
 from titans_ts.plots.figures import ACTUAL, ALERT, FORECAST, HISTORY, free_figure
-from titans_ts.plots.series import _dress
+from titans_ts.plots.series import dress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +96,7 @@ def plot_memory(
             _as_half_lives(panels[place], np.concatenate([track.values[:, place] for track in shown.values()]))
         elif name in ("surprise", "distance"):
             panels[place].set_ylim(bottom=0)
-        _dress(panels[place], next(iter(shown.values())), label=label, title=title if place == 0 else None)
+        dress(panels[place], next(iter(shown.values())), label=label, title=title if place == 0 else None)
     figure = cast("Figure", panels[0].figure)
     figure.align_ylabels(panels)
     return figure

@@ -110,7 +110,7 @@ def plot_forecast(
         came = came.after(past)
         came = came.where((ahead.times[0] <= came.times) & (came.times <= ahead.times[-1]))
         axes.plot(came.times, came.values[:, 0], color=ACTUAL, lw=1.2, ls=_DASHES, label="actual", zorder=4)
-    _dress(axes, past, label=past_column, title=title)
+    dress(axes, past, label=past_column, title=title)
     return axes
 
 
@@ -174,8 +174,8 @@ def plot_surprise(
         upper.plot(track.times, marked, color=ALERT, lw=2.6, marker="o", ms=3.2, label=f"surprise above {threshold:g}")
         lower.axhline(threshold, color=ALERT, lw=1.2, ls=_DASHES)
     lower.set_ylim(bottom=0)
-    _dress(upper, track, label=series_column, title=title)
-    _dress(lower, track, label="surprise", title=None)
+    dress(upper, track, label=series_column, title=title)
+    dress(lower, track, label="surprise", title=None)
     return cast("Figure", lower.figure)
 
 
@@ -227,7 +227,7 @@ def plot_backtest(
     for number, track in enumerate(tracks):
         _draw_forecast(axes, track, bands, label=number == 0, thin=len(tracks) > 1)
     axes.plot(times, actual, color=ACTUAL, lw=1.2, label="actual", zorder=4)
-    _dress(axes, tracks[0], label=chosen, title=title)
+    dress(axes, tracks[0], label=chosen, title=title)
     return axes
 
 
@@ -260,7 +260,7 @@ def _draw_forecast(axes: Axes, track: Track, bands: list[Band], *, label: bool =
             axes.fill_between(track.times, low, high, lw=0, **band)
 
 
-def _dress(axes: Axes, track: Track, *, label: Hashable, title: str | None) -> None:
+def dress(axes: Axes, track: Track, *, label: Hashable, title: str | None) -> None:
     """Give the axes dates to be read, a light grid, and a legend that covers nothing."""
     if track.times.dtype.kind == "M":
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
