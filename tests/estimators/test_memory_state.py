@@ -9,23 +9,23 @@ import sys
 import numpy as np
 import pytest
 import torch
-from estimators.cases import wave
+from estimators.cases import fitted, wave
 from estimators.killing import kill_twenty_times
 
 from titans_ts import MemoryState, TitansForecaster, load
 from titans_ts.files import write_tensors
 
-ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16, "max_steps": 2, "random_state": 0}
+ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16}
 
 
 @pytest.fixture(scope="module")
 def single() -> TitansForecaster:
-    return TitansForecaster(**ARGUMENTS).fit(wave(160, 2))
+    return fitted(wave(160, 2), **ARGUMENTS)
 
 
 @pytest.fixture(scope="module")
 def many() -> TitansForecaster:
-    return TitansForecaster(**ARGUMENTS).fit([wave(160, 1), wave(90, 1)[::-1].copy()])
+    return fitted([wave(160, 1), wave(90, 1)[::-1].copy()], **ARGUMENTS)
 
 
 def assert_same(found: MemoryState, true: MemoryState) -> None:
@@ -91,7 +91,7 @@ def test_a_forgotten_state_is_that_of_a_fresh_series(many):
 
 
 def test_the_state_of_other_weights_is_refused(single, many):
-    other = TitansForecaster(**{**ARGUMENTS, "random_state": 1}).fit(wave(160, 2))
+    other = fitted(wave(160, 2), **ARGUMENTS, random_state=1)
     before = single.state_
     with pytest.raises(ValueError, match="the memory was written by another model, or by this one with other weights"):
         single.remember(other.state_)

@@ -7,13 +7,13 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from estimators.cases import wave
+from estimators.cases import fitted, wave
 from estimators.killing import kill_twenty_times
 
 from titans_ts import MemoryStore, TitansForecaster, load
 from titans_ts.estimators import _streams, memory_store
 
-ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16, "max_steps": 2, "random_state": 0}
+ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16}
 IDS = [f"well {i}" for i in range(7)]
 
 
@@ -28,7 +28,7 @@ def frame(first: int, rows: int, ids=IDS) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def forecaster() -> TitansForecaster:
-    return TitansForecaster(**ARGUMENTS).fit(frame(0, 160, IDS[:3]))
+    return fitted(frame(0, 160, IDS[:3]), **ARGUMENTS)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_an_error_half_way_through_is_rolled_back(store, monkeypatch):
 
 def test_files_of_others_are_refused(store, forecaster, tmp_path):
     store.update(frame(0, 50))
-    other = TitansForecaster(**{**ARGUMENTS, "random_state": 1}).fit(frame(0, 160, IDS[:3]))
+    other = fitted(frame(0, 160, IDS[:3]), **ARGUMENTS, random_state=1)
     with pytest.raises(ValueError, match="holds memories of another model, or of this one with other weights"):
         MemoryStore(store.path, other)
     (tmp_path / "notes.txt").write_text("no store at all, but long enough to be taken for one " * 9)
@@ -160,7 +160,7 @@ def test_files_of_others_are_refused(store, forecaster, tmp_path):
     with pytest.raises(ValueError, match="batch_size must be 1 or more"):
         MemoryStore(tmp_path / "wells.memory", forecaster, batch_size=0)
     with pytest.raises(ValueError, match="fitted on one series without an id"):
-        MemoryStore(tmp_path / "one.memory", TitansForecaster(**ARGUMENTS).fit(wave(160, 1)))
+        MemoryStore(tmp_path / "one.memory", fitted(wave(160, 1), **ARGUMENTS))
     store._file.execute("UPDATE memory SET tensors = substr(tensors, 1, 900) WHERE place = 2")
     with pytest.raises(ValueError, match=r"damaged at series 'well 1': forget\(\) it and read its rows again"):
         store["well 1"]

@@ -6,21 +6,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from estimators.cases import wave
+from estimators.cases import fitted, wave
 from estimators.killing import kill_twenty_times
 
 from titans_ts import MemoryState, TitansForecaster, load
 from titans_ts.estimators import _streams
 
-ARGUMENTS = {
-    "horizon": 4,
-    "lookback": 24,
-    "patch_length": 4,
-    "width": 16,
-    "max_steps": 2,
-    "random_state": 0,
-    "precision": "float64",
-}
+ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16, "precision": "float64"}
 ROWS = 400
 
 
@@ -33,12 +25,12 @@ def stamped(rows: int = ROWS, channels: int = 2, start: str = "2024-01-01") -> p
 
 @pytest.fixture(scope="module")
 def wide() -> TitansForecaster:
-    return TitansForecaster(**ARGUMENTS).fit(stamped(160))
+    return fitted(stamped(160), **ARGUMENTS)
 
 
 @pytest.fixture(scope="module")
 def plain() -> TitansForecaster:
-    return TitansForecaster(**ARGUMENTS).fit(wave(160, 2))
+    return fitted(wave(160, 2), **ARGUMENTS)
 
 
 def fresh(forecaster: TitansForecaster, tmp_path) -> TitansForecaster:
@@ -112,7 +104,7 @@ def test_long_frames_meet_their_series_again(tmp_path, monkeypatch):
     monkeypatch.setattr(_streams, "ROWS_AT_ONCE", 50)
     one, other = (stamped(ROWS).with_columns(unique_id=pl.lit(name), y=pl.col("load")) for name in ("a", "b"))
     frame = pl.concat([one, other]).select("unique_id", "ds", "y").sort("ds", "unique_id")
-    forecaster = TitansForecaster(**ARGUMENTS).fit(frame.filter(pl.col("ds") < pd.Timestamp("2024-01-08")))
+    forecaster = fitted(frame.filter(pl.col("ds") < pd.Timestamp("2024-01-08")), **ARGUMENTS)
     later = frame.filter(pl.col("ds") >= pd.Timestamp("2024-01-08"))
     whole = fresh(forecaster, tmp_path).update(later)
     found = fresh(forecaster, tmp_path).update(later.lazy())
