@@ -12,6 +12,7 @@ The rule: the first setting stays unless another lowers the geometric mean of th
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ JITTER: Constants = {(SeriesEmbedding, "forward"): jittered(SeriesEmbedding.forw
 SETTINGS: dict[str, tuple[Constants, dict[str, Any]]] = {
     "as it is": ({}, {}),
     "linear path alone": ({}, {"layers": 0}),
+    "steps not damped": ({}, {"damping": False}),
     "year if half seen": ({(preparation, "TIMES_SEEN"): 0.5}, {}),
     "level jitter 1": (JITTER, {}),
     "caution 0": ({}, {"caution": 0.0}),
@@ -79,7 +81,7 @@ def recipe(constants: Constants) -> Iterator[None]:
 
 
 def score(name: str, setting: str, seed: int) -> NDArray[np.float64]:
-    """Return MSE and MAE after each cut, averaged over horizons, ``(cuts, 2)``."""
+    """Return MSE and MAE after each cut, averaged over horizons, ``(cuts, 2)``; each is told when it is there."""
     dataset = load_dataset(name)
     known = dataset.n_train + dataset.n_validation
     horizons = HORIZONS.get(name, DEFAULT_HORIZONS)
@@ -92,6 +94,7 @@ def score(name: str, setting: str, seed: int) -> NDArray[np.float64]:
             forecaster.fit(frame.iloc[:cut])
             errors = forecaster.rolling_errors(frame.iloc[: cut + round(SCORED * known)], start=cut, horizons=horizons)
         found.append(np.mean(list(errors.values()), axis=0))
+        print(f"{setting}, {name}, seed {seed}, cut at {cut}: {found[-1][0]:.4f}/{found[-1][1]:.4f}", file=sys.stderr)
     return np.array(found)
 
 

@@ -1,9 +1,12 @@
 """The promises, at the forecaster's face."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from estimators.cases import SMALL, fitted, wave
 from sklearn.base import clone
 
@@ -57,6 +60,20 @@ def test_each_part_of_the_paper_can_be_switched_off(switch):
     np.testing.assert_allclose(forecaster.predict(), forecast, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("damping", [True, False])
+def test_on_quiet_rows_rounding_fades_where_steps_are_damped(damping):
+    """A pulse over a silent line: keys of one refresh are alike, and undamped writes overshoot until rounding is seen."""
+    rows = np.arange(4000)
+    X = np.exp(-(((rows % 90 - 40) / 3) ** 2)) + 0.002 * np.random.default_rng(0).standard_normal(len(rows))
+    forecaster = fitted(X[:400], refresh_every=16, window=16, damping=damping)
+    whole = forecaster.predict(X)
+    forecaster.forget()
+    for first in range(0, len(X), 997):
+        forecaster.update(X[first : first + 997])
+    apart = np.abs(forecaster.predict() - whole).max() / np.abs(whole).max()
+    assert apart < 1e-5 if damping else apart > 1e-5
+
+
 @pytest.mark.parametrize("memory", ["linear_attention", "retnet", "mamba2", "gated_deltanet", "longhorn", "ttt_mlp"])
 def test_every_memory_can_be_chosen_and_comes_back_from_a_file(memory, tmp_path):
     X = wave(120, seed=1)
@@ -96,6 +113,19 @@ def test_missing_values_never_give_nan(hole):
     assert np.isfinite(forecaster.predict()).all()
     assert np.isfinite(forecaster.predict(np.where(np.arange(90)[:, None] < 50, np.nan, X[200:290]))).all()
     assert np.isfinite(forecaster.surprise(X)).all()
+
+
+def test_arrays_that_must_not_be_written_to_are_taken_without_a_word():
+    """As pandas hands them out; torch warns of such an array once a process, unless it is told to do so always."""
+    X = wave(200, 1)
+    X.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fitted(X).update(X).predict()
+    finally:
+        torch.set_warn_always(False)
 
 
 @pytest.mark.parametrize("backend", ["pandas", "polars"])

@@ -60,7 +60,8 @@ class SeriesMemory(BaseTitans):
         X : container like that of ``fit``, or a stream
             The rows that follow those already read; an unknown id starts a new series. A stream is read piece by piece and
             never lies whole in memory: the path of a table (``.parquet``, ``.csv``, ``.tsv``, gzipped or not), a lazy frame
-            of polars, or an iterator of arrays or frames.
+            of polars, or an iterator of arrays or frames, each with any number of rows. As in ``fit``, a flat array or list
+            is that many rows of one channel.
         checkpoint : str or Path, optional
             A file that is written whole after every piece. Called again with it after an interruption, from the same
             state and with the same X, reading goes on after the last piece that was written, to the same numbers. It

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from titans_ts import reading
+from titans_ts.backbones.config import BackboneConfig
 from titans_ts.data.frames import read_panel
 from titans_ts.data.future import read_future
 from titans_ts.data.outputs import Forecast, forecast_container
@@ -81,6 +82,10 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
     momentum, forgetting : bool, default=True
         Parts of the memory's rule, where it has them; with ``forgetting=False`` nothing bounds the memory but its clipped
         writes, which add up.
+    damping : bool, default=True
+        Whether patches that share a reading of the memory share the step of their writes where their keys are alike
+        (:mod:`titans_ts.ops.damping`). The paper's rule has nothing like it: without it the writes of a quiet stretch
+        overshoot together, and over some 10,000 rows rounding grows until the cut of the rows moves a forecast.
     dropout : float, default=0.2
         Share of each layer's output that is set to zero in training.
     max_steps : int, default=300
@@ -166,6 +171,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         "time_column": [str],
         "target_columns": _COLUMNS,
         **ARCHITECTURE_CONSTRAINTS,
+        "damping": ["boolean"],
         **TRAINING_CONSTRAINTS,
     }
 
@@ -196,6 +202,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         convolution: int = 4,
         momentum: bool = True,
         forgetting: bool = True,
+        damping: bool = True,
         dropout: float = 0.2,
         max_steps: int = 300,
         learning_rate: float = 1e-3,
@@ -235,6 +242,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         self.convolution = convolution
         self.momentum = momentum
         self.forgetting = forgetting
+        self.damping = damping
         self.dropout = dropout
         self.max_steps = max_steps
         self.learning_rate = learning_rate
@@ -249,6 +257,9 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         self.verbose = verbose
         self.warm_start = warm_start
         self.callbacks = callbacks
+
+    def _backbone_config(self) -> BackboneConfig:
+        return replace(super()._backbone_config(), damping=bool(self.damping))
 
     @followed
     def fit(self, X: Any, y: None = None) -> TitansForecaster:

@@ -43,9 +43,9 @@ class TitansSktimeForecaster(BaseForecaster):
         given there; with a number ``fh`` may come with ``predict``, and be any steps up to it.
     lookback, patch_length, channels, quantiles, variant, memory, width, layers, heads, memory_depth, refresh_every
         As in :class:`titans_ts.TitansForecaster`; intervals reach as far as ``quantiles`` do.
-    window, persistent_tokens, convolution, momentum, forgetting, dropout, max_steps, learning_rate, batch_size
+    window, persistent_tokens, convolution, momentum, forgetting, damping, dropout, max_steps, learning_rate
         As there.
-    validation_fraction, patience, caution, device, precision, n_jobs, random_state, verbose, callbacks
+    batch_size, validation_fraction, patience, caution, device, precision, n_jobs, random_state, verbose, callbacks
         As there.
     warm_start : bool, default=False
         Whether ``update(..., update_params=True)`` goes on from the learned weights instead of from fresh ones. ``fit``
@@ -125,6 +125,7 @@ class TitansSktimeForecaster(BaseForecaster):
         convolution: int = 4,
         momentum: bool = True,
         forgetting: bool = True,
+        damping: bool = True,
         dropout: float = 0.2,
         max_steps: int = 300,
         learning_rate: float = 1e-3,
@@ -157,6 +158,7 @@ class TitansSktimeForecaster(BaseForecaster):
         self.convolution = convolution
         self.momentum = momentum
         self.forgetting = forgetting
+        self.damping = damping
         self.dropout = dropout
         self.max_steps = max_steps
         self.learning_rate = learning_rate

@@ -71,7 +71,7 @@ class Preparation:
         """Return a series as a network reads it."""
         times = None if not self.cycles or series.times is None else to_wall(series.times, self.time_zone)
         return SeriesTensors(
-            rows=torch.from_numpy(np.ascontiguousarray(series.values.T)),
+            rows=torch.from_numpy(series.values.T.copy()),
             calendar=torch.from_numpy(self.calendar_features(times, len(series))),
             past=_standardised(series.past, self.past),
             future=self.future_tensor(series.future),
@@ -106,7 +106,7 @@ class Preparation:
 
 def learn_scale(series: Series, rows: int) -> Scale:
     """Return the long-run scale of a series' first rows, ``(1, c)``."""
-    return long_run_scale(torch.from_numpy(np.ascontiguousarray(series.values[:rows].T))[None])
+    return long_run_scale(torch.from_numpy(series.values[:rows].T.copy())[None])
 
 
 def _moments(table: np.ndarray) -> tuple[tuple[float, float], ...]:
