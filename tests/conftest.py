@@ -7,6 +7,11 @@ import pytest
 import torch
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, so that no core waits for another at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/test_tutorials.py", "tests/integrations/")))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Hold torch to one thread: tests are small, and beside other work two wait for each other many times as long."""

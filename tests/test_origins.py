@@ -62,17 +62,26 @@ def test_covariates_are_those_of_their_rows():
     assert extras.channel.tolist() == [0, 1]
 
 
-def test_several_series_from_several_starts_are_each_as_alone():
+@pytest.mark.parametrize(
+    ("which", "starts"),
+    [
+        pytest.param([0, 1, 2], [0, 9, 4], id="three series"),
+        pytest.param([1, 0, 1, 1], [9, 0, 3, 9], id="one of them three times, near"),
+        pytest.param([3, 0, 3], [180, 0, 2], id="one of them twice, far apart"),
+    ],
+)
+def test_several_series_from_several_starts_are_each_as_alone(which, starts):
     config = make_config(**ALL_COVARIATES)
-    many = [make_series(config, length, seed=10 * length, beyond=5) for length in (20, 30, 25)]
-    ends, starts = torch.tensor([4, 8, 16]), [0, 9, 4]
+    known = [make_series(config, length, seed=10 * length, beyond=5) for length in (20, 30, 25, 200)]
+    many, ends = [known[i] for i in which], torch.tensor([4, 8, 16])
     found = origins_at(many, starts, ends, config, dtype=F64)
     for i, (one, start) in enumerate(zip(many, starts, strict=True)):
         alone = read_origins(one, ends + start, config, dtype=F64)
         streams = slice(2 * i, 2 * i + 2)
-        assert torch.equal(found.target[streams].nan_to_num(), alone.target.nan_to_num())
+        assert torch.equal(found.target[streams].isnan(), alone.target.isnan())
+        torch.testing.assert_close(found.target[streams].nan_to_num(), alone.target.nan_to_num(), rtol=1e-12, atol=1e-12)
         for a, b in zip([*found.windows, *found.extras], [*alone.windows, *alone.extras], strict=True):
-            assert torch.equal(a[streams], b)
+            torch.testing.assert_close(a[streams], b, rtol=1e-12, atol=1e-12)
 
 
 def test_past_a_series_end_there_is_no_target_and_nothing_that_is_not_finite():

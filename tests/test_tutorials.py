@@ -37,6 +37,9 @@ FORMULAS = TUTORIALS / "the_seven_formulas.ipynb"
 EQUATIONS = {1: [1, 2], 2: [3, 4, 5], 3: [8, 12], 4: [9, 10], 5: [13], 6: [15], 7: [19]}
 """The equations of arXiv 2501.00663 that each of the seven formulas is."""
 
+LONG = {"promoters_from_fasta", "windows_in_scikit_learn"}
+"""Notebooks that run for minutes: `pytest -m slow` runs them."""
+
 NEEDS = {"promoters_from_fasta": "gue/prom_300_tata"}
 """By notebook: the data set that it cannot do without, and that nothing can fetch for it."""
 
@@ -266,7 +269,10 @@ def test_each_of_the_seven_formulas_stands_beside_its_picture(number):
     assert len(pictures(code)) == 1
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else []) for path in NOTEBOOKS],
+)
 def test_a_notebook_runs_as_it_stands_shows_what_it_says_and_writes_nothing(path, tmp_path):
     require_data(path.stem)
     stored, before = read(path), sorted(TUTORIALS.rglob("*"))

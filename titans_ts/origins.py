@@ -115,14 +115,41 @@ def origins_at(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Origins:
-    """Return origins of several series side by side, ``ends`` counted from each one's start; past its end, no target."""
-    parts = []
-    for one, start in zip(series, starts, strict=True):
-        at = ends + start
-        origins = read_origins(one, at.clamp_max(one.length), config, dtype=dtype)
-        origins.target[:, :, at > one.length] = float("nan")
-        parts.append(origins)
-    return join(parts)
+    """Return origins of several series side by side, ``ends`` counted from each one's start; past its end, no target.
+
+    Places of one series that lie near each other are read in one call.
+    """
+    places: dict[int, list[int]] = {}
+    for i, one in enumerate(series):
+        places.setdefault(id(one), []).append(i)
+    parts: dict[int, Origins] = {}
+    for here in places.values():
+        one = series[here[0]]
+        together = _lie_near([starts[i] for i in here], ends, config.lookback)
+        for group in [here] if together else [[i] for i in here]:
+            at = torch.cat([ends + starts[i] for i in group])
+            origins = read_origins(one, at.clamp_max(one.length), config, dtype=dtype)
+            origins.target[:, :, at > one.length] = float("nan")
+            for place, i in enumerate(group):
+                parts[i] = _tokens(origins, slice(place * len(ends), (place + 1) * len(ends)))
+    return join([parts[i] for i in range(len(series))])
+
+
+def _lie_near(starts: list[int], ends: Tensor, lookback: int) -> bool:
+    """Tell whether places of a series lie so near that reading all rows between them is no more work than each alone."""
+    rows_of_one = int(ends.max()) - int(ends.min()) + lookback
+    return max(starts) - min(starts) <= len(starts) * rows_of_one
+
+
+def _tokens(origins: Origins, part: slice) -> Origins:
+    """Return some tokens of each stream."""
+    windows, extras = origins.windows, origins.extras
+    calendar, past, future = (x[:, part] for x in (extras.calendar, extras.past, extras.future))
+    return Origins(
+        Windows(*(x[:, :, part] for x in windows)),
+        Extras(calendar, past, future, extras.static, extras.channel),
+        origins.target[:, :, part],
+    )
 
 
 def _rows_before(table: Tensor, ends: Tensor, count: int) -> Tensor:

@@ -264,7 +264,8 @@ class Training:
     def _train_step(self, begins: bool, origins: Origins) -> float:
         """Take one step on a segment; the state goes on, its gradient does not."""
         config, network = self.config, self.network
-        network.train(self.phase == "memory")
+        if network.training != (self.phase == "memory"):
+            network.train(self.phase == "memory")
         if begins or self.state is None:
             self.state = network.initial_state(len(origins.target))
         state = map_tensors(torch.Tensor.detach, self.state)
