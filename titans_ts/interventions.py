@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from titans_ts.backbones.stack import require_memory
+from titans_ts.heads.recollection import Recollection
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.memory.written import Factors, Written
 from titans_ts.networks.forecast import ForecastNetwork
@@ -78,7 +79,7 @@ def observed_gates(network: nn.Module) -> AbstractContextManager[list[list[Facto
 def silenced(network: nn.Module) -> Iterator[None]:
     """Let every memory return zeros inside the block: what a network is worth without its memory, if it has one."""
     require_memory(network, to_be="silenced")
-    memories = [module for module in network.modules() if isinstance(module, NeuralMemory)]
+    memories = [module for module in network.modules() if isinstance(module, NeuralMemory | Recollection)]
     for memory in memories:
         memory.silent = True
     try:
@@ -91,8 +92,14 @@ def silenced(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def direct_only(network: ForecastNetwork) -> Iterator[None]:
     """Leave the memory's correction out inside the block: the direct linear path as it was trained beside it."""
-    handle = network.head.register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
+    parts = [part for part in (network.head, network.recollection) if part is not None]
+
+    def to_zero(part: nn.Module, _inputs: object, out: Any) -> Any:
+        return torch.zeros_like(out) if part is network.head else (torch.zeros_like(out[0]), out[1])
+
+    handles = [part.register_forward_hook(to_zero) for part in parts]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

@@ -138,7 +138,7 @@ def _read_patches(network: ForecastNetwork, known: SeriesTensors, backbone: Stat
     if not len(ends):
         return backbone
     for part in pieces_of(ends):
-        _, backbone = network.read(*seen_at(network, known, part), backbone)
+        backbone = network.read(*seen_at(network, known, part), backbone)
     return map_tensors(Tensor.clone, backbone)
 
 
@@ -169,7 +169,8 @@ def forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> Fo
     """
     known, backbone = waiting_forecast(network, state, future)
     windows, extras = seen_at(network, known, torch.tensor([network.config.lookback]))
-    return in_units(network.forecast(windows, extras, backbone), windows, known.scale)
+    ahead = rows_ahead(network, [state.n_seen])
+    return in_units(network.forecast(windows, extras, backbone, ahead), windows, known.scale)
 
 
 @torch.no_grad()
@@ -205,12 +206,13 @@ def rolling_forecasts(
     for tokens, group in groups.items():
         ends = torch.arange(absorbed + 1, tokens + 1) * patch
         for part in pieces_of(ends):
-            _, backbone = network.read(*seen_at(network, series, part), backbone)
+            backbone = network.read(*seen_at(network, series, part), backbone)
         absorbed = tokens
         windows, extras = seen_at(network, series, torch.tensor(group))
         fork = map_tensors(partial(torch.repeat_interleave, repeats=len(group), dim=0), backbone)
         windows, extras = _as_batch(windows, extras)
-        found = network.forecast(windows, extras, fork)
+        ahead = rows_ahead(network, group).repeat(network.config.streams)
+        found = network.forecast(windows, extras, fork, ahead)
         yield group, in_units(found, windows, series.scale, origins=len(group))
 
 
@@ -231,7 +233,7 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
     squares = []
     for part in (*pieces_of(ends), torch.tensor([series.length])):
         with observed_writes(network) as seen:
-            _, state = network.read(*seen_at(network, series, part), state)
+            state = network.read(*seen_at(network, series, part), state)
         norms = torch.stack([torch.cat(pieces, dim=-1) for pieces in seen])  # memory, store layer, b, h, n
         squares.append(norms.square().mean(dim=(0, 1, 3)))
     found = torch.cat(squares, dim=1).sqrt()
@@ -248,6 +250,11 @@ def seen_at(network: ForecastNetwork, series: SeriesTensors, ends: Tensor) -> tu
     """Return what the network sees at some origins, in its own kind of number and place."""
     windows, extras = read_windows(series, ends, network.config, dtype=network.dtype)
     return to_device(windows, network.device), to_device(extras, network.device)
+
+
+def rows_ahead(network: ForecastNetwork, seen: Sequence[int]) -> Tensor:
+    """Return how far behind the last patch's end forecasts begin, ``(n,)``, by how many rows were read before each."""
+    return torch.tensor(seen, device=network.device) % network.config.patch_length
 
 
 def _is_unknown(scale: Scale) -> bool:

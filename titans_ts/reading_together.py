@@ -16,6 +16,7 @@ from titans_ts.reading import (
     Forecasts,
     in_units,
     pieces_of,
+    rows_ahead,
     seen_at,
     state_after,
     waiting_forecast,
@@ -57,7 +58,7 @@ def absorb_together(
         batch = joined([backbones[i] for i in group])
         for parts in zip(*(pieces_of(waiting[i][1]) for i in group), strict=True):
             seen = [seen_at(network, waiting[i][0], ends) for i, ends in zip(group, parts, strict=True)]
-            _, batch = network.read(*_side_by_side(seen), batch)
+            batch = network.read(*_side_by_side(seen), batch)
         for i, backbone in zip(group, parted(batch, network.config.streams), strict=False):
             backbones[i] = backbone
     return [
@@ -85,7 +86,8 @@ def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], f
     streams = network.config.streams
     for group in _groups([form_of(backbone) for _, backbone in waiting], streams):
         windows, extras = _side_by_side([seen_at(network, waiting[i][0], at) for i in group])
-        said = network.forecast(windows, extras, joined([waiting[i][1] for i in group]))
+        ahead = rows_ahead(network, [states[i].n_seen for i in group]).repeat_interleave(streams)
+        said = network.forecast(windows, extras, joined([waiting[i][1] for i in group]), ahead)
         for place, i in enumerate(group):
             here = slice(place * streams, (place + 1) * streams)
             own = Windows(*(x[here] for x in windows))

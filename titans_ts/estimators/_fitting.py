@@ -32,6 +32,11 @@ def check_arguments(forecaster: TitansForecaster) -> None:
             f"patch_length={forecaster.patch_length} is longer than lookback={forecaster.lookback}: a patch is the end of "
             "the look-back; make lookback at least as long"
         )
+    if forecaster.recollection and not forecaster.layers:
+        raise ValueError(
+            f"recollection={forecaster.recollection} beside layers=0: the linear path alone has no memory to train; use "
+            "layers=1 or more, or recollection=0"
+        )
     forecaster._backbone_config()
     choose_device(forecaster.device)
 
@@ -59,6 +64,7 @@ def fit_forecaster(forecaster: TitansForecaster, panel: Panel) -> None:
         past=len(layout.past_columns),
         future=len(layout.future_columns),
         static=len(layout.static_columns),
+        recollection=int(forecaster.recollection),
         backbone=forecaster._backbone_config(),
     )
     seed = forecaster._draw_seed()

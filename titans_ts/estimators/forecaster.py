@@ -86,6 +86,9 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         Whether patches that share a reading of the memory share the step of their writes where their keys are alike
         (:mod:`titans_ts.ops.damping`). The paper's rule has nothing like it: without it the writes of a quiet stretch
         overshoot together, and over some 10,000 rows rounding grows until the cut of the rows moves a forecast.
+    recollection : int, default=0
+        Numbers of a key of a further memory, of what the direct path got wrong when the look-back looked as it does now
+        (:mod:`titans_ts.heads.recollection`); 0 for none.
     dropout : float, default=0.2
         Share of each layer's output that is set to zero in training.
     max_steps : int, default=300
@@ -172,6 +175,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         "target_columns": _COLUMNS,
         **ARCHITECTURE_CONSTRAINTS,
         "damping": ["boolean"],
+        "recollection": [Interval(Integral, 0, None, closed="left")],
         **TRAINING_CONSTRAINTS,
     }
 
@@ -203,6 +207,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         momentum: bool = True,
         forgetting: bool = True,
         damping: bool = True,
+        recollection: int = 0,
         dropout: float = 0.2,
         max_steps: int = 300,
         learning_rate: float = 1e-3,
@@ -243,6 +248,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         self.momentum = momentum
         self.forgetting = forgetting
         self.damping = damping
+        self.recollection = recollection
         self.dropout = dropout
         self.max_steps = max_steps
         self.learning_rate = learning_rate

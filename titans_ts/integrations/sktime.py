@@ -43,7 +43,8 @@ class TitansSktimeForecaster(BaseForecaster):
         given there; with a number ``fh`` may come with ``predict``, and be any steps up to it.
     lookback, patch_length, channels, quantiles, variant, memory, width, layers, heads, memory_depth, refresh_every
         As in :class:`titans_ts.TitansForecaster`; intervals reach as far as ``quantiles`` do.
-    window, persistent_tokens, convolution, momentum, forgetting, damping, dropout, max_steps, learning_rate
+    window, persistent_tokens, convolution, momentum, forgetting, damping, recollection, dropout,
+    max_steps, learning_rate
         As there.
     batch_size, validation_fraction, patience, caution, device, precision, n_jobs, random_state, verbose, callbacks
         As there.
@@ -126,6 +127,7 @@ class TitansSktimeForecaster(BaseForecaster):
         momentum: bool = True,
         forgetting: bool = True,
         damping: bool = True,
+        recollection: int = 0,
         dropout: float = 0.2,
         max_steps: int = 300,
         learning_rate: float = 1e-3,
@@ -159,6 +161,7 @@ class TitansSktimeForecaster(BaseForecaster):
         self.momentum = momentum
         self.forgetting = forgetting
         self.damping = damping
+        self.recollection = recollection
         self.dropout = dropout
         self.max_steps = max_steps
         self.learning_rate = learning_rate

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone, State
 from titans_ts.heads.forecast import Forecast, ForecastHead, LinearPath, QuantileHead
+from titans_ts.heads.recollection import Recollection
 from titans_ts.inputs.series import Extras, SeriesEmbedding, Windows
 
 
@@ -30,6 +31,8 @@ class ForecastConfig:
         Levels that the head gives beside the median.
     calendar, past, future, static : int
         Columns of each kind of covariate.
+    recollection : int
+        Numbers of a key of the memory of errors; 0 for none.
     backbone : BackboneConfig
         The middle of the network.
     """
@@ -44,6 +47,7 @@ class ForecastConfig:
     past: int = 0
     future: int = 0
     static: int = 0
+    recollection: int = 0
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     @property
@@ -96,6 +100,18 @@ class ForecastNetwork(nn.Module):
         self.head = ForecastHead(width, config.horizon, channels=config.token_channels, dropout=config.backbone.dropout)
         self.quantile_head = QuantileHead(width, config.horizon, channels=config.token_channels, quantiles=config.quantiles)
 
+        self.recollection = (
+            Recollection(
+                config.lookback,
+                config.horizon,
+                config.patch_length,
+                features=config.recollection,
+                channels=config.token_channels,
+            )
+            if config.recollection
+            else None
+        )
+
     @property
     def dtype(self) -> torch.dtype:
         """Kind of number that the network computes in."""
@@ -107,11 +123,23 @@ class ForecastNetwork(nn.Module):
         return self.direct.past.weight.device
 
     def initial_state(self, batch: int) -> State:
-        """Return the backbone's state before the first token."""
-        return self.backbone.initial_state(batch)
+        """Return the state before the first token: the backbone's, and after its layers what is recollected from."""
+        before = self.backbone.initial_state(batch)
+        return before if self.recollection is None else (*before, self.recollection.initial_state(batch))
 
-    def forward(self, windows: Windows, extras: Extras, state: State) -> tuple[Tensor, Tensor, State]:
+    def forward(
+        self, windows: Windows, extras: Extras, state: State, ahead: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, State]:
         """Read ``n`` tokens and forecast at each.
+
+        Parameters
+        ----------
+        windows, extras
+            What is seen at each.
+        state : State
+            From the call before.
+        ahead : Tensor, optional
+            ``(b,)``: for one token that lies between two, rows from the end of the last to its end; 0 where it is the next.
 
         Returns
         -------
@@ -122,17 +150,25 @@ class ForecastNetwork(nn.Module):
         state : State
             To hand to the next call.
         """
-        hidden, state = self.read(windows, extras, state)
-        point = self.direct(windows, extras)
-        if self.config.backbone.layers:
+        layers = self.config.backbone.layers
+        hidden, carried = self.backbone(self.embedding(windows, extras), state[:layers])
+        point = direct = self.direct(windows, extras)
+        if layers:
             point = point + self.head(hidden)
-        return point, hidden, state
+        if self.recollection is not None:
+            recollected, carry = self.recollection(windows, direct, state[layers], ahead)
+            point, carried = point + recollected, (*carried, carry)
+        return point, hidden, carried
 
-    def read(self, windows: Windows, extras: Extras, state: State) -> tuple[Tensor, State]:
-        """Absorb tokens without forecasting; returns ``(b, n, d)`` and the state."""
-        return self.backbone(self.embedding(windows, extras), state)
+    def read(self, windows: Windows, extras: Extras, state: State) -> State:
+        """Absorb tokens without forecasting; returns the state."""
+        layers = self.config.backbone.layers
+        _, carried = self.backbone(self.embedding(windows, extras), state[:layers])
+        if self.recollection is not None:
+            carried = (*carried, self.recollection(windows, self.direct(windows, extras), state[layers])[1])
+        return carried
 
-    def forecast(self, windows: Windows, extras: Extras, state: State) -> Forecast:
+    def forecast(self, windows: Windows, extras: Extras, state: State, ahead: Tensor | None = None) -> Forecast:
         """Return the forecast, quantiles included."""
-        point, hidden, _ = self(windows, extras, state)
+        point, hidden, _ = self(windows, extras, state, ahead)
         return Forecast(point, self.quantile_head(point, hidden))

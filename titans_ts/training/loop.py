@@ -30,6 +30,8 @@ from titans_ts.training.stopping import BestWeights
 from titans_ts.training.streams import StreamSampler
 
 Phase = Literal["direct", "memory", "quantiles"]
+TRUST_SHARE = 10.0
+"""Learning rate of what opens to recollections, as a share of the backbone's: it has a long way to go."""
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,8 @@ class Training:
         generator = torch.Generator().manual_seed(config.seed * 3 + ("direct", "memory", "quantiles").index(phase))
         training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
         segment, batch = config.segment, config.batch_size
-        self.sampler = StreamSampler(
-            training_part, network.config, batch, segment, config.overlap, generator, dtype=network.dtype
-        )
+        overlap = config.overlap if network.recollection is None else 0.0  # its errors are counted in whole patches
+        self.sampler = StreamSampler(training_part, network.config, batch, segment, overlap, generator, dtype=network.dtype)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
         self.best.waited = 0
 
@@ -190,7 +191,17 @@ class Training:
             {"params": [x for x in learned if x.ndim >= 2], "peak": peak, "weight_decay": config.weight_decay},
             {"params": [x for x in learned if x.ndim < 2], "peak": peak},
             {"params": list(network.direct.parameters()), "peak": peak * config.direct_share},
+            *self._recollection_groups(),
         ]
+
+    def _recollection_groups(self) -> list[dict[str, Any]]:
+        """Return what of a memory of errors is trained, if there is one: its keys, and faster how far it is trusted."""
+        memory = self.network.recollection
+        if memory is None:
+            return []
+        peak = self.config.learning_rate
+        fast = [memory.trust, *memory.gates.parameters()]
+        return [{"params": list(memory.phases.parameters()), "peak": peak}, {"params": fast, "peak": peak * TRUST_SHARE}]
 
     def run(self) -> None:
         """Train through all phases and leave the best weights in the network."""
@@ -249,7 +260,8 @@ class Training:
         self.gain = memory_gain(errors, caution=self.config.caution)
         network.direct.load_state_dict(direct_path(self.gain.share).state_dict())
         with torch.no_grad():
-            for x in network.head.parameters():
+            recollected = [] if network.recollection is None else [network.recollection.trust]
+            for x in (*network.head.parameters(), *recollected):
                 x.mul_(self.gain.share)
 
     def _report(self, report: Report, progress: Any) -> None:

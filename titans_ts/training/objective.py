@@ -89,9 +89,9 @@ def block_errors(
     most = max(one.length for one in series) // network.config.horizon + 1  # blocks of a series
     error = torch.zeros(len(mixtures), len(series) * most, dtype=torch.float64)
     count = torch.zeros(len(series) * most, dtype=torch.float64)
-    for origins, _, hidden, blocks in _validation_points(network, series, starts):
+    for origins, point, _, blocks in _validation_points(network, series, starts):
         place = (blocks[:, 0] * most + blocks[:, 1]).flatten()  # b n
-        correction = network.head(hidden)
+        correction = point - network.direct(origins.windows, origins.extras)
         for total, (direct, share) in zip(error, mixtures, strict=True):
             errors, observed = _absolute_errors(origins, direct(origins.windows, origins.extras) + share * correction)
             total.index_add_(0, place, errors.double().sum(dim=(1, 3)).cpu().flatten())
