@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.backbones.stack import require_memory
-from titans_ts.heads.recollection import Recollection
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.memory.written import Factors, Written
 from titans_ts.networks.forecast import ForecastNetwork
+from titans_ts.networks.recollection import Recollection
 
 Seen = TypeVar("Seen")
 

@@ -69,7 +69,7 @@ def make_history(name: str, setting: Setting, seed: int, *, data_home: str | Pat
     >>> from titans_ts.bench.history_setting import SETTINGS
     >>> made = make_history("recurring", SETTINGS["quick"], seed=0)
     >>> len(made.fitted), len(made.read), {lag: len(rows) for lag, rows in made.origins.items()}
-    (12000, 24000, {400: 48, 4000: 32})
+    (12000, 24000, {400: 48, 4000: 40})
     """
     horizon = FITS[name]["horizon"] if "horizon" not in setting.fit else setting.fit["horizon"]
     made = _recurring(setting, seed, horizon) if name == "recurring" else _real(name, setting, horizon, data_home)

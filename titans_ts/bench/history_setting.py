@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 MODELS: dict[str, dict[str, Any]] = {
-    "carried": {"variant": "mac"},
+    "carried": {"variant": "mac", "recollection": 512},
     "attention, growing cache": {"variant": "full_attention"},
 }
-"""The same width, layers and steps; what they differ in is how they keep the past."""
+"""The same width, layers and steps; they differ in how they keep the past, and ours by what it recollects with."""
 
 FITS: dict[str, dict[str, Any]] = {
     "recurring": {
@@ -32,10 +32,9 @@ RECURRING: dict[str, Any] = {
     "n_steps": 400_000,
     "lags": (1_000, 10_000, 100_000),
     "slots": (6, 8, 24),
-    "lifetime": 4,
     "smoothness": 8,
 }
-"""The series that recurs: patches are cut at other places from time to time, so curves turn slowly against a patch."""
+"""The series that recurs and is read: its pairs of cue and response stay, but no weights have ever met them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Setting:
     recurring : mapping
         Arguments of :func:`titans_ts.make_recurring`, for the series that is read.
     recurring_to_fit : mapping
-        What is different about the series that is fitted.
+        What is different about the series that is fitted: its pairs do not stay, so that none can be learned by heart.
     rows : int or None
         Of other sets, only so many rows before the test part are used.
     fit : mapping
@@ -70,7 +69,7 @@ class Setting:
     origins: int = 128
     blocks: int = 16
     recurring: Mapping[str, Any] = field(default_factory=lambda: RECURRING)
-    recurring_to_fit: Mapping[str, Any] = field(default_factory=lambda: {"n_steps": 250_000})
+    recurring_to_fit: Mapping[str, Any] = field(default_factory=lambda: {"n_steps": 250_000, "lifetime": 4})
     rows: int | None = None
     fit: Mapping[str, Any] = field(default_factory=dict)
 
@@ -84,7 +83,7 @@ SETTINGS = {
         origins=48,
         blocks=8,
         recurring={**RECURRING, "n_steps": 24_000, "lags": (400, 4_000), "slots": (2, 8)},
-        recurring_to_fit={"n_steps": 12_000},
+        recurring_to_fit={"n_steps": 12_000, "lifetime": 4},
         rows=8_000,
         fit={"max_steps": 60, "batch_size": 4, "width": 32},
     ),

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone, State
 from titans_ts.heads.forecast import Forecast, ForecastHead, LinearPath, QuantileHead
-from titans_ts.heads.recollection import Recollection
 from titans_ts.inputs.series import Extras, SeriesEmbedding, Windows
+from titans_ts.networks.recollection import Recollection
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tolerances import assert_agree
 
-from titans_ts.heads.recollection import HEADS, LARGEST_ERROR, Recollection, RecollectionCarry
 from titans_ts.inputs.series import long_run_scale, trailing_windows
+from titans_ts.networks.recollection import HEADS, LARGEST_ERROR, Recollection, RecollectionCarry
 
 LOOKBACK, HORIZON, PATCH, ROWS = 24, 10, 4, 240
 
