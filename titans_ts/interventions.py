@@ -79,7 +79,25 @@ def observed_gates(network: nn.Module) -> AbstractContextManager[list[list[Facto
 def silenced(network: nn.Module) -> Iterator[None]:
     """Let every memory return zeros inside the block: what a network is worth without its memory, if it has one."""
     require_memory(network, to_be="silenced")
-    memories = [module for module in network.modules() if isinstance(module, NeuralMemory | Recollection)]
+    with _silent(network, (NeuralMemory, Recollection)):
+        yield
+
+
+@contextmanager
+def direct_only(network: ForecastNetwork) -> Iterator[None]:
+    """Leave the memory's correction out inside the block: the direct linear path as it was trained beside it."""
+    handle = network.head.register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
+    try:
+        with _silent(network, (Recollection,)):
+            yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _silent(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> Iterator[None]:
+    """Let the memories of some kinds return zeros inside the block."""
+    memories: list[Any] = [module for module in network.modules() if isinstance(module, kinds)]
     for memory in memories:
         memory.silent = True
     try:
@@ -87,19 +105,3 @@ def silenced(network: nn.Module) -> Iterator[None]:
     finally:
         for memory in memories:
             memory.silent = False
-
-
-@contextmanager
-def direct_only(network: ForecastNetwork) -> Iterator[None]:
-    """Leave the memory's correction out inside the block: the direct linear path as it was trained beside it."""
-    parts = [part for part in (network.head, network.recollection) if part is not None]
-
-    def to_zero(part: nn.Module, _inputs: object, out: Any) -> Any:
-        return torch.zeros_like(out) if part is network.head else (torch.zeros_like(out[0]), out[1])
-
-    handles = [part.register_forward_hook(to_zero) for part in parts]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

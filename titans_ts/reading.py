@@ -253,7 +253,7 @@ def seen_at(network: ForecastNetwork, series: SeriesTensors, ends: Tensor) -> tu
 
 
 def rows_ahead(network: ForecastNetwork, seen: Sequence[int]) -> Tensor:
-    """Return how far behind the last patch's end forecasts begin, ``(n,)``, by how many rows were read before each."""
+    """Return how many rows after the last patch's end forecasts begin, ``(n,)``, by how many were read before each."""
     return torch.tensor(seen, device=network.device) % network.config.patch_length
 
 

@@ -1,9 +1,11 @@
 """A forecaster with a memory of errors: the promises, and what it finds again after thousands of rows."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
-from estimators.cases import fitted, one_step, wave
+from estimators.cases import SMALL, fitted, one_step, wave
 
 from titans_ts import MemoryState, TitansForecaster, load, make_recurring
 from titans_ts.interventions import direct_only, silenced
@@ -75,14 +77,48 @@ def test_its_state_comes_back_from_a_file(fresh, tmp_path):
     np.testing.assert_array_equal(fresh.predict(), wanted)
 
 
-def test_what_it_adds_can_be_taken_away(forecaster):
+def test_what_it_adds_can_be_taken_away(forecaster, fresh):
     X = wave(200, seed=1)
-    whole = forecaster.predict(X)
     with silenced(forecaster.network_):
         silent = forecaster.predict(X)
     with direct_only(forecaster.network_):
         direct = forecaster.predict(X)
-    assert len({float(np.abs(x).sum()) for x in (whole, silent, direct)}) == 3
+    for without, parts in ((silent, ()), (direct, ("head",))):
+        assert np.abs(forecaster.predict(X) - without).max() > 1e-3, "nothing is left silent"
+        with torch.no_grad():
+            fresh.network_.recollection.trust.zero_()
+            for weight in (weight for part in parts for weight in getattr(fresh.network_, part).parameters()):
+                weight.zero_()
+        with nullcontext() if parts else silenced(fresh.network_):
+            np.testing.assert_allclose(fresh.predict(X), without, rtol=1e-6, atol=1e-7)
+
+
+def few_steps(run, _report):
+    """Shorten each phase of training."""
+    run.steps = min(run.steps, 3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_training_reaches_all_of_it_and_keeps_it_in_full_precision(precision):
+    states = []
+
+    def keep(run, report):
+        if report.phase == "memory":
+            states.append(run.state[-1])
+
+    settings = {**SMALL, "recollection": 16, "precision": precision, "random_state": 0, "validation_fraction": 0}
+    untrained = TitansForecaster(**settings, callbacks=[one_step]).fit(wave(400)).network_.recollection
+    found = TitansForecaster(**settings, max_steps=3, callbacks=[few_steps, keep]).fit(wave(400)).network_.recollection
+    assert {x.dtype for x in states[-1]} == {torch.float64 if precision == "float64" else torch.float32}
+    for (name, before), after in zip(untrained.named_parameters(), found.parameters(), strict=True):
+        assert not torch.equal(before, after), name
+
+
+def test_what_validation_cannot_tell_from_luck_is_not_recollected():
+    X = np.random.default_rng(0).standard_normal(600)
+    forecaster = TitansForecaster(**SMALL, recollection=16, caution=1e9, max_steps=3, random_state=0, callbacks=[few_steps])
+    assert forecaster.fit(X).memory_gain_.share == 0
+    assert not forecaster.network_.recollection.trust.any()
 
 
 def test_it_finds_again_what_followed_a_cue_thousands_of_rows_ago():

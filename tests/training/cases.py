@@ -10,7 +10,8 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.inputs.series import Scale, long_run_scale
 from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
 from titans_ts.origins import SeriesTensors
-from titans_ts.training.loop import Training, TrainingConfig
+from titans_ts.training.loop import Training
+from titans_ts.training.settings import TrainingConfig
 
 STEPS = {
     "max_steps": 6, "direct_steps": 6, "quantile_steps": 6, "evaluate_every": 2, "patience": 100,

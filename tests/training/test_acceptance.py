@@ -10,8 +10,9 @@ from training.cases import config_of, make_run, motifs
 
 from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.training.acceptance import SHARES, memory_gain
-from titans_ts.training.loop import Training, TrainingConfig
+from titans_ts.training.loop import Training
 from titans_ts.training.objective import block_errors, validation_error
+from titans_ts.training.settings import TrainingConfig
 
 
 def errors_of(differences: torch.Tensor) -> torch.Tensor:

@@ -54,6 +54,10 @@ def test_taken_up_after_any_step_equals_uninterrupted(tmp_path, phase):
     assert_equals_uninterrupted(config_of(), tmp_path / "run", *[(phase, step) for step in (1, 2, 3, 6)])
 
 
+def test_taken_up_equals_uninterrupted_with_recollections_that_wait(tmp_path):
+    assert_equals_uninterrupted(config_of(recollection=8), tmp_path / "run", ("memory", 4), ("quantiles", 2))
+
+
 @pytest.mark.parametrize("variant", ["mac", "mal", "lmm", "full_attention", "lstm", "hopfield"])
 def test_taken_up_equals_uninterrupted_in_every_variant(tmp_path, variant):
     """Four steps of five tokens: the state is taken up inside a segment of attention and a refresh."""

@@ -7,8 +7,9 @@ from training.cases import assert_same_bits, config_of, make_run, motifs, tensor
 
 from titans_ts.interventions import silenced
 from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
-from titans_ts.training.loop import Training, TrainingConfig
+from titans_ts.training.loop import Training
 from titans_ts.training.objective import validation_error
+from titans_ts.training.settings import TrainingConfig
 
 
 def moved_in(phase: str, run: Training) -> set[str]:

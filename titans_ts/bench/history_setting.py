@@ -10,7 +10,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "carried": {"variant": "mac", "recollection": 512},
     "attention, growing cache": {"variant": "full_attention"},
 }
-"""The same width, layers and steps; they differ in how they keep the past, and ours by what it recollects with."""
+"""The same width, layers and steps. They differ in how they keep the past: attention keeps every token, ours a memory in its
+layers and one of its linear path's errors."""
 
 FITS: dict[str, dict[str, Any]] = {
     "recurring": {

@@ -21,8 +21,8 @@ from titans_ts import __version__
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
 from titans_ts.estimators import persistence
 from titans_ts.estimators._progress import CallbackSupportMixin
-from titans_ts.training.loop import TrainingConfig
 from titans_ts.training.runtime import PRECISIONS, number_type, seeded
+from titans_ts.training.settings import TrainingConfig
 
 Network = TypeVar("Network", bound=nn.Module)
 

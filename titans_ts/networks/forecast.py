@@ -99,7 +99,6 @@ class ForecastNetwork(nn.Module):
         self.backbone = Backbone(config.backbone)
         self.head = ForecastHead(width, config.horizon, channels=config.token_channels, dropout=config.backbone.dropout)
         self.quantile_head = QuantileHead(width, config.horizon, channels=config.token_channels, quantiles=config.quantiles)
-
         self.recollection = (
             Recollection(
                 config.lookback,

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from titans_ts.blocks.norm import unit_length
 from titans_ts.inputs.series import Windows
+from titans_ts.memory.neural_memory import in_full_precision
 from titans_ts.ops import Gates, StoreState, WriteRule, memory_chunked
 from titans_ts.ops.rule import LOG_FLOOR
 
 HEADS = 2
-"""Looks of different length: one at the last few patches, the others at more, up to all of the look-back."""
+"""Looks of different length: one at the last few patches, one at all of the look-back."""
 SHORTEST_LOOK = 4
 """Patches that the first of them sees."""
 SHARPNESS = 1.25
@@ -100,13 +101,13 @@ class Recollection(nn.Module):
     def __init__(self, lookback: int, horizon: int, patch_length: int, *, features: int, channels: int = 1) -> None:
         super().__init__()
         self.patch_length, self.horizon, self.channels, self.features = patch_length, horizon, channels, features
-        self.foretold = min(horizon, max(lookback // patch_length, 1) * patch_length, lookback)
+        self.patches = lookback // patch_length
+        self.foretold = min(horizon, self.patches * patch_length)
         self.waiting = -(-self.foretold // patch_length)
         self.rule = WriteRule(loss_factor=1.0, write_bound=2 * LARGEST_ERROR * (channels * self.foretold) ** 0.5)
         first = min(SHORTEST_LOOK * patch_length, lookback)
-        self.looks = [round(first * (lookback / first) ** (i / max(HEADS - 1, 1))) for i in range(HEADS)]
+        self.looks = [round(first * (lookback / first) ** (i / (HEADS - 1))) for i in range(HEADS)]
         self.phases = nn.ModuleList(_random_phase(channels * rows, features) for rows in self.looks)
-        self.patches = max(lookback // patch_length, 1)
         gates = nn.Linear(GATE_WIDTH, 2 * HEADS)
         nn.init.zeros_(gates.weight)
         with torch.no_grad():
@@ -151,7 +152,8 @@ class Recollection(nn.Module):
         RecollectionCarry
             To hand to the next call; not meaningful for an origin between two patches.
         """
-        said, after = self._read_patches(windows, direct, state)
+        with in_full_precision(windows.values):
+            said, after = self._read_patches(windows, direct.to(windows.values.dtype), state)
         if ahead is not None:
             between = self._moved(state.said, ahead)[:, :, None]
             said = torch.where((ahead > 0)[:, None, None, None], between, said)
@@ -165,10 +167,10 @@ class Recollection(nn.Module):
         keys, (log_steps, heard) = self._keys(windows), self._gates(windows)
         expected = (direct[..., : self.foretold] * windows.spread[..., None] + windows.level[..., None]).detach()
         n, wait = keys.shape[2], self.waiting
-        all_keys = torch.cat([state.keys.to(keys.dtype), keys], dim=2)
-        all_steps = torch.cat([state.log_steps.to(keys.dtype), log_steps], dim=2)
-        all_expected = torch.cat([state.expected.to(expected.dtype), expected], dim=2)
-        all_spread = torch.cat([state.spread.to(expected.dtype), windows.spread], dim=2)
+        all_keys = torch.cat([state.keys, keys], dim=2)
+        all_steps = torch.cat([state.log_steps, log_steps], dim=2)
+        all_expected = torch.cat([state.expected, expected], dim=2)
+        all_spread = torch.cat([state.spread, windows.spread], dim=2)
         values, known = self._errors(windows, all_expected[:, :, :n], all_spread[:, :, :n])
         gates = Gates(torch.where(known[:, None], all_steps[:, :, :n], LOG_FLOOR))
         values = values.transpose(1, 2).flatten(2)[:, None].expand(-1, HEADS, -1, -1)
@@ -176,9 +178,8 @@ class Recollection(nn.Module):
         read, store = memory_chunked(keys, all_keys[:, :, :n], values, gates, self.rule, start)
         read = read.unflatten(-1, (self.channels, self.foretold))
         said = torch.einsum("bhncf,hf,bhn->bcnf", read, self.trust, heard) * windows.spread[..., None]
-        rest = [x[:, :, -wait:] for x in (all_keys, all_steps, all_expected, all_spread)]
-        keys, log_steps, expected, spread = rest
-        return said, RecollectionCarry(store.weights[0], keys, log_steps, expected, spread, said[:, :, -1])
+        waiting = (x[:, :, -wait:] for x in (all_keys, all_steps, all_expected, all_spread))
+        return said, RecollectionCarry._make((store.weights[0], *waiting, said[:, :, -1]))
 
     def _keys(self, windows: Windows) -> Tensor:
         """Return keys ``(b, h, n, d)``."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,69 +25,10 @@ from titans_ts.training.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.training.objective import block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
 from titans_ts.training.runtime import mixed_precision, seeded
 from titans_ts.training.schedule import learning_rate_factor
+from titans_ts.training.settings import Phase, TrainingConfig, parameter_groups
 from titans_ts.training.steps import announce_step
 from titans_ts.training.stopping import BestWeights
 from titans_ts.training.streams import StreamSampler
-
-Phase = Literal["direct", "memory", "quantiles"]
-TRUST_SHARE = 10.0
-"""Learning rate of what opens to recollections, as a share of the backbone's: it has a long way to go."""
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a network is trained.
-
-    Parameters
-    ----------
-    max_steps : int
-        Steps of the second phase, at most.
-    direct_steps, quantile_steps : int
-        Steps of the first and of the third phase.
-    learning_rate, direct_learning_rate, quantile_learning_rate : float
-        Peak learning rates of the backbone, of the direct path in the first phase, and of the quantiles.
-    direct_share : float
-        Learning rate of the direct path in the second phase, as a share of the backbone's.
-    weight_decay : float
-        AdamW's, on matrices of the backbone.
-    batch_size : int
-        Streams read side by side.
-    segment : int
-        Tokens between two steps; the state is carried over them, gradients are not.
-    overlap : float
-        Share of training patches that overlap the one before.
-    evaluate_every, patience : int
-        Steps between two evaluations; evaluations without a better error before the second phase stops.
-    gradient_bound : float
-        Largest norm of a step's gradient.
-    caution, precision : float, str
-        See :func:`titans_ts.training.acceptance.memory_gain`, :func:`titans_ts.training.runtime.mixed_precision`.
-    seed : int
-        Source of all chance.
-    """
-
-    max_steps: int = 300
-    direct_steps: int = 400
-    quantile_steps: int = 60
-    learning_rate: float = 1e-3
-    direct_learning_rate: float = 2e-3
-    quantile_learning_rate: float = 1e-2
-    direct_share: float = 1.0
-    weight_decay: float = 0.01
-    batch_size: int = 32
-    segment: int = 256
-    overlap: float = 0.1
-    evaluate_every: int = 25
-    patience: int = 5
-    gradient_bound: float = 1.0
-    caution: float = 1.0
-    precision: str = "auto"
-    seed: int = 0
-
-    def steps_of_phases(self, *, with_memory: bool) -> dict[Phase, int]:
-        """Return the steps of each phase, at most; without a memory the second has none."""
-        memory = self.max_steps if with_memory else 0
-        return {"direct": self.direct_steps, "memory": memory, "quantiles": self.quantile_steps}
 
 
 @dataclass(frozen=True)
@@ -175,33 +116,10 @@ class Training:
         segment, batch = config.segment, config.batch_size
         overlap = config.overlap if network.recollection is None else 0.0  # its errors are counted in whole patches
         self.sampler = StreamSampler(training_part, network.config, batch, segment, overlap, generator, dtype=network.dtype)
-        self.optimizer = torch.optim.AdamW(self._groups(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(network, config, phase), lr=0.0, betas=(0.9, 0.98), weight_decay=0.0
+        )
         self.best.waited = 0
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Return what a phase trains, and how fast."""
-        config, network = self.config, self.network
-        if self.phase == "direct":
-            return [{"params": list(network.direct.parameters()), "peak": config.direct_learning_rate}]
-        if self.phase == "quantiles":
-            return [{"params": list(network.quantile_head.parameters()), "peak": config.quantile_learning_rate}]
-        learned = [x for part in (network.embedding, network.backbone, network.head) for x in part.parameters()]
-        peak = config.learning_rate
-        return [
-            {"params": [x for x in learned if x.ndim >= 2], "peak": peak, "weight_decay": config.weight_decay},
-            {"params": [x for x in learned if x.ndim < 2], "peak": peak},
-            {"params": list(network.direct.parameters()), "peak": peak * config.direct_share},
-            *self._recollection_groups(),
-        ]
-
-    def _recollection_groups(self) -> list[dict[str, Any]]:
-        """Return what of a memory of errors is trained, if there is one: its keys, and faster how far it is trusted."""
-        memory = self.network.recollection
-        if memory is None:
-            return []
-        peak = self.config.learning_rate
-        fast = [memory.trust, *memory.gates.parameters()]
-        return [{"params": list(memory.phases.parameters()), "peak": peak}, {"params": fast, "peak": peak * TRUST_SHARE}]
 
     def run(self) -> None:
         """Train through all phases and leave the best weights in the network."""

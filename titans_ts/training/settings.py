@@ -1,0 +1,88 @@
+"""How a network is trained: settings, phases, and what each phase trains, and how fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from titans_ts.networks.forecast import ForecastNetwork
+
+Phase = Literal["direct", "memory", "quantiles"]
+TRUST_SHARE = 10.0
+"""Learning rate of what opens to recollections, as a share of the backbone's: it has a long way to go."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    max_steps : int
+        Steps of the second phase, at most.
+    direct_steps, quantile_steps : int
+        Steps of the first and of the third phase.
+    learning_rate, direct_learning_rate, quantile_learning_rate : float
+        Peak learning rates of the backbone, of the direct path in the first phase, and of the quantiles.
+    direct_share : float
+        Learning rate of the direct path in the second phase, as a share of the backbone's.
+    weight_decay : float
+        AdamW's, on matrices of the backbone.
+    batch_size : int
+        Streams read side by side.
+    segment : int
+        Tokens between two steps; the state is carried over them, gradients are not.
+    overlap : float
+        Share of training patches that overlap the one before.
+    evaluate_every, patience : int
+        Steps between two evaluations; evaluations without a better error before the second phase stops.
+    gradient_bound : float
+        Largest norm of a step's gradient.
+    caution, precision : float, str
+        See :func:`titans_ts.training.acceptance.memory_gain`, :func:`titans_ts.training.runtime.mixed_precision`.
+    seed : int
+        Source of all chance.
+    """
+
+    max_steps: int = 300
+    direct_steps: int = 400
+    quantile_steps: int = 60
+    learning_rate: float = 1e-3
+    direct_learning_rate: float = 2e-3
+    quantile_learning_rate: float = 1e-2
+    direct_share: float = 1.0
+    weight_decay: float = 0.01
+    batch_size: int = 32
+    segment: int = 256
+    overlap: float = 0.1
+    evaluate_every: int = 25
+    patience: int = 5
+    gradient_bound: float = 1.0
+    caution: float = 1.0
+    precision: str = "auto"
+    seed: int = 0
+
+    def steps_of_phases(self, *, with_memory: bool) -> dict[Phase, int]:
+        """Return the steps of each phase, at most; without a memory the second has none."""
+        memory = self.max_steps if with_memory else 0
+        return {"direct": self.direct_steps, "memory": memory, "quantiles": self.quantile_steps}
+
+
+def parameter_groups(network: ForecastNetwork, config: TrainingConfig, phase: Phase) -> list[dict[str, Any]]:
+    """Return what a phase trains, and the peak of each group's learning rate."""
+    if phase == "direct":
+        return [{"params": list(network.direct.parameters()), "peak": config.direct_learning_rate}]
+    if phase == "quantiles":
+        return [{"params": list(network.quantile_head.parameters()), "peak": config.quantile_learning_rate}]
+    learned = [x for part in (network.embedding, network.backbone, network.head) for x in part.parameters()]
+    peak = config.learning_rate
+    groups = [
+        {"params": [x for x in learned if x.ndim >= 2], "peak": peak, "weight_decay": config.weight_decay},
+        {"params": [x for x in learned if x.ndim < 2], "peak": peak},
+        {"params": list(network.direct.parameters()), "peak": peak * config.direct_share},
+    ]
+    if network.recollection is not None:
+        fast = [network.recollection.trust, *network.recollection.gates.parameters()]
+        groups.append({"params": list(network.recollection.phases.parameters()), "peak": peak})
+        groups.append({"params": fast, "peak": peak * TRUST_SHARE})
+    return groups
