@@ -6,7 +6,7 @@ import torch
 from tolerances import assert_agree
 
 from titans_ts.inputs.series import long_run_scale, trailing_windows
-from titans_ts.networks.recollection import HEADS, LARGEST_ERROR, Recollection, RecollectionCarry
+from titans_ts.networks.recollection import HEADS, LARGEST_ERROR, QUIET, Recollection, RecollectionCarry
 
 LOOKBACK, HORIZON, PATCH, ROWS = 24, 10, 4, 240
 
@@ -38,14 +38,28 @@ def part(windows, first, last):
     return type(windows)(*(x[:, :, first:last] for x in windows))
 
 
+def keys_and_gates_by_hand(made, values):
+    """Cosines of the last four patches and of all of the look-back; gates by how loud its patches are."""
+    keys = []
+    for phase, rows in zip(made.phases, (4 * PATCH, LOOKBACK), strict=True):
+        seen_rows = values[..., -rows:].swapaxes(0, 1).reshape(values.shape[1], -1)
+        features = np.cos(seen_rows @ phase.weight.T.numpy() + phase.bias.numpy())
+        keys.append(features / np.linalg.norm(features, axis=-1, keepdims=True))
+    loud = (values.reshape(*values.shape[:2], LOOKBACK // PATCH, PATCH) ** 2).mean(axis=(0, 3))
+    inner = np.log(loud + QUIET) @ made.gates[0].weight.T.numpy() + made.gates[0].bias.numpy()
+    inner = inner / (1 + np.exp(-inner)) @ made.gates[2].weight.T.numpy() + made.gates[2].bias.numpy()
+    steps, heard = np.split(1 / (1 + np.exp(-inner.T)), 2)
+    return np.stack(keys), steps, 2 * heard
+
+
 @torch.no_grad()
 def by_hand(made, rows):
     """The delta rule, one write after the other: each patch when the last row that was foretold from it is there."""
     windows, direct = seen(rows)
     scale, n = long_run_scale(rows[None]), direct.shape[2]
     on_scale = ((rows - scale.level[0][:, None]) / scale.spread[0][:, None]).numpy()
-    keys, (log_steps, heard) = made._keys(windows)[0].numpy(), (x[0].numpy() for x in made._gates(windows))
-    steps, trust = np.exp(log_steps), made.trust.numpy()
+    keys, steps, heard = keys_and_gates_by_hand(made, windows.values[0].numpy())
+    trust = made.trust.numpy()
     level, spread, direct = windows.level[0].numpy(), windows.spread[0].numpy(), direct[0].numpy()
     stores = np.zeros((HEADS, keys.shape[-1], len(rows) * HORIZON))
     said = np.zeros(direct.shape)
