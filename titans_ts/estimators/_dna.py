@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import torch
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -59,10 +60,19 @@ class SupervisedDNA(ExplainedDNA):
         if self.init_from is not None:
             from titans_ts.estimators.dna_language_model import DNALanguageModel
 
-            if not isinstance(self.init_from, DNALanguageModel):
-                raise TypeError(f"init_from must be a fitted DNALanguageModel or None, got {type(self.init_from).__name__}")
-            check_is_fitted(self.init_from, msg="init_from is a DNALanguageModel that was not fitted: call its fit first")
+            if not isinstance(self._source, DNALanguageModel):
+                raise TypeError(f"init_from must be a fitted DNALanguageModel or None, got {type(self._source).__name__}")
+            check_is_fitted(
+                self._source,
+                msg="init_from is a DNALanguageModel that was not fitted: call its fit first; a search copies parameters "
+                "unfitted unless they are frozen, as sklearn.frozen.FrozenEstimator(model)",
+            )
         super()._check_arguments()
+
+    @property
+    def _source(self) -> Any:
+        """The language model of ``init_from``, taken out of what keeps it from being cloned."""
+        return self.init_from.estimator if isinstance(self.init_from, FrozenEstimator) else self.init_from
 
     def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
         strands = self.reverse_complement
@@ -75,7 +85,7 @@ class SupervisedDNA(ExplainedDNA):
             both_strands=strands == "equivariant",
             words_of_both=linear.words_of_both,
             places=linear.places,
-            language=None if self.init_from is None else self.init_from.network_.config,
+            language=None if self.init_from is None else self._source.network_.config,
             backbone=self._backbone_config(),
         )
         network = self._begin(config, seed).to(choose_device(self.device))
@@ -89,13 +99,13 @@ class SupervisedDNA(ExplainedDNA):
             self._require_same(replace(fitted, words_of_both=config.words_of_both, places=config.places), config)
         with seeded(seed, torch.device("cpu")):
             network = SequenceNetwork(config).to(number_type(self.precision))
-        source = self.network_.stem if self._goes_on else None
+        fitted_stem = self.network_.stem if self._goes_on else None
         if self._goes_on:
             linear = (*network.linear_parts, "share", "balance")
             kept = {name: x for name, x in self.network_.state_dict().items() if name.split(".")[0] not in linear}
             network.load_state_dict(kept, strict=False)
         if isinstance(network.stem, LanguageStem):
-            language = source.language if isinstance(source, LanguageStem) else self.init_from.network_
+            language = fitted_stem.language if isinstance(fitted_stem, LanguageStem) else self._source.network_
             network.stem.language.load_state_dict(language.state_dict())
             network.stem.language.direct.set_tables(language.direct.tables())
         return network

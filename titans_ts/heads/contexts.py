@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -51,9 +50,10 @@ class ContextPath(nn.Module):
         kinds = len(self.orders)
         self.set_tables({})
         self.log_prior = nn.Parameter(torch.zeros(kinds))
-        self.mix = nn.Sequential(nn.Linear(2 * kinds, _MIXING), nn.GELU(), nn.Linear(_MIXING, kinds))
+        self.mix: nn.Module = nn.Identity()
         if kinds:
-            last = cast(nn.Linear, self.mix[2])
+            first, last = nn.Linear(2 * kinds, _MIXING), nn.Linear(_MIXING, kinds)
+            self.mix = nn.Sequential(first, nn.GELU(), last)
             nn.init.zeros_(last.weight)
             nn.init.constant_(last.bias, -1.0)
 

@@ -84,7 +84,7 @@ class Reading(NamedTuple):
 
 
 class LanguageNetwork(nn.Module):
-    """``sum_o (loudness_o + heard_o(memory)) opinion_o + head(memory)``: the memory's parts start at zero.
+    """``sum_o (loudness_o + heard_o(memory)) opinion_o + own(memory)``: the memory's parts start at zero.
 
     A token is the base just read, what each order of contexts had said about it, and what they say about the next one; so
     the memory can learn which of them has been right of late.
@@ -109,12 +109,10 @@ class LanguageNetwork(nn.Module):
         self.embedding = nn.Embedding(START + 1, width)
         self.verdicts = nn.Linear(kinds + BASES, width, bias=False)
         self.backbone = Backbone(config.backbone)
-        self.heard = nn.Linear(width, kinds)
-        self.head = nn.Linear(width, BASES)
+        self.head = nn.Linear(width, kinds + BASES)  # how loud each order is heard, and a word of its own
         self.agreement = nn.Parameter(torch.tensor(0.75))  # of the two sides: they share the middle's surroundings
-        for layer in (self.heard, self.head):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -197,8 +195,9 @@ class LanguageNetwork(nn.Module):
             return Reading(mixed, mixed.new_zeros(*tokens.shape, self.config.backbone.width), carry)
         known = torch.cat([verdict, mixed], dim=-1).detach()
         hidden, memory = self.backbone(self._embedded(tokens, strand) + self.verdicts(known), state.backbone)
-        heard = (self.heard(hidden)[..., None] * opinions).sum(2)
-        return Reading(mixed + heard + self.head(hidden), hidden, carry._replace(backbone=memory))
+        heard, own = self.head(hidden).split([opinions.shape[2], BASES], dim=-1)
+        logits = mixed + (heard[..., None] * opinions).sum(2) + own
+        return Reading(logits, hidden, carry._replace(backbone=memory))
 
     def _embedded(self, tokens: Tensor, strand: Tensor | None) -> Tensor:
         if strand is None:
