@@ -8,7 +8,6 @@ import pytest
 import torch
 from estimators.dna_cases import (
     LABELS,
-    NUMBERS,
     OTHERS,
     SEQUENCES,
     SMALL,
