@@ -37,10 +37,10 @@ FORMULAS = TUTORIALS / "the_seven_formulas.ipynb"
 EQUATIONS = {1: [1, 2], 2: [3, 4, 5], 3: [8, 12], 4: [9, 10], 5: [13], 6: [15], 7: [19]}
 """The equations of arXiv 2501.00663 that each of the seven formulas is."""
 
-LONG = {"promoters_from_fasta", "windows_in_scikit_learn"}
+LONG = {"a_million_rows_of_ecg", "promoters_from_fasta", "windows_in_scikit_learn"}
 """Notebooks that run for minutes: `pytest -m slow` runs them."""
 
-NEEDS = {"promoters_from_fasta": "gue/prom_300_tata"}
+NEEDS = {"a_million_rows_of_ecg": "mitbih100", "promoters_from_fasta": "gue/prom_300_tata"}
 """By notebook: the data set that it cannot do without, and that nothing can fetch for it."""
 
 CLAIMS = {
@@ -70,6 +70,16 @@ CLAIMS = {
         "among working days it finds them": "oddest.index.isin(ranks.index).sum() == 10 and is_hot.iloc[:5].all()",
         "two of them late": "(ranks.loc[['2014-03-10', '2014-11-04'], 'among working days'] > 20).all()",
         "most stay below the line": "1 <= flagged.isin(holidays.index).sum() <= 4",
+    },
+    "a_million_rows_of_ecg": {
+        "a million rows are read": "forecaster.n_seen_ == 1_000_000",
+        "the state keeps its size": "costs['state, kB'].nunique() == 1",
+        "and the process its memory": "costs['process, MB'].max() < 1.03 * costs['process, MB'].iloc[0]",
+        "it keeps up with a heart": "speed > 3_600",
+        "the ventricular beat surprises most": "table.nlargest(1, 'surprise')['beat'].tolist() == ['V']",
+        "above every normal beat": "table.loc[table['beat'] == 'V', 'surprise'].item() > 1.2 * threshold",
+        "atrial beats do not stand out": "abs(by_surprise - 0.5) < 0.15",
+        "and are told by how early they come": "by_time > 0.97",
     },
     "forecast_with_memory": {
         "the state does not grow": "len(rows) == 5 and len({row[2] for row in rows}) == 1",
