@@ -11,7 +11,7 @@ setup: .venv/.stamp  ## make .venv with everything a developer needs, at pinned 
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: setup  ## forecast from a long history and show the memory at work

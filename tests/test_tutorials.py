@@ -37,7 +37,7 @@ FORMULAS = TUTORIALS / "the_seven_formulas.ipynb"
 EQUATIONS = {1: [1, 2], 2: [3, 4, 5], 3: [8, 12], 4: [9, 10], 5: [13], 6: [15], 7: [19]}
 """The equations of arXiv 2501.00663 that each of the seven formulas is."""
 
-LONG = {"a_million_rows_of_ecg", "promoters_from_fasta", "windows_in_scikit_learn"}
+LONG = {"a_million_rows_of_ecg", "forecast_with_memory", "promoters_from_fasta", "windows_in_scikit_learn"}
 """Notebooks that run for minutes: `pytest -m slow` runs them."""
 
 NEEDS = {"a_million_rows_of_ecg": "mitbih100", "promoters_from_fasta": "gue/prom_300_tata"}
