@@ -15,6 +15,8 @@ from titans_ts.bench.protocol import standardised
 from titans_ts.data.generate_recurring import make_recurring
 from titans_ts.data.load import Dataset, load_dataset
 
+_VALIDATION_ROWS = 100_000
+
 
 @dataclass(frozen=True)
 class History:
@@ -89,7 +91,7 @@ def _recurring(setting: Setting, seed: int, horizon: int) -> History:
     fitted = make_recurring(**{**setting.recurring, **setting.recurring_to_fit, "random_state": chance})
     again = np.random.default_rng([seed, 1])
     read, events = make_recurring(**setting.recurring, random_state=again, return_events=True)
-    fraction = 0.2
+    fraction = min(_VALIDATION_ROWS / len(fitted), 0.2)
     training = fitted[: round(len(fitted) * (1 - fraction))]
     level, spread = training.mean(axis=0), training.std(axis=0)
     fitted, read = (fitted - level) / spread, (read - level) / spread
