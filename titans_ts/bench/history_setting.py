@@ -32,8 +32,8 @@ FITS: dict[str, dict[str, Any]] = {
     "weather": {"horizon": 96, "patch_length": 16, "recollection": 512, "max_steps": 300},
     "mitbih100": {"horizon": 144, "patch_length": 32, "recollection": 512, "max_steps": 300},
 }
-"""How the models of each set are fitted. What recurs needs many keys and little else; the series that is read keeps its pairs
-longer than the one that is fitted, so that caution by the latter would undervalue the memory."""
+"""How the models of each set are fitted. What recurs needs many keys and little else; the series that is read keeps its
+pairs longer than the one that is fitted, so that caution by the latter would undervalue the memory."""
 
 RECURRING: dict[str, Any] = {
     "n_steps": 400_000,
