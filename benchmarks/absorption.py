@@ -136,7 +136,7 @@ def store() -> None:
 
     def rows_of(first: int, count: int) -> pl.DataFrame:
         times = (hours + np.arange(first, first + count)).astype("datetime64[us]")
-        values = make_seasonal(n_steps=first + count, n_channels=1, random_state=0).to_numpy()[first:, 0]
+        values = make_seasonal(n_steps=first + count, n_channels=1, random_state=0)[first:, 0]
         y = (chance.normal(size=(len(ids), 1)) + values).ravel()
         return pl.DataFrame({"unique_id": np.repeat(ids, count), "ds": np.tile(times, len(ids)), "y": y})
 
