@@ -41,7 +41,7 @@ LONG = {"a_million_rows_of_ecg", "forecast_with_memory", "promoters_from_fasta",
 """Notebooks that run for minutes: `pytest -m slow` runs them."""
 
 NEEDS = {"a_million_rows_of_ecg": "mitbih100", "promoters_from_fasta": "gue/prom_300_tata"}
-"""By notebook: the data set that it cannot do without, and that nothing can fetch for it."""
+"""By notebook: the data set that it cannot do without, and that may be out of reach."""
 
 CLAIMS = {
     "windows_in_scikit_learn": {

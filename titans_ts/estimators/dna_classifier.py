@@ -36,10 +36,10 @@ class DNAClassifier(LabelsMixin, SupervisedDNA):
         Bases that a motif spans, odd.
     patch_length : int, default=8
         Bases that make one token of the memory.
-    init_from : DNALanguageModel, optional
+    init_from : DNALanguageModel or FrozenEstimator of one, optional
         A fitted language model that reads the bases in the place of motifs, its weights trained on; slower, as its memory
-        reads every single base. It is copied, and left as it is. In
-        the grid of a search: ``sklearn.frozen.FrozenEstimator(model)``, or the search would ask an unfitted copy.
+        reads every single base. It is copied, and left as it is. In the grid of a search it must be frozen,
+        ``sklearn.frozen.FrozenEstimator(model)``, or the search hands over an unfitted copy.
     class_weight : dict, "balanced" or None, default=None
         How much a sequence of each class counts.
     variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
