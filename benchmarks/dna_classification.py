@@ -111,7 +111,7 @@ def cnn_rows(name: str, seed: int) -> list[dict[str, str]]:
     chance = np.random.default_rng(seed)
 
     parts = [
-        (torch.from_numpy(one_hot(p)).transpose(1, 2).float().contiguous(), torch.from_numpy(p["label"].to_numpy()))
+        (torch.from_numpy(one_hot(p)).transpose(1, 2).float().contiguous(), torch.tensor(p["label"].to_numpy()))
         for p in (data.train, data.dev, data.test)
     ]
     network = nn.Sequential(

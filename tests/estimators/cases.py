@@ -25,6 +25,11 @@ def one_step(*_report):
     return True
 
 
+def briefly(run, _report):
+    """Shorten each phase of training to three steps."""
+    run.steps = min(run.steps, 3)
+
+
 def fitted(X, **arguments):
     """Fit in no time, and let the memory's word count: its head starts at zero, and so would hide every fault of it."""
     forecaster = TitansForecaster(**{**SMALL, "random_state": 0, "callbacks": [one_step], **arguments}).fit(X)

@@ -12,6 +12,7 @@ from estimators.cases import (
     HOURS,
     SMALL,
     as_backend,
+    briefly,
     covariate_frame,
     fitted,
     long_frame,
@@ -115,11 +116,6 @@ def test_how_many_origins_are_forecast_at_once_does_not_count():
 def trained(seed, **arguments):
     settings = {**SMALL, "validation_fraction": 0, "callbacks": [briefly], "random_state": seed}
     return TitansForecaster(**{**settings, **arguments}).fit(wave(seed=5))
-
-
-def briefly(run, _report):
-    """Shorten each phase of training to three steps."""
-    run.steps = min(run.steps, 3)
 
 
 def test_models_in_any_order_give_the_same_numbers_and_leave_global_chance_alone():
