@@ -19,6 +19,7 @@ from titans_ts.bench.recall import (
 from titans_ts.bench.recall_model import RecallNetwork, loss_of, parameters, score, train
 from titans_ts.bench.recall_rows import Row, read_rows, write_rows
 from titans_ts.bench.recall_table import plot_recall, recall_table
+from titans_ts.cli import main
 from titans_ts.data.recall import TASKS, make_recall
 
 TINY = Setting(
@@ -115,6 +116,16 @@ def test_other_settings_in_the_same_file_are_left_alone(tmp_path):
     after = read_rows(out)
     assert after[: len(before)] == before
     assert {row.setting for row in after} == {"tiny", "other"}
+
+
+def test_the_command_takes_steps_prints_tables_and_writes_rows_and_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recall, "SETTINGS", {"quick": TINY})
+    out, picture = tmp_path / "recall.csv", tmp_path / "recall.png"
+    words = ["--quick", "--quiet", "--tasks", "needle", "--models", "deltanet", "--max-steps", "3", "--out", str(out)]
+    assert main(["bench", "recall", *words, "--plot", str(picture)]) == 0
+    assert {(row.setting, row.model, row.seed) for row in read_rows(out)} == {("tiny, 3 steps", "deltanet", 0)}
+    assert "| deltanet |" in capsys.readouterr().out
+    assert picture.stat().st_size > 1000
 
 
 def test_a_run_that_breaks_off_leaves_what_was_done(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from estimators.cases import SMALL, fitted, one_step, wave
+from estimators.cases import SMALL, briefly, fitted, one_step, wave
 
 from titans_ts import MemoryState, TitansForecaster, load, make_recurring
 from titans_ts.interventions import direct_only, silenced
@@ -93,11 +93,6 @@ def test_what_it_adds_can_be_taken_away(forecaster, fresh):
             np.testing.assert_allclose(fresh.predict(X), without, rtol=1e-6, atol=1e-7)
 
 
-def few_steps(run, _report):
-    """Shorten each phase of training."""
-    run.steps = min(run.steps, 3)
-
-
 @pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
 def test_training_reaches_all_of_it_and_keeps_it_in_full_precision(precision):
     states = []
@@ -108,7 +103,7 @@ def test_training_reaches_all_of_it_and_keeps_it_in_full_precision(precision):
 
     settings = {**SMALL, "recollection": 16, "precision": precision, "random_state": 0, "validation_fraction": 0}
     untrained = TitansForecaster(**settings, callbacks=[one_step]).fit(wave(400)).network_.recollection
-    found = TitansForecaster(**settings, max_steps=3, callbacks=[few_steps, keep]).fit(wave(400)).network_.recollection
+    found = TitansForecaster(**settings, max_steps=3, callbacks=[briefly, keep]).fit(wave(400)).network_.recollection
     assert {x.dtype for x in states[-1]} == {torch.float64 if precision == "float64" else torch.float32}
     for (name, before), after in zip(untrained.named_parameters(), found.parameters(), strict=True):
         assert not torch.equal(before, after), name
@@ -116,7 +111,7 @@ def test_training_reaches_all_of_it_and_keeps_it_in_full_precision(precision):
 
 def test_what_validation_cannot_tell_from_luck_is_not_recollected():
     X = np.random.default_rng(0).standard_normal(600)
-    forecaster = TitansForecaster(**SMALL, recollection=16, caution=1e9, max_steps=3, random_state=0, callbacks=[few_steps])
+    forecaster = TitansForecaster(**SMALL, recollection=16, caution=1e9, max_steps=3, random_state=0, callbacks=[briefly])
     assert forecaster.fit(X).memory_gain_.share == 0
     assert not forecaster.network_.recollection.trust.any()
 

@@ -17,11 +17,11 @@ FITS: dict[str, dict[str, Any]] = {
     "recurring": {
         "horizon": 32,
         "patch_length": 8,
-        "recollection": 1024,
+        "recollection": 2048,
         "width": 16,
         "layers": 1,
         "memory_depth": 1,
-        "max_steps": 200,
+        "max_steps": 100,
         "learning_rate": 3e-3,
         "patience": 48,
         "dropout": 0.0,

@@ -80,6 +80,18 @@ SETTINGS = {
 }
 """``large`` is for a GPU."""
 
+
+def with_steps(setting: Setting, steps: int) -> Setting:
+    """Return a setting of another name in which every model is trained so many steps.
+
+    Examples
+    --------
+    >>> with_steps(SETTINGS["standard"], 2400).name
+    'standard, 2400 steps'
+    """
+    return replace(setting, name=f"{setting.name}, {steps} steps", steps=steps)
+
+
 MODELS: dict[str, dict[str, object]] = {
     "titans (LMM)": {"variant": "lmm"},
     "titans (MAC)": {"variant": "mac"},

@@ -30,6 +30,7 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "--models", nargs="+", metavar="NAME", help="names of rows, 'core', 'ablation' or 'all' (default: core)"
     )
     recall.add_argument("--seeds", type=int, nargs="+", metavar="N", help="the first chooses the rate (default: 0 1 2)")
+    recall.add_argument("--max-steps", type=int, metavar="N", help="training steps of every model (default: by the size)")
     recall.add_argument("--device", default="auto", metavar="NAME", help="where to compute (default: %(default)s)")
     recall.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time (default: %(default)s)")
     recall.add_argument("--out", type=Path, default=Path("recall.csv"), metavar="FILE", help="rows (default: %(default)s)")
@@ -95,16 +96,17 @@ def run_recall(arguments: argparse.Namespace) -> None:
     """Run the bench of recall."""
     check_out(arguments.out, "--out", (".csv",))
     check_out(arguments.plot, "--plot", (".png", ".svg", ".pdf", ".jpg"))
-    from titans_ts.bench.recall import ABLATION, CORE, MODELS, SETTINGS, bench_recall
+    from titans_ts.bench.recall import ABLATION, CORE, MODELS, SETTINGS, bench_recall, with_steps
     from titans_ts.bench.recall_table import plot_recall, recall_table
     from titans_ts.data.recall import NEEDLES
     from titans_ts.plots import save_figure
 
     groups = {"core": CORE, "ablation": ABLATION, "all": tuple(MODELS)}
+    setting = SETTINGS["quick" if arguments.quick else "large" if arguments.large else "standard"]
     models = [name for asked in arguments.models or ["core"] for name in groups.get(asked, (asked,))]
     rows = bench_recall(
         arguments.out,
-        setting=SETTINGS["quick" if arguments.quick else "large" if arguments.large else "standard"],
+        setting=setting if arguments.max_steps is None else with_steps(setting, arguments.max_steps),
         tasks=arguments.tasks or ("associative", "needle"),
         models=tuple(dict.fromkeys(models)),
         seeds=arguments.seeds or ((0,) if arguments.quick else (0, 1, 2)),
