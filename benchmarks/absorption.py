@@ -63,26 +63,39 @@ def throughput() -> None:
 
 
 def rival() -> None:
-    """The forecaster against the rival's memory alone, the two taking turns."""
-    from titans_pytorch import NeuralMemory
+    """The forecaster, and a memory of ours alone, against the rival's memory alone, taking turns.
 
-    rows = ecg(11_000 + 16 * 2_048)
+    The rival's gates are one a token with chunks of 1, as ours are, and one for 16 tokens with chunks of 16; either way its
+    weights move every 16 tokens, as by default ours.
+    """
+    from titans_pytorch import NeuralMemory as Rival
+
+    from titans_ts.memory.neural_memory import NeuralMemory
+
+    rows, x = ecg(11_000 + 16 * 2_048), torch.randn(2, 2_048, 64)
     forecaster = fitted(rows[:2_000], max_steps=1).update(rows[2_000:11_000])
-    memory, x = NeuralMemory(dim=64, dim_head=16, heads=4, chunk_size=16, batch_size=16), torch.randn(2, 2_048, 64)
-
-    def theirs() -> None:
-        with torch.no_grad():
-            memory(x)
-
-    theirs()
-    pairs = [(seconds(lambda: forecaster.update(rows[11_000:])), seconds(theirs)) for _ in range(5)]
-    ratios = [b / a for a, b in pairs]
-    ours, other = (statistics.median(x) for x in zip(*pairs, strict=True))
+    memory, sizes = NeuralMemory(64).eval(), {"dim": 64, "dim_head": 16, "heads": 4, "batch_size": 16}
+    rivals = {
+        chunk: Rival(**sizes, chunk_size=chunk, default_model_kwargs={"depth": 2, "expansion_factor": 2.0})
+        for chunk in (1, 16)
+    }
+    runs = {
+        "the whole forecaster": lambda: forecaster.update(rows[11_000:]),
+        "its `NeuralMemory` alone": lambda: memory(x, memory.initial_state(2)),
+        "titans-pytorch's, a gate a token": lambda: rivals[1](x),
+        "titans-pytorch's, a gate for 16 tokens": lambda: rivals[16](x),
+    }
+    with torch.no_grad():
+        for run in runs.values():
+            run()
+        turns = [{name: seconds(run) for name, run in runs.items()} for _ in range(5)]
     print(
-        f"\n2 x 2,048 tokens of width 64: the forecaster {ours:.2f} s, titans-pytorch's memory alone {other:.2f} s; "
-        f"ratio {statistics.median(ratios):.1f} ({min(ratios):.1f} - {max(ratios):.1f})",
-        flush=True,
+        "\n| 2 x 2,048 tokens of width 64 | seconds | as fast as a gate a token, times | a gate for 16 |\n|---|---|---|---|"
     )
+    for name in runs:
+        ratios = [[turn[other] / turn[name] for turn in turns] for other in list(runs)[2:]]
+        told = " | ".join(f"{statistics.median(each):.1f} ({min(each):.1f} - {max(each):.1f})" for each in ratios)
+        print(f"| {name} | {statistics.median(turn[name] for turn in turns):.2f} | {told} |", flush=True)
 
 
 def latency() -> None:
