@@ -57,3 +57,14 @@ def test_table_and_picture_show_every_model_and_length(tmp_path):
     assert panels[0].lines[0].get_xdata().tolist() == [66, 130, 1000]
     assert panels[0].lines[0].get_ydata() == pytest.approx([0.5, 0.3, 0.125])
     assert panels[4].lines[1].get_ydata().tolist() == [4096] * 3
+
+
+def test_costs_are_shown_of_the_set_that_most_models_have_run_on():
+    rows = [a_row("mitbih100", rows=9000), *(a_row("vic_elec", model, rows=500) for model in (CARRIED, ATTENTION))]
+    figure = plot_history(rows)
+    assert [panel.get_title() for panel in figure.axes[-2:]] == [
+        "vic_elec: seconds a forecast",
+        "vic_elec: bytes of the state",
+    ]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [CARRIED, ATTENTION]

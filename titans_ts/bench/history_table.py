@@ -148,7 +148,9 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def plot_history(rows: Sequence[Row]) -> Any:
-    """Draw error against length of history, a small panel a set or lag, and below what the longest set costs.
+    """Draw error against length of history, a small panel a set or lag, and below what a set costs.
+
+    Costs are those of the set that most models have run on; of several, of the longest.
 
     Returns
     -------
@@ -171,18 +173,19 @@ def plot_history(rows: Sequence[Row]) -> Any:
     for panel in panels[len(parts) :]:
         panel.set_axis_off()
     errors.supylabel("MSE, standardised", fontsize="medium")
-    longest = max(rows, key=lambda row: row.rows).data
+    shown = max(rows, key=lambda row: (len({one.model for one in rows if one.data == row.data}), row.rows)).data
     for panel, name, title in zip(
         costs.subplots(1, 2),
         ("seconds_per_forecast", "state_bytes"),
         ("seconds a forecast", "bytes of the state"),
         strict=True,
     ):
-        _draw(panel, [row for row in rows if row.data == longest], models, name)
+        _draw(panel, [row for row in rows if row.data == shown], models, name)
         panel.set_yscale("log")
-        panel.set_title(f"{longest}: {title}", fontsize="medium")
+        panel.set_title(f"{shown}: {title}", fontsize="medium")
     costs.supxlabel("rows read before the forecast", fontsize="medium")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(models), frameon=False)
+    handles = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(models), frameon=False)
     return figure
 
 
