@@ -88,7 +88,8 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         overshoot together, and over some 10,000 rows rounding grows until the cut of the rows moves a forecast.
     recollection : int, default=0
         Numbers of a key of a further memory, of what the direct path got wrong when the look-back looked as it does now
-        (:mod:`titans_ts.networks.recollection`); 0 for none.
+        (:mod:`titans_ts.networks.recollection`); 0 for none. It pays where patterns recur after long absences and costs
+        elsewhere: compare errors on validation rows.
     dropout : float, default=0.2
         Share of each layer's output that is set to zero in training.
     max_steps : int, default=300
