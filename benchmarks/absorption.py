@@ -4,7 +4,7 @@ An ECG (mitbih100, two channels) is read by a forecaster with default arguments,
 
     python benchmarks/absorption.py [--parts throughput rival latency soak pieces store]
 
-``rival`` needs titans-pytorch 0.5.5 and times its ``NeuralMemory`` alone, forward, on as many tokens of the same width.
+``rival`` needs titans-pytorch 0.5.5 and times its ``NeuralMemory`` and ours, forward, on as many tokens of one width.
 """
 
 from __future__ import annotations

@@ -126,6 +126,10 @@ def test_the_command_takes_steps_prints_tables_and_writes_rows_and_picture(tmp_p
     assert {(row.setting, row.model, row.seed) for row in read_rows(out)} == {("tiny, 3 steps", "deltanet", 0)}
     assert "| deltanet |" in capsys.readouterr().out
     assert picture.stat().st_size > 1000
+    written = out.read_bytes()
+    assert main(["bench", "recall", *words, "--max-steps", "0"]) == 2
+    assert "max_steps must be 1 or more, got 0" in capsys.readouterr().err
+    assert out.read_bytes() == written
 
 
 def test_a_run_that_breaks_off_leaves_what_was_done(tmp_path, monkeypatch):

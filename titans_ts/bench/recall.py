@@ -84,11 +84,18 @@ SETTINGS = {
 def with_steps(setting: Setting, steps: int) -> Setting:
     """Return a setting of another name in which every model is trained so many steps.
 
+    Raises
+    ------
+    ValueError
+        If there is less than one.
+
     Examples
     --------
     >>> with_steps(SETTINGS["standard"], 2400).name
     'standard, 2400 steps'
     """
+    if steps < 1:
+        raise ValueError(f"max_steps must be 1 or more, got {steps}: a memory that was not trained holds nothing")
     return replace(setting, name=f"{setting.name}, {steps} steps", steps=steps)
 
 
