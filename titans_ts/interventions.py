@@ -85,7 +85,7 @@ def silenced(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def direct_only(network: ForecastNetwork) -> Iterator[None]:
-    """Leave the memory's correction out inside the block: the direct linear path as it was trained beside it."""
+    """Leave the memory's corrections out inside the block: the direct linear path as it was trained beside them."""
     handle = network.head.register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
     try:
         with _silent(network, (Recollection,)):

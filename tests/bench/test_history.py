@@ -72,7 +72,7 @@ def test_every_lag_is_scored_by_its_own_forecasts(monkeypatch):
     monkeypatch.setattr(history, "forecasts_after", told)
     monkeypatch.setattr(history, "cost_after", lambda *_: Cost(1e-5, 1e-2, 2048, 300.0))
     network = SimpleNamespace(config=SimpleNamespace(patch_length=8))
-    forecaster = SimpleNamespace(network_=network, memory_gain_=None)
+    forecaster = SimpleNamespace(network_=network, memory_gain_=None, recollection_gain_=None)
     run = history.Run("recurring", CARRIED, 0)
     rows = history._rows_of_length(TINY, run, forecaster, None, made, 64)
     assert [(row.lag, row.mse, row.mae, row.length) for row in rows] == [(200, 1, 1, "64"), (600, 9, 3, "64")]
@@ -95,6 +95,7 @@ def test_a_run_has_a_row_for_every_lag_and_length_and_the_same_again(model, tmp_
             assert row.block_errors.shape == (min(3, row.origins), 2)
             assert row.block_errors[:, 0].min() <= row.mse <= row.block_errors[:, 0].max()
             assert 0 <= row.share <= 1
+            assert 0 <= row.recollected <= (row.model == CARRIED)
     assert bench_history(out, setting=TINY, models=(model,), seeds=(0,)) == found
     assert len(counted) == 1
     again = bench_history(tmp_path / "again.csv", setting=TINY, models=(model,), seeds=(0,))

@@ -98,7 +98,7 @@ def test_training_reaches_all_of_it_and_keeps_it_in_full_precision(precision):
     states = []
 
     def keep(run, report):
-        if report.phase == "memory":
+        if report.phase == "recollection":
             states.append(run.state[-1])
 
     settings = {**SMALL, "recollection": 16, "precision": precision, "random_state": 0, "validation_fraction": 0}
@@ -112,7 +112,7 @@ def test_training_reaches_all_of_it_and_keeps_it_in_full_precision(precision):
 def test_what_validation_cannot_tell_from_luck_is_not_recollected():
     X = np.random.default_rng(0).standard_normal(600)
     forecaster = TitansForecaster(**SMALL, recollection=16, caution=1e9, max_steps=3, random_state=0, callbacks=[briefly])
-    assert forecaster.fit(X).memory_gain_.share == 0
+    assert forecaster.fit(X).recollection_gain_.share == 0
     assert not forecaster.network_.recollection.trust.any()
 
 

@@ -21,7 +21,7 @@ def memory(*, channels=1, horizon=HORIZON):
 
 
 def seen(rows, ends=None):
-    """Return windows of ``(c, t)`` at the ends of all patches, and what a direct path might say there."""
+    """Return windows of ``(c, t)`` at the ends of all patches, and what might be forecast there."""
     ends = torch.arange(1, rows.shape[1] // PATCH + 1) * PATCH if ends is None else torch.as_tensor(ends)
     rows = rows[None]
     windows = trailing_windows(rows, ends, long_run_scale(rows), lookback=LOOKBACK, dtype=torch.float64)
@@ -41,9 +41,9 @@ def part(windows, first, last):
 def keys_and_gates_by_hand(made, values):
     """Cosines of the last four patches and of all of the look-back; gates by how loud its patches are."""
     keys = []
-    for phase, rows in zip(made.phases, (4 * PATCH, LOOKBACK), strict=True):
+    for drawn, rows in zip(made.features_of, (4 * PATCH, LOOKBACK), strict=True):
         seen_rows = values[..., -rows:].swapaxes(0, 1).reshape(values.shape[1], -1)
-        features = np.cos(seen_rows @ phase.weight.T.numpy() + phase.bias.numpy())
+        features = np.cos(seen_rows @ drawn.weight.T.numpy() + drawn.bias.numpy())
         keys.append(features / np.linalg.norm(features, axis=-1, keepdims=True))
     loud = (values.reshape(*values.shape[:2], LOOKBACK // PATCH, PATCH) ** 2).mean(axis=(0, 3))
     inner = np.log(loud + QUIET) @ made.gates[0].weight.T.numpy() + made.gates[0].bias.numpy()

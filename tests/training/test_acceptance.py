@@ -97,7 +97,7 @@ def test_a_gain_that_is_sure_is_used():
     run = run_on_motifs(1.0)
     assert run.gain.share > 0.5
     assert run.gain.gain > 0.05
-    direct = validation_error(run.network, run.series, run.starts, direct_only=True)
+    direct = validation_error(run.network, run.series, run.starts, after="direct")
     assert validation_error(run.network, run.series, run.starts) < direct
 
 
@@ -120,11 +120,15 @@ def test_a_share_is_that_far_from_the_direct_path_to_what_was_learned():
     for name, x in part.network.direct.state_dict().items():
         learned = whole.network.direct.state_dict()[name]
         assert torch.allclose(x, part.floor[name] + share * (learned - part.floor[name])), name
-    found = block_errors(part.network, part.series, part.starts, [(part.network.direct, 1.0)]).mean()
+    found = block_errors(part.network, part.series, part.starts, lambda said: [said.point]).mean()
     floor = 1 - part.gain.gain
     direct = copy.deepcopy(part.network.direct)
     direct.load_state_dict(part.floor)
-    nothing = block_errors(part.network, part.series, part.starts, [(direct, 0.0)]).mean()
+
+    def direct_path(said):
+        return [direct(said.origins.windows, said.origins.extras)]
+
+    nothing = block_errors(part.network, part.series, part.starts, direct_path).mean()
     assert float(found / nothing) == pytest.approx(floor, rel=1e-5)
 
 

@@ -55,7 +55,8 @@ def test_taken_up_after_any_step_equals_uninterrupted(tmp_path, phase):
 
 
 def test_taken_up_equals_uninterrupted_with_recollections_that_wait(tmp_path):
-    assert_equals_uninterrupted(config_of(recollection=8), tmp_path / "run", ("memory", 4), ("quantiles", 2))
+    places = [("memory", 4), ("recollection", 1), ("recollection", 6), ("quantiles", 2)]
+    assert_equals_uninterrupted(config_of(recollection=8), tmp_path / "run", *places)
 
 
 @pytest.mark.parametrize("variant", ["mac", "mal", "lmm", "full_attention", "lstm", "hopfield"])

@@ -30,15 +30,46 @@ def moved_in(phase: str, run: Training) -> set[str]:
     [
         ("direct", {"direct"}),
         ("memory", {"embedding", "backbone", "head", "direct"}),
+        ("recollection", {"recollection"}),
         ("quantiles", {"quantile_head"}),
     ],
 )
 def test_a_phase_moves_its_own_parts_and_no_others(phase, parts):
-    assert moved_in(phase, make_run()) == parts
+    assert moved_in(phase, make_run(config_of(recollection=8))) == parts
+
+
+def test_recollection_leaves_the_rest_as_it_is_without_it():
+    with_it, without = make_run(config_of(recollection=8)), make_run(config_of())
+    with_it.run()
+    without.run()
+    found = {name: x for name, x in tensors_of(with_it).items() if not name.startswith(("recollection", "quantile_head"))}
+    assert with_it.network.recollection.trust.any()
+    assert_same_bits(found, {name: x for name, x in tensors_of(without).items() if name in found})
+    assert with_it.gain == without.gain
+
+
+@pytest.mark.parametrize("phase", ["direct", "memory"])
+def test_nothing_is_recollected_before_it_is_learned(phase):
+    run = make_run(config_of(recollection=8), callbacks=[lambda _, report: report.phase == phase])
+    run.run()
+    assert not run.network.recollection.trust.any()
+
+
+def test_recollections_are_let_through_as_far_as_validation_supports_them():
+    """Keys are learned on one stretch, and of what they find only what lowers the error on the next is used."""
+    trained = {}
+    run = make_run(config_of(recollection=8), caution=0.5, learning_rate=0.05)
+    run.callbacks = [lambda training, _: trained.update(training.best.weights)]
+    run.run()
+    gain = run.recollection_gain
+    assert gain.share > 0
+    assert torch.allclose(run.network.recollection.trust, gain.share * trained["recollection.trust"])
+    without = validation_error(run.network, run.series, run.starts, after="memory")
+    assert validation_error(run.network, run.series, run.starts) < without
 
 
 def test_every_parameter_is_trained_by_some_phase():
-    run = make_run(config_of("mac"), max_steps=25)
+    run = make_run(config_of("mac", recollection=8), max_steps=25)
     before = tensors_of(run)
     run.best.patience = 10**9
     seen = {}
@@ -99,7 +130,7 @@ def test_a_memory_that_only_harms_is_not_used():
     assert run.best.error == min(errors["direct"]) < min(errors["memory"])
     for name, x in kept.items():
         assert torch.equal(run.network.state_dict()[name], x) or name.startswith("quantile_head"), name
-    direct = validation_error(run.network, run.series, run.starts, direct_only=True)
+    direct = validation_error(run.network, run.series, run.starts, after="direct")
     assert validation_error(run.network, run.series, run.starts) == pytest.approx(direct, rel=1e-6)
 
 

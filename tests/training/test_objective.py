@@ -18,7 +18,7 @@ def many_series(config, lengths=(50, 83, 31)):
 
 
 @torch.no_grad()
-def by_loop(network, series, starts, *, direct_only: bool = False) -> float:
+def by_loop(network, series, starts, *, after="quantiles") -> float:
     """Walk from patch to patch through every series alone and compare with the raw rows."""
     config = network.config
     errors = []
@@ -26,9 +26,9 @@ def by_loop(network, series, starts, *, direct_only: bool = False) -> float:
         state = network.initial_state(config.streams)
         for end in range(config.patch_length, one.length + 1, config.patch_length):
             windows, extras = read_windows(one, torch.tensor([end]), config, dtype=torch.float64)
+            corrected = network.corrected(windows, extras, state)[0]
             point, _, state = network(windows, extras, state)
-            if direct_only:
-                point = network.direct(windows, extras)
+            point = {"direct": network.direct(windows, extras), "memory": corrected}.get(after, point)
             long_run = (point * windows.spread[..., None] + windows.level[..., None]).reshape(config.channels, -1)
             if end < start:
                 continue
@@ -41,18 +41,21 @@ def by_loop(network, series, starts, *, direct_only: bool = False) -> float:
     return float(np.nanmean(errors))
 
 
-@pytest.mark.parametrize("direct_only", [False, True])
+@pytest.mark.parametrize("after", ["direct", "memory", "recollection"])
 @pytest.mark.parametrize("settings", [{}, {"mixed": True}, ALL_COVARIATES], ids=str)
-def test_validation_error_equals_a_slow_loop(settings, direct_only):
-    network = make_network(**settings)
+def test_validation_error_equals_a_slow_loop(settings, after):
+    network = make_network(**settings, recollection=8)
+    network.recollection.open()
     series, starts = many_series(network.config), [33, 0, 31]
-    found = validation_error(network, series, starts, direct_only=direct_only)
-    assert found == pytest.approx(by_loop(network, series, starts, direct_only=direct_only), rel=1e-10)
+    found = validation_error(network, series, starts, after=after)
+    assert found == pytest.approx(by_loop(network, series, starts, after=after), rel=1e-10)
+    others = {"direct", "memory", "recollection"} - {after}
+    assert all(abs(validation_error(network, series, starts, after=other) - found) > 1e-6 for other in others)
 
 
-@pytest.mark.parametrize("direct_only", [False, True])
+@pytest.mark.parametrize("after", ["direct", "quantiles"])
 @pytest.mark.parametrize("settings", [{}, {"mixed": True}], ids=str)
-def test_block_errors_equal_a_slow_loop_over_each_block(settings, direct_only):
+def test_block_errors_equal_a_slow_loop_over_each_block(settings, after):
     """A block is a series whose validation part begins and ends with it; little of its end is observed, so it drops out."""
     network = make_network(**settings)
     horizon, patch = network.config.horizon, network.config.patch_length
@@ -62,21 +65,20 @@ def test_block_errors_equal_a_slow_loop_over_each_block(settings, direct_only):
         for begin in range(start, one.length, horizon):
             ends = [end for end in range(begin, min(begin + horizon, one.length)) if end % patch == 0]
             rows = sum(min(end + horizon, one.length) - end for end in ends)
-            expected.append((rows, between(network, one, begin, begin + horizon, direct_only=direct_only) if rows else 0.0))
-    share = 0.0 if direct_only else 1.0
-    found, without = block_errors(network, series, starts, [(network.direct, share), (network.direct, 0.0)])
-    assert torch.equal(found, without) == direct_only
+            expected.append((rows, between(network, one, begin, begin + horizon, after=after) if rows else 0.0))
+    found, twice = block_errors(network, series, starts, lambda said: [said.point, 2 * said.point], after=after)
+    assert not torch.equal(found, twice)
     all_errors = torch.tensor([error for _, error in expected], dtype=torch.float64)
     assert 2 <= len(found) <= len(all_errors)
     assert ((found[:, None] - all_errors).abs().amin(1) < 1e-10).all()
 
 
-def between(network, one, begin: int, stop: int, *, direct_only: bool) -> float:
+def between(network, one, begin: int, stop: int, *, after: str) -> float:
     """Return the error of the origins in ``begin .. stop`` by the slow loop: two means, weighed by what they count."""
     sums = []
     for start in (begin, stop):
         count = observed_after(network, one, start)
-        error = by_loop(network, [one], [start], direct_only=direct_only) if count else 0.0
+        error = by_loop(network, [one], [start], after=after) if count else 0.0
         sums.append(np.array([error, count]))
     (all_error, all_count), (later_error, later_count) = sums
     return float((all_error * all_count - later_error * later_count) / max(all_count - later_count, 1))
@@ -95,9 +97,9 @@ def test_validation_error_does_not_depend_on_what_is_held_at_once(monkeypatch):
     monkeypatch.setattr(objective, "STREAMS_AT_ONCE", 2)
     monkeypatch.setattr(objective, "TOKENS_AT_ONCE", 3)
     assert validation_error(network, series, starts) == pytest.approx(whole, rel=1e-12)
-    alone = validation_error(network, series, starts, direct_only=True)
+    alone = validation_error(network, series, starts, after="direct")
     monkeypatch.undo()
-    assert validation_error(network, series, starts, direct_only=True) == pytest.approx(alone, rel=1e-12)
+    assert validation_error(network, series, starts, after="direct") == pytest.approx(alone, rel=1e-12)
 
 
 def test_nothing_to_validate_on_is_not_a_number():

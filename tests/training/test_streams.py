@@ -69,7 +69,7 @@ def test_the_validation_part_is_never_read_in_training():
     for one, start in zip(changed.series, changed.starts, strict=True):
         one.rows[:, start:] = 1e9
         one.past[start:], one.calendar[start:] = 9, 9
-    for phase in ("direct", "memory", "quantiles"):
+    for phase in plain.steps_of_phases:
         pairs = []
         for run in (plain, changed):
             run.begin(phase)

@@ -156,7 +156,8 @@ def _rows_of_length(
     length: int | None,
 ) -> list[Row]:
     """Return an error for every lag, and what the longest such history costs."""
-    network, gain = forecaster.network_, forecaster.memory_gain_
+    network, gains = forecaster.network_, (forecaster.memory_gain_, forecaster.recollection_gain_)
+    share, recollected = (0.0 if gain is None else gain.share for gain in gains)
     every = sorted({origin for origins in history.origins.values() for origin in origins})
     cost = cost_after(network, series, every[-1], length)
     found = forecasts_after(network, series, every, length)
@@ -170,7 +171,8 @@ def _rows_of_length(
                 *(setting.name, run.data, lag, run.model, run.seed, WHOLE if length is None else str(length)),
                 rows=round(float(np.mean(read))),
                 origins=len(origins),
-                share=1.0 if gain is None else gain.share,
+                share=share,
+                recollected=recollected,
                 mse=_digits(mse),
                 mae=_digits(mae),
                 seconds_per_step=_digits(cost.seconds_per_step),

@@ -32,8 +32,9 @@ class Row:
         Rows read before a forecast; of the whole history the mean.
     origins : int
         Forecasts.
-    share : float
-        Of what the memory adds to the direct path, how much validation let through when the model was fitted.
+    share, recollected : float
+        Of what the memory adds to the direct path, and recollection to that, how much validation let through when the
+        model was fitted.
     mse, mae : float
         On the standardised scale, over origins, steps and channels.
     seconds_per_step : float
@@ -57,6 +58,7 @@ class Row:
     rows: int
     origins: int
     share: float
+    recollected: float
     mse: float
     mae: float
     seconds_per_step: float

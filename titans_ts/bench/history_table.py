@@ -100,7 +100,7 @@ def _error_table(rows: Sequence[Row]) -> str:
     """Return a row a model: MSE/MAE a length, the mean over seeds, and the comparison of the first with the last."""
     lengths = lengths_in_order(rows)
     lines = [
-        _line([_title(rows[0]), *map(_words, lengths), f"MSE, {_words(lengths[0])} less all", "t", "share"]),
+        _line([_title(rows[0]), *map(_words, lengths), f"MSE, {_words(lengths[0])} less all", "t", "shares"]),
         "|" + "---|" * (len(lengths) + 4),
     ]
     for model in dict.fromkeys(row.model for row in rows):
@@ -111,13 +111,14 @@ def _error_table(rows: Sequence[Row]) -> str:
             cells.append("/".join(f"{x:.4f}" for x in np.mean(found, axis=0)) if found else "-")
         gain = compare(mine)
         cells += [f"{gain.gain:+.4f} ± {gain.standard_error:.4f}", f"{gain.t:+.1f}"]
-        lines.append(_line([model, *(cell.replace("+nan", "-").replace("nan", "-") for cell in cells), _share(mine)]))
+        lines.append(_line([model, *(cell.replace("+nan", "-").replace("nan", "-") for cell in cells), _shares(mine)]))
     seeds, origins = sorted({row.seed for row in rows}), "/".join(f"{n:,}" for n in sorted({row.origins for row in rows}))
     return "\n".join([*lines, "", f"Mean over seeds {seeds}; {origins} origins, the same for every length."])
 
 
-def _share(rows: Sequence[Row]) -> str:
-    return f"{np.mean([row.share for row in rows]):.2f}"
+def _shares(rows: Sequence[Row]) -> str:
+    """Return how much of the memory, and of recollection, is let through on average."""
+    return f"{np.mean([row.share for row in rows]):.2f}, {np.mean([row.recollected for row in rows]):.2f}"
 
 
 def _cost_table(rows: Sequence[Row]) -> str:

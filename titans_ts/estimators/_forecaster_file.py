@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from titans_ts.estimators.forecaster import TitansForecaster
 
 
+GAINS = ("memory_gain", "recollection_gain")
+"""Attributes that say what validation found."""
+
+
 def kept_of_forecaster(forecaster: TitansForecaster) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return tensors and plain facts: weights, states, and all that is needed to read them."""
     tensors = network_tensors(forecaster.network_)
@@ -42,7 +46,7 @@ def kept_of_forecaster(forecaster: TitansForecaster) -> tuple[dict[str, Tensor],
         "preparation": forecaster.preparation_.to_dict(),
         "layout": forecaster.layout_.to_dict(),
         "history": forecaster.training_history_,
-        "memory_gain": None if forecaster.memory_gain_ is None else asdict(forecaster.memory_gain_),
+        **{name: _facts_of(getattr(forecaster, f"{name}_")) for name in GAINS},
         "series": series,
     }
 
@@ -56,10 +60,14 @@ def restore_forecaster(
     forecaster.preparation_ = Preparation.from_dict(header["preparation"])
     forecaster.layout_ = Layout.from_dict(header["layout"])
     forecaster.training_history_ = header["history"]
-    gain = header["memory_gain"]
-    forecaster.memory_gain_ = None if gain is None else MemoryGain(**gain)
+    for name in GAINS:
+        setattr(forecaster, f"{name}_", None if header[name] is None else MemoryGain(**header[name]))
     _restore_series(forecaster, header["series"], tensors)
     forecaster.note_features(forecaster.layout_)
+
+
+def _facts_of(gain: MemoryGain | None) -> dict[str, Any] | None:
+    return None if gain is None else asdict(gain)
 
 
 def _restore_series(forecaster: TitansForecaster, facts: list[dict[str, Any]], tensors: dict[str, Any]) -> None:

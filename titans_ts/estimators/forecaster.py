@@ -87,13 +87,15 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         (:mod:`titans_ts.ops.damping`). The paper's rule has nothing like it: without it the writes of a quiet stretch
         overshoot together, and over some 10,000 rows rounding grows until the cut of the rows moves a forecast.
     recollection : int, default=0
-        Numbers of a key of a further memory, of what the direct path got wrong when the look-back looked as it does now
-        (:mod:`titans_ts.networks.recollection`); 0 for none. It pays where patterns recur after long absences and costs
-        elsewhere: compare errors on validation rows.
+        Numbers of a key of a further memory, of what the forecast got wrong when the look-back looked as it does now
+        (:mod:`titans_ts.networks.recollection`); 0 for none. It is trained after all the rest, which stays as it is without
+        it, and pays where patterns recur after long absences. 256 is a beginning; what was last seen 100,000 rows ago
+        takes 2,048.
     dropout : float, default=0.2
         Share of each layer's output that is set to zero in training.
     max_steps : int, default=300
-        Training steps of the memory, at most; the direct path before it has a few hundred fast ones of its own.
+        Training steps of the memory, at most, and of ``recollection``; the direct path before them has a few hundred fast
+        ones of its own.
     learning_rate : float, default=1e-3
         Peak learning rate.
     batch_size : int, default=16
@@ -136,6 +138,8 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
     memory_gain_ : MemoryGain or None
         What the memory's correction gained on validation, how sure that is, and how much of it is used
         (:class:`titans_ts.training.acceptance.MemoryGain`); None without a memory or a validation part.
+    recollection_gain_ : MemoryGain or None
+        The same of what ``recollection`` adds to that.
     training_history_ : list of dict
         Phase, step, loss and validation error of every evaluation.
 
@@ -477,7 +481,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
             self.feature_names_in_ = np.array(names, dtype=object)
 
     def _most_steps(self) -> int:
-        return sum(self._training_config(0).steps_of_phases(with_memory=self.layers > 0).values())
+        return sum(self._training_config(0).steps_of_phases(layers=self.layers, recollection=self.recollection).values())
 
     def _forecast_one(self, state: SeriesState, ahead: np.ndarray, last_time: Any, levels: tuple[float, ...]) -> Forecast:
         future = self.preparation_.future_tensor(ahead)

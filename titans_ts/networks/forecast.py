@@ -76,6 +76,7 @@ class ForecastNetwork(nn.Module):
     """A stream of patches in, a forecast of the horizon at every one of them out.
 
     ``direct(look-back) + head(backbone(tokens))``: the head starts at zero, so that training starts from the linear path.
+    With ``recollection`` there is added what this sum got wrong when the look-back looked as it does now.
 
     Parameters
     ----------
@@ -149,23 +150,31 @@ class ForecastNetwork(nn.Module):
         state : State
             To hand to the next call.
         """
+        point, hidden, state = self.corrected(windows, extras, state)
+        point, state = self.recollect(windows, point, state, ahead)
+        return point, hidden, state
+
+    def corrected(self, windows: Windows, extras: Extras, state: State) -> tuple[Tensor, Tensor, State]:
+        """Do as a call does, without recollections: their part of the state is handed on as it came."""
         layers = self.config.backbone.layers
         hidden, carried = self.backbone(self.embedding(windows, extras), state[:layers])
-        point = direct = self.direct(windows, extras)
+        point = self.direct(windows, extras)
         if layers:
             point = point + self.head(hidden)
-        if self.recollection is not None:
-            recollected, carry = self.recollection(windows, direct, state[layers], ahead)
-            point, carried = point + recollected, (*carried, carry)
-        return point, hidden, carried
+        return point, hidden, (*carried, *state[layers:])
+
+    def recollect(self, windows: Windows, point: Tensor, state: State, ahead: Tensor | None = None) -> tuple[Tensor, State]:
+        """Add to what :meth:`corrected` says what is recollected, and note what it says; without recollection, nothing."""
+        if self.recollection is None:
+            return point, state
+        recollected, carry = self.recollection(windows, point, state[-1], ahead)
+        return point + recollected, (*state[:-1], carry)
 
     def read(self, windows: Windows, extras: Extras, state: State) -> State:
         """Absorb tokens without forecasting; returns the state."""
-        layers = self.config.backbone.layers
-        _, carried = self.backbone(self.embedding(windows, extras), state[:layers])
         if self.recollection is not None:
-            carried = (*carried, self.recollection(windows, self.direct(windows, extras), state[layers])[1])
-        return carried
+            return self(windows, extras, state)[2]
+        return self.backbone(self.embedding(windows, extras), state)[1]
 
     def forecast(self, windows: Windows, extras: Extras, state: State, ahead: Tensor | None = None) -> Forecast:
         """Return the forecast, quantiles included."""

@@ -1,4 +1,4 @@
-"""What the direct path got wrong the last time the series looked like this: a memory beside the forecast."""
+"""What the forecast got wrong the last time the series looked like this: a memory beside it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SHARPNESS = 1.25
 """How fast keys grow unlike as windows do: the standard deviation of a feature's phase over windows."""
 LARGEST_ERROR = 5.0
 """What the memory learns is cut to so many of its window's spreads, a row."""
-STEP_START = -0.5
-"""Logit of the step size where training starts."""
+STEP_START, TRUST_START = -0.5, 0.1
+"""Logit of the step size, and trust, where training starts."""
 GATE_WIDTH = 16
 """Inner width of what decides, by how loud each patch of a window is, how strongly it is written and heard."""
 QUIET = 1e-2
@@ -42,7 +42,7 @@ class RecollectionCarry(NamedTuple):
     log_steps : Tensor
         ``(b, h, m)``: with what step size each of them will be written.
     expected, spread : Tensor
-        ``(b, c, m, f)``: what the direct path said then, on the long-run scale; and ``(b, c, m)``, the windows' spread.
+        ``(b, c, m, f)``: what was forecast then, on the long-run scale; and ``(b, c, m)``, the windows' spread.
     said : Tensor
         ``(b, c, f)``: what was recollected at the last patch, on the long-run scale.
     """
@@ -56,13 +56,15 @@ class RecollectionCarry(NamedTuple):
 
 
 class Recollection(nn.Module):
-    """A linear memory from how a window looks to what the direct path got wrong after it.
+    """A linear memory from how a window looks to what was forecast wrongly after it.
 
-    Keys are random features of the window, ``cos(W x + b)``, learned on from there; values are the errors of the direct path
-    over the horizon, on the window's scale. A patch is written by the delta rule when the last row that was foretold from it
-    is there, ``M_t = M_{t-1} - theta (M_{t-1} k - v) k``: keys have unit length and steps are below 1, so that a write only
-    ever takes a part of an error away. What was said of a window is found again after any time, as long as fewer windows
-    unlike it than a key has numbers were written since. It starts at zero: what was never read is never recollected.
+    Keys are random features of the window, ``cos(W x + b)``; values are the errors of the forecast over the horizon, on the
+    window's scale, before anything recollected is added to it. A patch is written by the delta rule when the last row that
+    was foretold from it is there, ``M_t = M_{t-1} - theta (M_{t-1} k - v) k``: keys have unit length and steps are below 1,
+    so that a write only ever takes a part of an error away. What was said of a window is found again after any time, as long
+    as fewer windows unlike it than a key has numbers were written since. It starts at zero: what was never read is never
+    recollected. Nor is anything before it is trained: see :meth:`open`. Keys are not trained: those that were learned the
+    training rows by heart, and found less in others (``benchmarks/``).
 
     Parameters
     ----------
@@ -107,14 +109,19 @@ class Recollection(nn.Module):
         self.rule = WriteRule(loss_factor=1.0, write_bound=2 * LARGEST_ERROR * (channels * self.foretold) ** 0.5)
         first = min(SHORTEST_LOOK * patch_length, lookback)
         self.looks = [round(first * (lookback / first) ** (i / (HEADS - 1))) for i in range(HEADS)]
-        self.phases = nn.ModuleList(_random_phase(channels * rows, features) for rows in self.looks)
+        self.features_of = nn.ModuleList(RandomFeatures(channels * rows, features) for rows in self.looks)
         gates = nn.Linear(GATE_WIDTH, 2 * HEADS)
         nn.init.zeros_(gates.weight)
         with torch.no_grad():
             gates.bias.copy_(torch.tensor([STEP_START] * HEADS + [0.0] * HEADS))
         self.gates = nn.Sequential(nn.Linear(self.patches, GATE_WIDTH), nn.SiLU(), gates)
-        self.trust = nn.Parameter(torch.full((HEADS, self.foretold), 0.1))
+        self.trust = nn.Parameter(torch.zeros(HEADS, self.foretold))
         self.silent = False
+
+    @torch.no_grad()
+    def open(self) -> None:
+        """Trust recollections a little, so that training can begin."""
+        self.trust.fill_(TRUST_START)
 
     def initial_state(self, batch: int) -> RecollectionCarry:
         """Return the carry before the first patch."""
@@ -130,7 +137,7 @@ class Recollection(nn.Module):
         )
 
     def forward(
-        self, windows: Windows, direct: Tensor, state: RecollectionCarry, ahead: Tensor | None = None
+        self, windows: Windows, point: Tensor, state: RecollectionCarry, ahead: Tensor | None = None
     ) -> tuple[Tensor, RecollectionCarry]:
         """Write what has become known, and recollect.
 
@@ -138,8 +145,8 @@ class Recollection(nn.Module):
         ----------
         windows : Windows
             ``(b, c, n, l)``, at the ends of ``n`` patches; or at one origin.
-        direct : Tensor
-            ``(b, c, n, f)``: what the direct path says there, on the window's scale.
+        point : Tensor
+            ``(b, c, n, f)``: what is forecast there, on the window's scale.
         state : RecollectionCarry
             From the call before.
         ahead : Tensor, optional
@@ -153,7 +160,7 @@ class Recollection(nn.Module):
             To hand to the next call; not meaningful for an origin between two patches.
         """
         with in_full_precision(windows.values):
-            said, after = self._read_patches(windows, direct.to(windows.values.dtype), state)
+            said, after = self._read_patches(windows, point.to(windows.values.dtype), state)
         if ahead is not None:
             between = self._moved(state.said, ahead)[:, :, None]
             said = torch.where((ahead > 0)[:, None, None, None], between, said)
@@ -162,10 +169,10 @@ class Recollection(nn.Module):
             said = torch.zeros_like(said)
         return nn.functional.pad(said, (0, self.horizon - self.foretold)), after
 
-    def _read_patches(self, windows: Windows, direct: Tensor, state: RecollectionCarry) -> tuple[Tensor, RecollectionCarry]:
+    def _read_patches(self, windows: Windows, point: Tensor, state: RecollectionCarry) -> tuple[Tensor, RecollectionCarry]:
         """Return what is recollected at the ends of patches, ``(b, c, n, f)`` on the long-run scale, and the carry."""
         keys, (log_steps, heard) = self._keys(windows), self._gates(windows)
-        expected = (direct[..., : self.foretold] * windows.spread[..., None] + windows.level[..., None]).detach()
+        expected = (point[..., : self.foretold] * windows.spread[..., None] + windows.level[..., None]).detach()
         n, wait = keys.shape[2], self.waiting
         all_keys = torch.cat([state.keys, keys], dim=2)
         all_steps = torch.cat([state.log_steps, log_steps], dim=2)
@@ -184,8 +191,8 @@ class Recollection(nn.Module):
     def _keys(self, windows: Windows) -> Tensor:
         """Return keys ``(b, h, n, d)``."""
         seen = windows.values.transpose(1, 2)
-        looks = zip(self.phases, self.looks, strict=True)
-        return unit_length(torch.stack([phase(seen[..., -rows:].flatten(2)).cos() for phase, rows in looks], dim=1))
+        looks = zip(self.features_of, self.looks, strict=True)
+        return unit_length(torch.stack([features(seen[..., -rows:].flatten(2)) for features, rows in looks], dim=1))
 
     def _gates(self, windows: Windows) -> tuple[Tensor, Tensor]:
         """Return, by how loud the patches of a window are, the log of the step size and how much is heard of a reading."""
@@ -207,9 +214,17 @@ class Recollection(nn.Module):
         return torch.where((place < self.foretold)[:, None], moved, 0)
 
 
-def _random_phase(inputs: int, features: int) -> nn.Linear:
-    """Return ``W x + b`` of random features: windows of variance 1 are told apart as a Gaussian kernel does."""
-    phase = nn.Linear(inputs, features)
-    nn.init.normal_(phase.weight, std=SHARPNESS / math.sqrt(inputs))
-    nn.init.uniform_(phase.bias, 0, 2 * math.pi)
-    return phase
+class RandomFeatures(nn.Module):
+    """``cos(W x + b)``, drawn once and not trained: windows of variance 1 are told apart as a Gaussian kernel does."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, inputs: int, features: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.randn(features, inputs) * (SHARPNESS / math.sqrt(inputs)))
+        self.register_buffer("bias", torch.rand(features) * 2 * math.pi)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., inputs)`` to ``(..., features)``."""
+        return nn.functional.linear(x, self.weight, self.bias).cos()

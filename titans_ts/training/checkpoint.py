@@ -91,7 +91,7 @@ def _facts(training: Training) -> dict[str, Any]:
         "next_token": training.sampler.next_token,
         "history": [asdict(report) for report in training.history],
         "best": [best.error, best.step, best.waited],
-        "gain": None if training.gain is None else asdict(training.gain),
+        "gains": [None if gain is None else asdict(gain) for gain in (training.gain, training.recollection_gain)],
     }
 
 
@@ -117,7 +117,8 @@ def _restore(training: Training, tensors: dict[str, Tensor], found: dict[str, An
     training.step, training.stopped = found["step"], found["stopped"]
     training.history = [Report(**report) for report in found["history"]]
     training.floor = under("floor.")
-    training.gain = None if found["gain"] is None else MemoryGain(**found["gain"])
+    gains = [None if gain is None else MemoryGain(**gain) for gain in found["gains"]]
+    training.gain, training.recollection_gain = gains
     training.best.weights = under("best.")
     if training.best.weights:
         training.best.restore(training.network)  # raises where a part is missing

@@ -1,9 +1,9 @@
-"""The training loop: the direct path first, then the memory's correction to it, then the quantiles around both.
+"""The training loop: the direct path, the memory's correction to it, recollections if there are any, the quantiles.
 
-The first two phases lower the absolute error on streams and keep the weights that are best by validation; the second
-starts from the best direct path, which the head leaves as it is at its first step, and of what it finds as much is used as
-validation can tell from luck. The third fits the quantiles to a network that no longer moves. A run can be
-stopped after any step and taken up again to the same bits.
+All phases but the last lower the absolute error on streams and keep the weights that are best by validation. The second
+starts from the best direct path, which the head leaves as it is at its first step, the third from a network that no longer
+moves, to which it adds what that got wrong before; of what either finds as much is used as validation can tell from luck.
+The last fits the quantiles. A run can be stopped after any step and taken up again to the same bits.
 """
 
 from __future__ import annotations
@@ -22,13 +22,23 @@ from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import Origins, SeriesTensors, to_device
 from titans_ts.state import map_tensors
 from titans_ts.training.acceptance import SHARES, MemoryGain, memory_gain
-from titans_ts.training.objective import block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
+from titans_ts.training.objective import (
+    Said,
+    block_errors,
+    calibrate_quantiles,
+    point_loss,
+    quantile_loss,
+    validation_error,
+)
 from titans_ts.training.runtime import mixed_precision, seeded
 from titans_ts.training.schedule import learning_rate_factor
 from titans_ts.training.settings import Phase, TrainingConfig, parameter_groups
 from titans_ts.training.steps import announce_step
 from titans_ts.training.stopping import BestWeights
 from titans_ts.training.streams import StreamSampler
+
+SEEDS: dict[Phase, int] = {"direct": 0, "memory": 1, "recollection": 1, "quantiles": 2}
+"""Which stretches a phase trains on, of three draws."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Report:
 
     Attributes
     ----------
-    phase : {"direct", "memory", "quantiles"}
+    phase : {"direct", "memory", "recollection", "quantiles"}
         What is being trained.
     step : int
         Steps of this phase done.
@@ -98,8 +108,12 @@ class Training:
         self.floor: dict[str, Tensor] = {}
         """The direct path as the second phase found it; empty before that phase."""
         self.gain: MemoryGain | None = None
+        self.recollection_gain: MemoryGain | None = None
         if not any(start > 0 for start in validation_starts):
             raise ValueError("there are no rows to train on: all are for validation; make validation_fraction smaller")
+        self.steps_of_phases = config.steps_of_phases(
+            layers=network.config.backbone.layers, recollection=network.config.recollection
+        )
         self.halted = False
         self.random_state: Tensor | None = None
         self.history: list[Report] = []
@@ -110,16 +124,19 @@ class Training:
         config, network = self.config, self.network
         self.phase, self.step, self.stopped = phase, 0, False
         self.state: State | None = None
-        self.steps = config.steps_of_phases(with_memory=network.config.backbone.layers > 0)[phase]
-        generator = torch.Generator().manual_seed(config.seed * 3 + ("direct", "memory", "quantiles").index(phase))
+        self.steps = self.steps_of_phases[phase]
+        generator = torch.Generator().manual_seed(config.seed * len(set(SEEDS.values())) + SEEDS[phase])
         training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
         segment, batch = config.segment, config.batch_size
-        overlap = config.overlap if network.recollection is None else 0.0  # its errors are counted in whole patches
+        overlap = 0.0 if phase == "recollection" else config.overlap  # its errors are counted in whole patches
         self.sampler = StreamSampler(training_part, network.config, batch, segment, overlap, generator, dtype=network.dtype)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(network, config, phase), lr=0.0, betas=(0.9, 0.98), weight_decay=0.0
         )
         self.best.waited = 0
+        if phase == "recollection" and network.recollection is not None:
+            network.recollection.open()
+            self.best = BestWeights(config.patience)
 
     def run(self) -> None:
         """Train through all phases and leave the best weights in the network."""
@@ -129,24 +146,22 @@ class Training:
         with seeded(self.config.seed, self.network.device):
             if self.random_state is not None:
                 torch.set_rng_state(self.random_state)
-            while True:
-                self._run_phase()
-                if self.phase == "quantiles":
-                    break
-                self.best.restore(self.network)
-                if self.phase == "memory":
-                    self._judge()
+            phases = iter(self.steps_of_phases)
+            while next(phases) != self.phase:  # taken up in a later one
+                pass
+            self._run_phase()
+            for phase in phases:
+                self._end_phase()
                 if self.halted:
                     break
-                if self.phase == "direct":
-                    self.floor = {name: x.clone() for name, x in self.network.direct.state_dict().items()}
-                self.begin("memory" if self.phase == "direct" else "quantiles")
+                self.begin(phase)
+                self._run_phase()
         self.network.eval()
         if self.validated:
             calibrate_quantiles(self.network, self.series, self.starts)
 
     def _run_phase(self) -> None:
-        if self.phase == "direct" and self.step == 0:
+        if self.phase in ("direct", "recollection") and self.step == 0:
             self._validate()
         progress = tqdm(
             total=self.steps, initial=self.step, desc=self.phase, disable=self.verbose < 1, unit="step", leave=False
@@ -162,11 +177,21 @@ class Training:
                 error = self._validate() if due and self.phase != "quantiles" else None
                 self._report(Report(self.phase, self.step, self.steps, loss, error), progress)
 
-    def _judge(self) -> None:
-        """Go from the direct path alone as far towards what the second phase learned as the validation part supports."""
-        if not self.validated or not self.steps:
-            return
-        network = self.network.eval()
+    def _end_phase(self) -> None:
+        """Keep the best of what the phase learned, and of that as much as the validation part supports."""
+        self.best.restore(self.network)
+        if self.phase == "direct":
+            self.floor = {name: x.clone() for name, x in self.network.direct.state_dict().items()}
+        elif self.validated and self.steps:
+            self.network.eval()
+            if self.phase == "memory":
+                self._judge_memory()
+            else:
+                self._judge_recollection()
+
+    def _judge_memory(self) -> None:
+        """Go from the direct path alone towards what the second phase learned."""
+        network = self.network
         learned = {name: x.clone() for name, x in network.direct.state_dict().items()}
 
         def direct_path(share: float) -> nn.Module:
@@ -174,13 +199,31 @@ class Training:
             mixed.load_state_dict({name: x.lerp(learned[name], share) for name, x in self.floor.items()})
             return mixed
 
-        errors = block_errors(network, self.series, self.starts, [(direct_path(share), share) for share in SHARES])
+        paths = [direct_path(share) for share in SHARES]
+
+        def with_shares(said: Said) -> list[Tensor]:
+            seen = said.origins.windows, said.origins.extras
+            correction = said.corrected - network.direct(*seen)
+            return [path(*seen) + share * correction for path, share in zip(paths, SHARES, strict=True)]
+
+        errors = block_errors(network, self.series, self.starts, with_shares, after="memory")
         self.gain = memory_gain(errors, caution=self.config.caution)
         network.direct.load_state_dict(direct_path(self.gain.share).state_dict())
         with torch.no_grad():
-            recollected = [] if network.recollection is None else [network.recollection.trust]
-            for x in (*network.head.parameters(), *recollected):
+            for x in network.head.parameters():
                 x.mul_(self.gain.share)
+
+    def _judge_recollection(self) -> None:
+        """Go from what is said without recollections towards what is said with them."""
+        assert self.network.recollection is not None
+
+        def with_shares(said: Said) -> list[Tensor]:
+            return [said.corrected.lerp(said.point, share) for share in SHARES]
+
+        errors = block_errors(self.network, self.series, self.starts, with_shares)
+        self.recollection_gain = memory_gain(errors, caution=self.config.caution)
+        with torch.no_grad():
+            self.network.recollection.trust.mul_(self.recollection_gain.share)
 
     def _report(self, report: Report, progress: Any) -> None:
         """Show a step, note it, tell the callbacks."""
@@ -216,8 +259,12 @@ class Training:
         if self.phase == "direct":
             return point_loss(self.network.direct(origins.windows, origins.extras), origins), state
         with torch.set_grad_enabled(self.phase == "memory"):
-            point, hidden, state = self.network(origins.windows, origins.extras, state)
+            point, hidden, state = self.network.corrected(origins.windows, origins.extras, state)
         if self.phase == "memory":
+            return point_loss(point, origins), state
+        with torch.set_grad_enabled(self.phase == "recollection"):
+            point, state = self.network.recollect(origins.windows, point, state)
+        if self.phase == "recollection":
             return point_loss(point, origins), state
         return quantile_loss(self.network, point, hidden, origins, self.step), state
 
@@ -226,7 +273,7 @@ class Training:
         if not self.validated:
             return None
         self.network.eval()
-        error = validation_error(self.network, self.series, self.starts, direct_only=self.phase == "direct")
+        error = validation_error(self.network, self.series, self.starts, after=self.phase)
         at_end_of_patience = self.best.see(error, self.step, self.network)
-        self.stopped |= at_end_of_patience and self.phase == "memory"
+        self.stopped |= at_end_of_patience and self.phase != "direct"
         return error

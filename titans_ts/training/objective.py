@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from titans_ts.heads.losses import masked_absolute_error, masked_pinball
 from titans_ts.networks.forecast import ForecastNetwork
 from titans_ts.origins import Origins, SeriesTensors, origins_at, to_device
+from titans_ts.training.settings import Phase
 
 STREAMS_AT_ONCE, TOKENS_AT_ONCE = 64, 256
 """What an evaluation holds at once; changes nothing else."""
@@ -33,8 +35,30 @@ def quantile_loss(network: ForecastNetwork, point: Tensor, hidden: Tensor, origi
     return masked_pinball(found, origins.target[:, :, some], origins.windows.spread[:, :, some, None], levels)
 
 
+class Said(NamedTuple):
+    """What a network says at some origins.
+
+    Attributes
+    ----------
+    origins : Origins
+        With targets from the validation part only.
+    corrected, point : Tensor
+        ``(b, c, n, f)`` on the window's scale, without recollections and with them.
+    hidden : Tensor
+        ``(b, n, d)``; nothing after the direct path alone.
+    blocks : Tensor
+        ``(b, 2, n)``: which series an origin belongs to, and which block of validation rows as long as the horizon.
+    """
+
+    origins: Origins
+    corrected: Tensor
+    point: Tensor
+    hidden: Tensor
+    blocks: Tensor
+
+
 def validation_error(
-    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, direct_only: bool = False
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, after: Phase = "quantiles"
 ) -> float:
     """Return the mean absolute error at every patch end from ``starts`` on, the state carried from the first row.
 
@@ -46,8 +70,8 @@ def validation_error(
         Training and validation rows.
     starts : list of int
         First validation row of each series.
-    direct_only : bool, default=False
-        Leave the backbone out.
+    after : Phase, default="quantiles"
+        Leave out what is trained in later phases.
 
     Returns
     -------
@@ -55,8 +79,8 @@ def validation_error(
         In units of each channel's long-run spread; NaN when nothing was observed after ``starts``.
     """
     total = count = 0.0
-    for origins, point, _, _ in _validation_points(network, series, starts, direct_only=direct_only):
-        errors, observed = _absolute_errors(origins, point)
+    for said in _said_of_validation(network, series, starts, after=after):
+        errors, observed = _absolute_errors(said.origins, said.point)
         total += float(errors.double().sum())
         count += float(observed.sum())
     return total / count if count else float("nan")
@@ -64,7 +88,12 @@ def validation_error(
 
 @torch.no_grad()
 def block_errors(
-    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], mixtures: Sequence[tuple[nn.Module, float]]
+    network: ForecastNetwork,
+    series: list[SeriesTensors],
+    starts: list[int],
+    forecasts: Callable[[Said], Sequence[Tensor]],
+    *,
+    after: Phase = "quantiles",
 ) -> Tensor:
     """Return the mean absolute error of each block of as many validation rows as the horizon has, float64.
 
@@ -78,26 +107,29 @@ def block_errors(
         Training and validation rows.
     starts : list of int
         First validation row of each series.
-    mixtures : sequence of (module, float)
-        Forecasts to measure: each a direct path, and the share of the network's correction that is added to it.
+    forecasts : callable
+        Makes of what a network says the forecasts to measure, each ``(b, c, n, f)``.
+    after : Phase, default="quantiles"
+        Leave out what is trained in later phases.
 
     Returns
     -------
     Tensor
-        ``(mixtures, blocks)``.
+        ``(forecasts, blocks)``.
     """
     most = max(one.length for one in series) // network.config.horizon + 1  # blocks of a series
-    error = torch.zeros(len(mixtures), len(series) * most, dtype=torch.float64)
     count = torch.zeros(len(series) * most, dtype=torch.float64)
-    for origins, point, _, blocks in _validation_points(network, series, starts):
-        place = (blocks[:, 0] * most + blocks[:, 1]).flatten()  # b n
-        correction = point - network.direct(origins.windows, origins.extras)
-        for total, (direct, share) in zip(error, mixtures, strict=True):
-            errors, observed = _absolute_errors(origins, direct(origins.windows, origins.extras) + share * correction)
+    totals: list[Tensor] = []
+    for said in _said_of_validation(network, series, starts, after=after):
+        place = (said.blocks[:, 0] * most + said.blocks[:, 1]).flatten()  # b n
+        measured = forecasts(said)
+        totals = totals or [torch.zeros_like(count) for _ in measured]
+        for total, point in zip(totals, measured, strict=True):
+            errors, observed = _absolute_errors(said.origins, point)
             total.index_add_(0, place, errors.double().sum(dim=(1, 3)).cpu().flatten())
         count.index_add_(0, place, observed.double().sum(dim=(1, 3)).cpu().flatten())
     full = (count > 0) & (count >= count.max() / 2)
-    return error[:, full] / count[full]
+    return torch.stack(totals)[:, full] / count[full]
 
 
 def _absolute_errors(origins: Origins, point: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,9 +150,9 @@ def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], s
     patches = sum((one.length - start) // network.config.patch_length for one, start in zip(series, starts, strict=True))
     every = min(max(patches * network.config.streams // CALIBRATION_TOKENS, 1), QUANTILE_TOKENS)
     ratios: list[list[Tensor]] = [[] for _ in network.config.quantiles]
-    for origins, point, hidden, _ in _validation_points(network, series, starts):
-        found = network.quantile_head(point[:, :, ::every], hidden[:, ::every])
-        target, middle = origins.target[:, :, ::every], point[:, :, ::every]
+    for said in _said_of_validation(network, series, starts):
+        target, middle = said.origins.target[:, :, ::every], said.point[:, :, ::every]
+        found = network.quantile_head(middle, said.hidden[:, ::every])
         observed = ~target.isnan()
         for level, kept in enumerate(ratios):
             kept.append(((target - middle) / (found[..., level] - middle))[observed].double())
@@ -133,13 +165,10 @@ def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], s
 
 
 @torch.no_grad()
-def _validation_points(
-    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, direct_only: bool = False
-) -> Iterator[tuple[Origins, Tensor, Tensor, Tensor]]:
-    """Yield origins from ``starts`` on, with the network's point forecast and hidden tokens; no target before them.
-
-    The last is ``(b, 2, n)``: which series an origin belongs to, and which block of validation rows as long as the horizon.
-    """
+def _said_of_validation(
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, after: Phase = "quantiles"
+) -> Iterator[Said]:
+    """Yield what is said from the first row on; origins before ``starts`` have no target."""
     config = network.config
     group = max(STREAMS_AT_ONCE // config.streams, 1)
     for first in range(0, len(series), group):
@@ -149,7 +178,7 @@ def _validation_points(
         which = torch.arange(first, first + len(some)).repeat_interleave(config.streams)
         state = network.initial_state(len(before))
         for part in ends.split(TOKENS_AT_ONCE) if len(ends) else ():
-            if direct_only and int(part[-1]) < min(begin):
+            if after == "direct" and int(part[-1]) < min(begin):
                 continue
             origins = origins_at(some, [0] * len(some), part, config, dtype=network.dtype)
             early = (part < before[:, None])[:, None].expand(-1, config.token_channels, -1)
@@ -157,8 +186,12 @@ def _validation_points(
             origins = to_device(origins, network.device)
             block = ((part - before[:, None]) // config.horizon).clamp_min(0)
             blocks = torch.stack([which[:, None].expand_as(block), block], dim=1)
-            if direct_only:
-                yield origins, network.direct(origins.windows, origins.extras), origins.target, blocks
-            else:
-                point, hidden, state = network(origins.windows, origins.extras, state)
-                yield origins, point, hidden, blocks
+            if after == "direct":
+                point = network.direct(origins.windows, origins.extras)
+                yield Said(origins, point, point, point.new_zeros(0), blocks)
+                continue
+            corrected, hidden, state = network.corrected(origins.windows, origins.extras, state)
+            point = corrected
+            if after != "memory":
+                point, state = network.recollect(origins.windows, corrected, state)
+            yield Said(origins, corrected, point, hidden, blocks)

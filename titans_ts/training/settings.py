@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from titans_ts.networks.forecast import ForecastNetwork
 
-Phase = Literal["direct", "memory", "quantiles"]
-TRUST_SHARE = 10.0
+Phase = Literal["direct", "memory", "recollection", "quantiles"]
+RECOLLECTION_SHARE = 10.0
 """Learning rate of what opens to recollections, as a share of the backbone's: it has a long way to go."""
 
 
@@ -19,9 +19,9 @@ class TrainingConfig:
     Parameters
     ----------
     max_steps : int
-        Steps of the second phase, at most.
+        Steps of the second phase, at most, and of the third.
     direct_steps, quantile_steps : int
-        Steps of the first and of the third phase.
+        Steps of the first and of the last phase.
     learning_rate, direct_learning_rate, quantile_learning_rate : float
         Peak learning rates of the backbone, of the direct path in the first phase, and of the quantiles.
     direct_share : float
@@ -33,9 +33,9 @@ class TrainingConfig:
     segment : int
         Tokens between two steps; the state is carried over them, gradients are not.
     overlap : float
-        Share of training patches that overlap the one before.
+        Share of training patches that overlap the one before; none does where recollections are trained.
     evaluate_every, patience : int
-        Steps between two evaluations; evaluations without a better error before the second phase stops.
+        Steps between two evaluations; evaluations without a better error before the second or third phase stops.
     gradient_bound : float
         Largest norm of a step's gradient.
     caution, precision : float, str
@@ -62,10 +62,11 @@ class TrainingConfig:
     precision: str = "auto"
     seed: int = 0
 
-    def steps_of_phases(self, *, with_memory: bool) -> dict[Phase, int]:
-        """Return the steps of each phase, at most; without a memory the second has none."""
-        memory = self.max_steps if with_memory else 0
-        return {"direct": self.direct_steps, "memory": memory, "quantiles": self.quantile_steps}
+    def steps_of_phases(self, *, layers: int, recollection: int) -> dict[Phase, int]:
+        """Return the phases in their order, and the steps of each, at most."""
+        recollecting: dict[Phase, int] = {"recollection": self.max_steps} if recollection else {}
+        memory = self.max_steps if layers else 0
+        return {"direct": self.direct_steps, "memory": memory, **recollecting, "quantiles": self.quantile_steps}
 
 
 def parameter_groups(network: ForecastNetwork, config: TrainingConfig, phase: Phase) -> list[dict[str, Any]]:
@@ -74,15 +75,13 @@ def parameter_groups(network: ForecastNetwork, config: TrainingConfig, phase: Ph
         return [{"params": list(network.direct.parameters()), "peak": config.direct_learning_rate}]
     if phase == "quantiles":
         return [{"params": list(network.quantile_head.parameters()), "peak": config.quantile_learning_rate}]
+    if phase == "recollection":
+        assert network.recollection is not None
+        return [{"params": list(network.recollection.parameters()), "peak": config.learning_rate * RECOLLECTION_SHARE}]
     learned = [x for part in (network.embedding, network.backbone, network.head) for x in part.parameters()]
     peak = config.learning_rate
-    groups = [
+    return [
         {"params": [x for x in learned if x.ndim >= 2], "peak": peak, "weight_decay": config.weight_decay},
         {"params": [x for x in learned if x.ndim < 2], "peak": peak},
         {"params": list(network.direct.parameters()), "peak": peak * config.direct_share},
     ]
-    if network.recollection is not None:
-        fast = [network.recollection.trust, *network.recollection.gates.parameters()]
-        groups.append({"params": list(network.recollection.phases.parameters()), "peak": peak})
-        groups.append({"params": fast, "peak": peak * TRUST_SHARE})
-    return groups
