@@ -3,7 +3,7 @@
 from titans_ts.bench.history_rows import Row
 from titans_ts.bench.history_setting import MODELS, Setting
 
-CARRIED, ATTENTION = MODELS
+CARRIED, _, ATTENTION = MODELS
 SMALL = {"width": 8, "layers": 1, "heads": 2, "window": 4, "batch_size": 2, "max_steps": 1}
 TINY = Setting(
     "tiny",

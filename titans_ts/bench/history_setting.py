@@ -8,10 +8,11 @@ from typing import Any
 
 MODELS: dict[str, dict[str, Any]] = {
     "carried": {"variant": "mac"},
+    "carried, no recollection": {"variant": "mac", "recollection": 0},
     "attention, growing cache": {"variant": "full_attention", "recollection": 0},
 }
 """The same width, layers and steps. They differ in how they keep the past: attention keeps every token, ours a memory in its
-layers and one of its linear path's errors."""
+layers and, but for the second, one of its errors."""
 
 FITS: dict[str, dict[str, Any]] = {
     "recurring": {

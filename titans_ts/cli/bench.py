@@ -52,7 +52,12 @@ def _add_history(kinds: Any, parents: list[argparse.ArgumentParser]) -> None:
     history.add_argument(
         "--data", nargs="+", metavar="NAME", help="recurring, vic_elec, ETTm1, weather, mitbih100 (default: all)"
     )
-    history.add_argument("--models", nargs="+", metavar="NAME", help="'carried', 'attention, growing cache' (default: both)")
+    history.add_argument(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="'carried', 'carried, no recollection', 'attention, growing cache' (default: all)",
+    )
     history.add_argument("--seeds", type=int, nargs="+", metavar="N", help="a fit each (default: 0 1 2)")
     history.add_argument("--max-steps", type=int, metavar="N", help="training steps of every model (default: by the set)")
     history.add_argument("--data-home", metavar="DIR", help="folder with the data (default: TITANS_TS_DATA, cache, web)")
