@@ -58,13 +58,12 @@ class RecollectionCarry(NamedTuple):
 class Recollection(nn.Module):
     """A linear memory from how a window looks to what was forecast wrongly after it.
 
-    Keys are random features of the window, ``cos(W x + b)``; values are the errors of the forecast over the horizon, on the
-    window's scale, before anything recollected is added to it. A patch is written by the delta rule when the last row that
-    was foretold from it is there, ``M_t = M_{t-1} - theta (M_{t-1} k - v) k``: keys have unit length and steps are below 1,
-    so that a write only ever takes a part of an error away. What was said of a window is found again after any time, as long
-    as fewer windows unlike it than a key has numbers were written since. It starts at zero: what was never read is never
-    recollected. Nor is anything before it is trained: see :meth:`open`. Keys are not trained: those that were learned the
-    training rows by heart, and found less in others (``benchmarks/``).
+    Keys are random features of the window, ``cos(W x + b)``, learned on from there; values are the errors of the forecast
+    over the horizon, on the window's scale, before anything recollected is added to it. A patch is written by the delta rule
+    when the last row that was foretold from it is there, ``M_t = M_{t-1} - theta (M_{t-1} k - v) k``: keys have unit length
+    and steps are below 1, so that a write only ever takes a part of an error away. What was said of a window is found again
+    after any time, as long as fewer windows unlike it than a key has numbers were written since. It starts at zero: what was
+    never read is never recollected. Nor is anything before it is trained: see :meth:`open`.
 
     Parameters
     ----------
@@ -215,15 +214,12 @@ class Recollection(nn.Module):
 
 
 class RandomFeatures(nn.Module):
-    """``cos(W x + b)``, drawn once and not trained: windows of variance 1 are told apart as a Gaussian kernel does."""
-
-    weight: Tensor
-    bias: Tensor
+    """``cos(W x + b)``, as drawn: windows of variance 1 are told apart as a Gaussian kernel does."""
 
     def __init__(self, inputs: int, features: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.randn(features, inputs) * (SHARPNESS / math.sqrt(inputs)))
-        self.register_buffer("bias", torch.rand(features) * 2 * math.pi)
+        self.weight = nn.Parameter(torch.randn(features, inputs) * (SHARPNESS / math.sqrt(inputs)))
+        self.bias = nn.Parameter(torch.rand(features) * 2 * math.pi)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., inputs)`` to ``(..., features)``."""

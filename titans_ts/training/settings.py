@@ -8,7 +8,7 @@ from typing import Any, Literal
 from titans_ts.networks.forecast import ForecastNetwork
 
 Phase = Literal["direct", "memory", "recollection", "quantiles"]
-RECOLLECTION_SHARE = 10.0
+TRUST_SHARE = 10.0
 """Learning rate of what opens to recollections, as a share of the backbone's: it has a long way to go."""
 
 
@@ -77,7 +77,11 @@ def parameter_groups(network: ForecastNetwork, config: TrainingConfig, phase: Ph
         return [{"params": list(network.quantile_head.parameters()), "peak": config.quantile_learning_rate}]
     if phase == "recollection":
         assert network.recollection is not None
-        return [{"params": list(network.recollection.parameters()), "peak": config.learning_rate * RECOLLECTION_SHARE}]
+        fast = [network.recollection.trust, *network.recollection.gates.parameters()]
+        return [
+            {"params": list(network.recollection.features_of.parameters()), "peak": config.learning_rate},
+            {"params": fast, "peak": config.learning_rate * TRUST_SHARE},
+        ]
     learned = [x for part in (network.embedding, network.backbone, network.head) for x in part.parameters()]
     peak = config.learning_rate
     return [
