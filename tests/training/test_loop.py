@@ -7,6 +7,8 @@ from training.cases import assert_same_bits, config_of, make_run, motifs, tensor
 
 from titans_ts.interventions import silenced
 from titans_ts.networks.forecast import ForecastConfig, ForecastNetwork
+from titans_ts.training import loop
+from titans_ts.training.acceptance import MemoryGain
 from titans_ts.training.loop import Training
 from titans_ts.training.objective import validation_error
 from titans_ts.training.settings import TrainingConfig
@@ -55,15 +57,16 @@ def test_nothing_is_recollected_before_it_is_learned(phase):
     assert not run.network.recollection.trust.any()
 
 
-def test_recollections_are_let_through_as_far_as_validation_supports_them():
-    """Keys are learned on one stretch, and of what they find only what lowers the error on the next is used."""
+def test_recollections_are_let_through_as_far_as_validation_supports_them(monkeypatch):
+    """Of what lowers the error on validation as much is used as is found to be sure: here half, by decree."""
     trained = {}
-    run = make_run(config_of(recollection=8), caution=0.5, learning_rate=0.05)
+    monkeypatch.setattr(loop, "memory_gain", lambda *_, **__: MemoryGain(0.5, 0.0, 0.0, None, 1))
+    run = make_run(config_of(recollection=8), learning_rate=0.05)
     run.callbacks = [lambda training, _: trained.update(training.best.weights)]
     run.run()
-    gain = run.recollection_gain
-    assert gain.share > 0
-    assert torch.allclose(run.network.recollection.trust, gain.share * trained["recollection.trust"])
+    assert run.recollection_gain.share == 0.5
+    assert trained["recollection.trust"].any()
+    assert torch.equal(run.network.recollection.trust, 0.5 * trained["recollection.trust"])
     without = validation_error(run.network, run.series, run.starts, after="memory")
     assert validation_error(run.network, run.series, run.starts) < without
 

@@ -156,8 +156,7 @@ def _rows_of_length(
     length: int | None,
 ) -> list[Row]:
     """Return an error for every lag, and what the longest such history costs."""
-    network, gains = forecaster.network_, (forecaster.memory_gain_, forecaster.recollection_gain_)
-    share, recollected = (0.0 if gain is None else gain.share for gain in gains)
+    network, gain, recollection_gain = forecaster.network_, forecaster.memory_gain_, forecaster.recollection_gain_
     every = sorted({origin for origins in history.origins.values() for origin in origins})
     cost = cost_after(network, series, every[-1], length)
     found = forecasts_after(network, series, every, length)
@@ -171,8 +170,8 @@ def _rows_of_length(
                 *(setting.name, run.data, lag, run.model, run.seed, WHOLE if length is None else str(length)),
                 rows=round(float(np.mean(read))),
                 origins=len(origins),
-                share=share,
-                recollected=recollected,
+                share=1.0 if gain is None else gain.share,
+                recollected=0.0 if recollection_gain is None else recollection_gain.share,
                 mse=_digits(mse),
                 mae=_digits(mae),
                 seconds_per_step=_digits(cost.seconds_per_step),
