@@ -66,7 +66,7 @@ class Setting:
 
 SETTINGS = {
     "standard": Setting("standard"),
-    "quick": Setting("quick", steps=60, longer=(1, 4), sequences=(48, 24), learning_rates=(3e-3,)),
+    "quick": Setting("quick", steps=40, longer=(1, 4), sequences=(48, 24), learning_rates=(3e-3,)),
     "large": Setting(
         "large",
         width=256,
