@@ -44,7 +44,9 @@ def test_table_and_picture_show_every_model_and_length(tmp_path):
     lines = table.splitlines()
     assert lines[0] == "| recurring, last seen 200 rows ago | 64 | 128 | all | MSE, 64 less all | t | shares |"
     assert lines[2] == "| carried | 0.5000/0.7500 | 0.3000/0.7500 | 0.1250/0.7500 | +0.0000 ± 0.0000 | - | 1.00, 0.50 |"
-    assert "Mean over seeds [0, 1]; 4 origins, the same for every length." in lines
+    assert "Mean over seeds 0, 1; 4 origins, the same for every length." in lines
+    fewer = history_table([row for row in rows if (row.model, row.seed) != (ATTENTION, 1)])
+    assert f"Mean over seeds 0, 1 ({CARRIED}); 0 ({ATTENTION}); 4 origins" in fewer
     assert "| vic_elec | 64 | 128 | all | MSE, 64 less all | t | shares |" in lines
     assert "| recurring, rows read |  | 66 | 130 | 1,000 |" in lines
     assert "| attention, growing cache | state, KiB | 4.0 | 4.0 | 4.0 |" in lines

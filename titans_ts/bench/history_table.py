@@ -112,8 +112,18 @@ def _error_table(rows: Sequence[Row]) -> str:
         gain = compare(mine)
         cells += [f"{gain.gain:+.4f} ± {gain.standard_error:.4f}", f"{gain.t:+.1f}"]
         lines.append(_line([model, *(cell.replace("+nan", "-").replace("nan", "-") for cell in cells), _shares(mine)]))
-    seeds, origins = sorted({row.seed for row in rows}), "/".join(f"{n:,}" for n in sorted({row.origins for row in rows}))
-    return "\n".join([*lines, "", f"Mean over seeds {seeds}; {origins} origins, the same for every length."])
+    origins = "/".join(f"{n:,}" for n in sorted({row.origins for row in rows}))
+    return "\n".join([*lines, "", f"Mean over seeds {_seeds(rows)}; {origins} origins, the same for every length."])
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    """Return the seeds that ran, model by model where they are not the same: a mean over fewer is another figure."""
+    words = {}
+    for model in dict.fromkeys(row.model for row in rows):
+        words[model] = ", ".join(map(str, sorted({row.seed for row in rows if row.model == model})))
+    if len(set(words.values())) == 1:
+        return words[rows[0].model]
+    return "; ".join(f"{seeds} ({model})" for model, seeds in words.items())
 
 
 def _shares(rows: Sequence[Row]) -> str:
