@@ -17,8 +17,9 @@ setup: .venv/.stamp  ## make .venv with everything a developer needs, at pinned 
 demo: setup  ## forecast from a long history and show the memory at work
 	$(BIN)/titans-ts demo
 
+# Tests start processes. Bytecode is written even where it is switched off, or each of them would compile torch anew.
 test: setup  ## run the tests and the examples in the docstrings, a process a core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
 
 check: setup  ## lint, formatting and types
 	$(BIN)/ruff check .

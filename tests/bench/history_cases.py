@@ -1,10 +1,12 @@
 """What the tests of the history bench share: a setting that takes seconds, and rows as a run makes them."""
 
+from estimators.cases import one_step
+
 from titans_ts.bench.history_rows import Row
 from titans_ts.bench.history_setting import MODELS, Setting
 
 CARRIED, _, ATTENTION = MODELS
-SMALL = {"width": 8, "layers": 1, "heads": 2, "window": 4, "batch_size": 2, "max_steps": 1}
+SMALL = {"width": 8, "layers": 1, "heads": 2, "window": 4, "batch_size": 2, "callbacks": [one_step]}
 TINY = Setting(
     "tiny",
     data=("recurring",),
