@@ -35,6 +35,8 @@ def grid(
 
 
 GRID = list(grid((1, 2, 3, 4)))
+QUICKER = [*grid((1, 2, 3)), *grid((4,), (5,))]
+"""The whole grid is for slow tests."""
 OTHER_RULES = [
     *grid((1,), (1, 5, 16), read_from="decayed"),
     *grid((1,), (1, 16), step="implicit", loss_factor=1.0),
@@ -47,7 +49,7 @@ OTHER_RULES = [
     *grid((1, 2), (1, 5, 16), damping=True),
     *grid((1,), (5,), damping=True, read_from="decayed"),
 ]
-LONG = [  # a subset for gradients over 257 tokens; the whole grid is slow
+LONG = [  # a subset for gradients over 257 tokens
     case for i, case in enumerate(GRID) if i % 17 == 0 and case.values[0].refresh_every > 1
 ]
 SOME = [
@@ -110,13 +112,13 @@ def unused(case: Case) -> set[str]:
     return {name for name, used in unread.items() if not used}
 
 
-@pytest.mark.parametrize(("rule", "options"), GRID)
+@pytest.mark.parametrize(("rule", "options"), QUICKER)
 def test_outputs_and_state(rule, options):
     hold_outputs(make_case(rule, length=257, position=3, **options))
 
 
 @pytest.mark.parametrize("length", [1, 63])
-@pytest.mark.parametrize(("rule", "options"), GRID)
+@pytest.mark.parametrize(("rule", "options"), QUICKER)
 def test_gradients(rule, options, length):
     hold_gradients(make_case(rule, length=length, position=3, **options))
 
