@@ -16,10 +16,10 @@ import psutil
 import torch
 
 from titans_ts import DNALanguageModel, load_dataset
-from titans_ts.bases import Codes, decode, reverse_complement
-from titans_ts.data.fasta import stream_records
-from titans_ts.sequences.likelihood import RecordState
-from titans_ts.training.stopping import stop_after
+from titans_ts.dna.bases import Codes, decode, reverse_complement
+from titans_ts.dna.language import RecordState
+from titans_ts.dna.sequences import stream_records
+from titans_ts.learn.run import stop_after
 
 ORDERS = tuple(range(1, 13))
 PRIORS = (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0)

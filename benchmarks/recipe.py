@@ -24,11 +24,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from titans_bench.protocol import DEFAULT_HORIZONS, HORIZONS, standardised
 from titans_ts import TitansForecaster, load_dataset
-from titans_ts.bench.protocol import DEFAULT_HORIZONS, HORIZONS, standardised
-from titans_ts.inputs.series import Extras, SeriesEmbedding, Windows
 from titans_ts.memory import gates
-from titans_ts.training import preparation
+from titans_ts.series import tensors as preparation
+from titans_ts.series.tensors import Extras, SeriesEmbedding, Windows
 
 
 def jittered(forward: Callable[..., Tensor], *, size: float) -> Callable[..., Tensor]:

@@ -1,6 +1,6 @@
 """Write the samples beside this file: `python datasets/make_samples.py [FOLDER]`.
 
-Small series made by `titans_ts.data.generate`, so they carry no licence but the library's own.
+Small series made by `titans_ts.datasets.series`, so they carry no licence but the library's own.
 """
 
 import sys

@@ -14,50 +14,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from titans_ts.data.generate import make_panel as make_panel
-    from titans_ts.data.generate import make_regimes as make_regimes
-    from titans_ts.data.generate import make_seasonal as make_seasonal
-    from titans_ts.data.generate_dna import make_dna_motifs as make_dna_motifs
-    from titans_ts.data.generate_recurring import make_recurring as make_recurring
-    from titans_ts.data.load import list_datasets as list_datasets
-    from titans_ts.data.load import load_dataset as load_dataset
-    from titans_ts.data.recall import make_recall as make_recall
-    from titans_ts.estimators.anomaly import TitansAnomalyDetector as TitansAnomalyDetector
-    from titans_ts.estimators.classifier import TitansClassifier as TitansClassifier
-    from titans_ts.estimators.dna_classifier import DNAClassifier as DNAClassifier
-    from titans_ts.estimators.dna_language_model import DNALanguageModel as DNALanguageModel
-    from titans_ts.estimators.dna_regressor import DNARegressor as DNARegressor
-    from titans_ts.estimators.embedder import TitansEmbedder as TitansEmbedder
-    from titans_ts.estimators.forecaster import TitansForecaster as TitansForecaster
-    from titans_ts.estimators.memory_store import MemoryStore as MemoryStore
-    from titans_ts.estimators.persistence import load as load
-    from titans_ts.estimators.regressor import TitansRegressor as TitansRegressor
-    from titans_ts.memory_state import MemoryState as MemoryState
-    from titans_ts.model_selection import PanelTimeSeriesSplit as PanelTimeSeriesSplit
+    from titans_ts.datasets.load import list_datasets as list_datasets
+    from titans_ts.datasets.load import load_dataset as load_dataset
+    from titans_ts.datasets.motifs import make_dna_motifs as make_dna_motifs
+    from titans_ts.datasets.recall import make_recall as make_recall
+    from titans_ts.datasets.series import make_panel as make_panel
+    from titans_ts.datasets.series import make_recurring as make_recurring
+    from titans_ts.datasets.series import make_regimes as make_regimes
+    from titans_ts.datasets.series import make_seasonal as make_seasonal
+    from titans_ts.dna.classify import DNAClassifier as DNAClassifier
+    from titans_ts.dna.classify import DNARegressor as DNARegressor
+    from titans_ts.dna.language_model import DNALanguageModel as DNALanguageModel
+    from titans_ts.frames.splits import PanelTimeSeriesSplit as PanelTimeSeriesSplit
+    from titans_ts.learn.saving import load as load
+    from titans_ts.series.forecaster import TitansForecaster as TitansForecaster
+    from titans_ts.series.state import MemoryState as MemoryState
+    from titans_ts.series.store import MemoryStore as MemoryStore
+    from titans_ts.windows.anomaly import TitansAnomalyDetector as TitansAnomalyDetector
+    from titans_ts.windows.classify import TitansClassifier as TitansClassifier
+    from titans_ts.windows.classify import TitansRegressor as TitansRegressor
+    from titans_ts.windows.embedder import TitansEmbedder as TitansEmbedder
 
 __version__ = "0.1.0"
 
 _HOME_OF = {
-    "DNAClassifier": "titans_ts.estimators.dna_classifier",
-    "DNALanguageModel": "titans_ts.estimators.dna_language_model",
-    "DNARegressor": "titans_ts.estimators.dna_regressor",
-    "MemoryState": "titans_ts.memory_state",
-    "MemoryStore": "titans_ts.estimators.memory_store",
-    "PanelTimeSeriesSplit": "titans_ts.model_selection",
-    "TitansForecaster": "titans_ts.estimators.forecaster",
-    "TitansAnomalyDetector": "titans_ts.estimators.anomaly",
-    "TitansClassifier": "titans_ts.estimators.classifier",
-    "TitansEmbedder": "titans_ts.estimators.embedder",
-    "TitansRegressor": "titans_ts.estimators.regressor",
-    "list_datasets": "titans_ts.data.load",
-    "load": "titans_ts.estimators.persistence",
-    "load_dataset": "titans_ts.data.load",
-    "make_dna_motifs": "titans_ts.data.generate_dna",
-    "make_panel": "titans_ts.data.generate",
-    "make_recall": "titans_ts.data.recall",
-    "make_recurring": "titans_ts.data.generate_recurring",
-    "make_regimes": "titans_ts.data.generate",
-    "make_seasonal": "titans_ts.data.generate",
+    "DNAClassifier": "titans_ts.dna.classify",
+    "DNALanguageModel": "titans_ts.dna.language_model",
+    "DNARegressor": "titans_ts.dna.classify",
+    "MemoryState": "titans_ts.series.state",
+    "MemoryStore": "titans_ts.series.store",
+    "PanelTimeSeriesSplit": "titans_ts.frames.splits",
+    "TitansForecaster": "titans_ts.series.forecaster",
+    "TitansAnomalyDetector": "titans_ts.windows.anomaly",
+    "TitansClassifier": "titans_ts.windows.classify",
+    "TitansEmbedder": "titans_ts.windows.embedder",
+    "TitansRegressor": "titans_ts.windows.classify",
+    "list_datasets": "titans_ts.datasets.load",
+    "load": "titans_ts.learn.saving",
+    "load_dataset": "titans_ts.datasets.load",
+    "make_dna_motifs": "titans_ts.datasets.motifs",
+    "make_panel": "titans_ts.datasets.series",
+    "make_recall": "titans_ts.datasets.recall",
+    "make_recurring": "titans_ts.datasets.series",
+    "make_regimes": "titans_ts.datasets.series",
+    "make_seasonal": "titans_ts.datasets.series",
 }
 
 __all__ = ["__version__", *_HOME_OF]  # noqa: PLE0604  every key is a name

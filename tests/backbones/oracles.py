@@ -8,11 +8,9 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.baselines import FullAttention, HopfieldAssociation, LongShortTermMemory
 from titans_ts.backbones.memory_as_context import MemoryAsContext
-from titans_ts.backbones.memory_as_gate import MemoryAsGate
-from titans_ts.backbones.memory_as_layer import MemoryAsLayer
-from titans_ts.backbones.memory_only import MemoryOnly
+from titans_ts.backbones.memory_beside import MemoryAsGate, MemoryAsLayer, MemoryOnly
 from titans_ts.backbones.stack import Backbone
-from titans_ts.blocks.gating import NormalisedGate
+from titans_ts.blocks.layers import NormalisedGate
 
 
 def normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:

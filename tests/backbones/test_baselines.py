@@ -11,16 +11,16 @@ import pytest
 import torch
 from backbones.cases import SIZES, fold, make_backbone
 from backbones.oracles import BY_LETTER, hopfield_by_letter
-from estimators.cases import everything, fitted, wave
 from memory.cases import shaken, tokens
+from series.estimator_cases import everything, fitted, wave
 from tolerances import assert_agree
 
 from titans_ts import load
 from titans_ts.backbones.baselines import HopfieldAssociation
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import LAYERS
+from titans_ts.backbones.state import pack
 from titans_ts.backbones.variants import BASELINES
-from titans_ts.state import pack
 
 SETTINGS = [
     {},

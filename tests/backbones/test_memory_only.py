@@ -6,7 +6,7 @@ from memory.cases import memory_by_letter, tokens
 from tolerances import assert_agree
 
 from titans_ts.backbones.config import BackboneConfig
-from titans_ts.backbones.memory_only import build_memory
+from titans_ts.backbones.memory_beside import build_memory
 
 
 @torch.no_grad()

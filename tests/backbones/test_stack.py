@@ -9,9 +9,9 @@ from tolerances import assert_agree
 
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
 from titans_ts.backbones.stack import LAYERS, Backbone, require_memory
+from titans_ts.backbones.state import pack
 from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
 from titans_ts.memory.neural_memory import NeuralMemory
-from titans_ts.state import pack
 
 LENGTH = 26  # four segments of 6 and a bit, six refreshes of 4 and a bit
 CUTS = {

@@ -1,9 +1,9 @@
 """What the tests of the history bench share: a setting that takes seconds, and rows as a run makes them."""
 
-from estimators.cases import one_step
+from series.estimator_cases import one_step
 
-from titans_ts.bench.history_rows import Row
-from titans_ts.bench.history_setting import MODELS, Setting
+from titans_bench.history_setting import MODELS, Setting
+from titans_bench.rows import HistoryRow
 
 CARRIED, _, ATTENTION = MODELS
 SMALL = {"width": 8, "layers": 1, "heads": 2, "window": 4, "batch_size": 2, "callbacks": [one_step]}
@@ -30,4 +30,4 @@ def a_row(data="recurring", model=CARRIED, seed=0, *, lag=0, length="64", blocks
         "seconds_per_step": 1e-5,
     }
     measured |= {"seconds_per_forecast": 1e-2, "state_bytes": 2048, "resident_mib": 300.0, "blocks": blocks} | other
-    return Row(setting, data, lag, model, seed, length, **measured)
+    return HistoryRow(setting, data, lag, model, seed, length, **measured)

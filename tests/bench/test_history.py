@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from bench.history_cases import ATTENTION, CARRIED, TINY, a_row
 
-from titans_ts.bench import history, history_setting
-from titans_ts.bench.history import bench_history
-from titans_ts.bench.history_data import make_history
-from titans_ts.bench.history_reading import Cost
-from titans_ts.bench.history_rows import WHOLE, Row
-from titans_ts.bench.history_setting import MODELS
-from titans_ts.bench.rows import read_rows, write_rows
+from titans_bench import history, history_setting
+from titans_bench.history import bench_history
+from titans_bench.history_data import make_history
+from titans_bench.history_reading import Cost
+from titans_bench.history_setting import MODELS
+from titans_bench.rows import WHOLE, HistoryRow, read_rows, write_rows
 from titans_ts.cli import main
 
 MEASURED = {"seconds_per_step", "seconds_per_forecast", "resident_mib"}
@@ -86,7 +85,7 @@ def test_a_run_has_a_row_for_every_lag_and_length_and_the_same_again(model, tmp_
     assert [(row.length, row.lag) for row in found] == [
         (length, lag) for length in ("64", "128", "all") for lag in (200, 600)
     ]
-    assert read_rows(out, Row) == found
+    assert read_rows(out, HistoryRow) == found
     for lag in (200, 600):
         here = [row for row in found if row.lag == lag]
         assert len({row.origins for row in here}) == 1
@@ -108,14 +107,18 @@ def test_a_run_has_a_row_for_every_lag_and_length_and_the_same_again(model, tmp_
 def test_a_gap_is_filled_and_other_settings_are_left_alone(tmp_path, believed):
     out = tmp_path / "rows.csv"
     other = a_row(setting="other")
-    write_rows(out, [other], Row)
+    write_rows(out, [other], HistoryRow)
     first = bench_history(out, setting=TINY, seeds=(0, 1))
     assert len(believed) == len(MODELS) * 2
     assert len(first) == len(believed) * 2 * 3
-    write_rows(out, [row for row in read_rows(out, Row) if (row.model, row.seed, row.length) != (CARRIED, 1, "64")], Row)
+    write_rows(
+        out,
+        [row for row in read_rows(out, HistoryRow) if (row.model, row.seed, row.length) != (CARRIED, 1, "64")],
+        HistoryRow,
+    )
     assert bench_history(out, setting=TINY, seeds=(0, 1)) == first
     assert believed[len(MODELS) * 2 :] == [history.Run("recurring", CARRIED, 1)]
-    rows = read_rows(out, Row)
+    rows = read_rows(out, HistoryRow)
     assert rows[0] == other
     assert len(rows) == 1 + len(first)
 
@@ -164,7 +167,7 @@ def test_the_command_prints_tables_and_writes_rows_and_picture(tmp_path, monkeyp
     assert picture.stat().st_size > 1000
     assert believed == [history.Run("recurring", CARRIED, 0)]
     assert main([*words, "--max-steps", "9", "--seeds", "4"]) == 0
-    assert {row.setting for row in read_rows(out, Row)} == {"tiny", "tiny, 9 steps"}
+    assert {row.setting for row in read_rows(out, HistoryRow)} == {"tiny", "tiny, 9 steps"}
     assert main(["bench", "history", "--out", str(tmp_path / "rows.txt")]) == 2
     assert "the name must end in one of .csv" in capsys.readouterr().err
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from bench.history_cases import TINY
 
+from titans_bench import history_data
+from titans_bench.history_data import make_history, spread_evenly
+from titans_bench.history_setting import FITS, MODELS, SETTINGS, with_steps
 from titans_ts import load_dataset
-from titans_ts.bench import history_data
-from titans_ts.bench.history_data import make_history, spread_evenly
-from titans_ts.bench.history_setting import FITS, MODELS, SETTINGS, with_steps
-from titans_ts.data.load import Dataset
+from titans_ts.datasets.load import Dataset
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -6,18 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from titans_ts.bench import protocol
-from titans_ts.bench.protocol import (
-    SEASONS,
-    Score,
-    as_records,
-    evaluate,
-    format_table,
-    standardised,
-)
-from titans_ts.bench.seasonal_naive import seasonal_naive_errors
-from titans_ts.data.load import Dataset
-from titans_ts.data.registry import RECORDS
+from titans_bench import protocol
+from titans_bench.protocol import SEASONS, Score, as_records, evaluate, format_table, seasonal_naive_errors, standardised
+from titans_ts.datasets.load import Dataset
+from titans_ts.datasets.records import RECORDS
 
 SMALL = {"lookback": 32, "patch_length": 8, "width": 8, "layers": 1, "heads": 2, "window": 8, "max_steps": 2}
 

@@ -6,21 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from titans_ts.bench import recall
-from titans_ts.bench.recall import (
-    ABLATION,
-    CORE,
-    MODELS,
-    SETTINGS,
-    Setting,
-    backbone_of,
-    bench_recall,
-)
-from titans_ts.bench.recall_model import RecallNetwork, loss_of, parameters, score, train
-from titans_ts.bench.recall_rows import Row, read_rows, write_rows
-from titans_ts.bench.recall_table import plot_recall, recall_table
+from titans_bench import recall
+from titans_bench.recall import ABLATION, CORE, MODELS, SETTINGS, Setting, backbone_of, bench_recall
+from titans_bench.recall_model import RecallNetwork, loss_of, parameters, score, train
+from titans_bench.recall_table import plot_recall, recall_table
+from titans_bench.rows import RecallRow, read_recall_rows, write_recall_rows
 from titans_ts.cli import main
-from titans_ts.data.recall import TASKS, make_recall
+from titans_ts.datasets.recall import TASKS, make_recall
 
 TINY = Setting(
     "tiny", width=8, heads=2, layers=1, parameters=2200, length=64, longer=(1, 2), sequences=(6, 3), batch_size=4, steps=2
@@ -66,7 +58,7 @@ def test_a_second_call_runs_nothing_and_a_gap_is_filled(tmp_path, counted):
     assert len(counted) == len(TWO) * (rates + 1)
     assert bench_recall(out, setting=TINY, tasks=("needle",), models=TWO, seeds=(0, 1)) == first
     assert len(counted) == len(TWO) * (rates + 1)
-    write_rows(out, [row for row in read_rows(out) if (row.model, row.seed) != ("deltanet", 1)])
+    write_recall_rows(out, [row for row in read_recall_rows(out) if (row.model, row.seed) != ("deltanet", 1)])
     assert sorted(map(str, bench_recall(out, setting=TINY, tasks=("needle",), models=TWO, seeds=(0, 1)))) == sorted(
         map(str, first)
     )
@@ -77,7 +69,7 @@ def test_two_trainings_at_a_time_find_what_one_finds(tmp_path):
     asked = {"setting": TINY, "tasks": ("needle",), "models": TWO, "seeds": (0, 1)}
     one = bench_recall(tmp_path / "one.csv", **asked, jobs=1)
     assert bench_recall(tmp_path / "two.csv", **asked, jobs=2) == one
-    assert len(read_rows(tmp_path / "two.csv")) == len(read_rows(tmp_path / "one.csv"))
+    assert len(read_recall_rows(tmp_path / "two.csv")) == len(read_recall_rows(tmp_path / "one.csv"))
     with pytest.raises(ValueError, match="jobs must be 1 or more, got 0"):
         bench_recall(tmp_path / "three.csv", **asked, jobs=0)
 
@@ -85,12 +77,12 @@ def test_two_trainings_at_a_time_find_what_one_finds(tmp_path):
 def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path, counted):
     low, high = TINY.learning_rates
     rows = [
-        Row("tiny", "needle", "deltanet", rate, 0, part, length, "all", value, 1, 1)
+        RecallRow("tiny", "needle", "deltanet", rate, 0, part, length, "all", value, 1, 1)
         for rate, validation, test in ((low, 0.9, 0.1), (high, 0.2, 0.8))
         for part, length, value in (("validation", 64, validation), ("test", 64, test), ("test", 128, test))
     ]
     out = tmp_path / "rows.csv"
-    write_rows(out, rows)
+    write_recall_rows(out, rows)
     found = bench_recall(out, setting=TINY, tasks=("needle",), models=("deltanet",), seeds=(0, 1))
     assert {row.learning_rate for row in found} == {low}
     assert counted == [(low, 1)]
@@ -98,11 +90,11 @@ def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path, counted):
 
 def test_where_the_larger_learning_rate_answers_all_no_smaller_one_is_tried(tmp_path, counted):
     rows = [
-        Row("tiny", "needle", "deltanet", max(TINY.learning_rates), 0, part, 64, "all", 1.0, 1, 1)
+        RecallRow("tiny", "needle", "deltanet", max(TINY.learning_rates), 0, part, 64, "all", 1.0, 1, 1)
         for part in ("validation", "test")
     ]
     out = tmp_path / "rows.csv"
-    write_rows(out, rows)
+    write_recall_rows(out, rows)
     found = bench_recall(out, setting=TINY, tasks=("needle",), models=("deltanet",), seeds=(0,))
     assert {row.learning_rate for row in found} == {max(TINY.learning_rates)}
     assert not counted
@@ -111,9 +103,9 @@ def test_where_the_larger_learning_rate_answers_all_no_smaller_one_is_tried(tmp_
 def test_other_settings_in_the_same_file_are_left_alone(tmp_path):
     out = tmp_path / "rows.csv"
     bench_recall(out, setting=TINY, tasks=("motif",), models=TWO[:1], seeds=(0,))
-    before = read_rows(out)
+    before = read_recall_rows(out)
     bench_recall(out, setting=replace(TINY, name="other", steps=1), tasks=("motif",), models=TWO[:1], seeds=(0,))
-    after = read_rows(out)
+    after = read_recall_rows(out)
     assert after[: len(before)] == before
     assert {row.setting for row in after} == {"tiny", "other"}
 
@@ -123,7 +115,7 @@ def test_the_command_takes_steps_prints_tables_and_writes_rows_and_picture(tmp_p
     out, picture = tmp_path / "recall.csv", tmp_path / "recall.png"
     words = ["--quick", "--quiet", "--tasks", "needle", "--models", "deltanet", "--max-steps", "3", "--out", str(out)]
     assert main(["bench", "recall", *words, "--plot", str(picture)]) == 0
-    assert {(row.setting, row.model, row.seed) for row in read_rows(out)} == {("tiny, 3 steps", "deltanet", 0)}
+    assert {(row.setting, row.model, row.seed) for row in read_recall_rows(out)} == {("tiny, 3 steps", "deltanet", 0)}
     assert "| deltanet |" in capsys.readouterr().out
     assert picture.stat().st_size > 1000
     written = out.read_bytes()
@@ -197,7 +189,7 @@ def test_training_learns_and_leaves_the_global_generators_alone():
 
 def test_table_and_picture_show_every_model_and_length(tmp_path):
     rows = [
-        Row("tiny", task, model, 1e-3, seed, "test", length, "all", value, 1234, 5678)
+        RecallRow("tiny", task, model, 1e-3, seed, "test", length, "all", value, 1234, 5678)
         for task in ("associative", "needle")
         for model, value in (("titans (MAC)", 0.75), ("retnet", 0.25))
         for seed in (0, 1)

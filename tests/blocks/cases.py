@@ -4,7 +4,7 @@ import torch
 from memory.cases import by_convolving, per_head, together
 from torch import Tensor
 
-from titans_ts.blocks.window_attention import WindowAttention
+from titans_ts.blocks.attention import WindowAttention
 
 
 def softmax(scores: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from memory.cases import shaken, silu, tokens
 from tolerances import assert_agree
 
-from titans_ts.blocks.feedforward import FeedForward
+from titans_ts.blocks.layers import FeedForward
 
 
 @torch.no_grad()

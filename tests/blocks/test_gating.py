@@ -5,7 +5,7 @@ import torch
 from memory.cases import shaken, silu, to_mean_square_one, tokens
 from tolerances import assert_agree
 
-from titans_ts.blocks.gating import NormalisedGate
+from titans_ts.blocks.layers import NormalisedGate
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import torch
 from memory.cases import per_head, together, tokens
 from tolerances import assert_agree
 
-from titans_ts.blocks.norm import HeadNorm, join_heads, split_heads, unit_length
+from titans_ts.blocks.layers import HeadNorm, join_heads, split_heads, unit_length
 
 
 def test_each_head_is_brought_to_mean_square_one_and_scaled_by_its_own_weight():

@@ -2,7 +2,7 @@
 
 import torch
 
-from titans_ts.blocks.persistent import PersistentTokens
+from titans_ts.blocks.layers import PersistentTokens
 
 
 def test_every_sequence_sees_the_same_learned_tokens():

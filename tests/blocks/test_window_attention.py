@@ -6,7 +6,7 @@ from blocks.cases import attention_by_letter
 from memory.cases import shaken, tokens
 from tolerances import assert_agree
 
-from titans_ts.blocks.window_attention import WindowAttention
+from titans_ts.blocks.attention import WindowAttention
 
 
 def layer_of(window: int, persistent_tokens: int = 3, **settings: object) -> WindowAttention:

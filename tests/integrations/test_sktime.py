@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from estimators.cases import HOURS, SMALL, loosen, one_step, wave
+from series.estimator_cases import HOURS, SMALL, loosen, one_step, wave
 from sktime.forecasting.base import ForecastingHorizon
 from sktime.forecasting.compose import TransformedTargetForecaster
 from sktime.forecasting.model_evaluation import evaluate

@@ -4,10 +4,10 @@ import torch
 from tolerances import assert_agree
 from torch import Tensor
 
+from titans_ts.backbones.state import pack
 from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.ops import Gates, StoreState, memory_recurrent
-from titans_ts.state import pack
 
 
 def tokens(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:

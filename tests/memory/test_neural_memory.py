@@ -7,12 +7,12 @@ import torch
 from memory.cases import assert_any_cut_equals_the_whole, memory_by_letter, recalled_by_letter, shaken, tokens
 from tolerances import assert_agree
 
+from titans_ts.backbones.state import pack
 from titans_ts.memory import neural_memory
 from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX, WRITE_BOUND
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.memory.presets import PRESETS
 from titans_ts.ops import Gates, memory_chunked, read_store
-from titans_ts.state import pack
 
 FORMS = {
     "deep": {},

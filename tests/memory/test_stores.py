@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from titans_ts.memory.stores import LAST_LAYER, Store
+from titans_ts.memory.gates import LAST_LAYER, Store
 
 
 @pytest.mark.parametrize(("depth", "sizes"), [(1, [(3, 5)]), (2, [(3, 6), (6, 5)]), (3, [(3, 6), (6, 6), (6, 5)])])

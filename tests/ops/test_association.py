@@ -6,8 +6,7 @@ import torch
 from memory.cases import tokens
 from tolerances import assert_agree
 
-from titans_ts.ops.association import windowed_association
-from titans_ts.ops.attention import windowed_attention
+from titans_ts.ops.attention import windowed_association, windowed_attention
 
 BETAS = torch.tensor([0.2, 1.0, 6.0], dtype=torch.float64)
 

@@ -6,7 +6,7 @@ from ops.cases import make_case
 from tolerances import assert_agree
 
 from titans_ts.ops import Gates, WriteRule, fresh_state, memory_chunked
-from titans_ts.ops.damping import damped_step
+from titans_ts.ops.decay import damped_step
 
 F64 = torch.float64
 

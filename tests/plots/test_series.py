@@ -14,8 +14,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.dates import date2num, num2date
 from matplotlib.figure import Figure
 
-from titans_ts.data.frames import read_panel
-from titans_ts.data.outputs import Backtest, Forecast, backtest_frame, forecast_container
+from titans_ts.frames.read import read_panel
+from titans_ts.frames.write import Backtest, Forecast, backtest_frame, forecast_container
 from titans_ts.plots import plot_backtest, plot_forecast, plot_surprise
 
 HISTORY, ACTUAL = np.arange(200.0) ** 1.5, np.arange(200.0, 224.0)

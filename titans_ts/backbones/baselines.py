@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
+from titans_ts.blocks.attention import WindowAttention
 from titans_ts.blocks.convolution import CausalConvolution
-from titans_ts.blocks.norm import join_heads, split_heads
-from titans_ts.blocks.persistent import PersistentTokens
-from titans_ts.blocks.window_attention import WindowAttention
+from titans_ts.blocks.layers import PersistentTokens, join_heads, split_heads
 from titans_ts.memory.gates import LONGEST_HALF_LIFE
-from titans_ts.ops.association import windowed_association
+from titans_ts.ops.attention import windowed_association
 
 
 class SlidingAttention(WindowAttention):

@@ -45,7 +45,7 @@ class BackboneConfig:
         Parts of the memory's rule.
     damping : bool, default=False
         Whether tokens that share a reading of the memory share the step where their keys are alike
-        (:mod:`titans_ts.ops.damping`).
+        (:mod:`titans_ts.ops.decay`).
     feedforward_expansion : float, default=2.0
         Inner width of the feed-forward layers as a multiple of ``d``; 0 leaves them out.
     dropout : float, default=0.0

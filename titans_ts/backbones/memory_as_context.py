@@ -11,13 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
-from titans_ts.backbones.memory_only import build_memory
+from titans_ts.backbones.memory_beside import build_memory
 from titans_ts.blocks.convolution import CausalConvolution
-from titans_ts.blocks.gating import NormalisedGate
-from titans_ts.blocks.norm import join_heads, split_heads
-from titans_ts.blocks.persistent import PersistentTokens
+from titans_ts.blocks.layers import NormalisedGate, PersistentTokens, join_heads, split_heads
 from titans_ts.memory.neural_memory import MemoryCarry, OpenCarry
-from titans_ts.ops.chunked_parts import Unread
+from titans_ts.ops.chunked import Unread
 
 
 class ContextCarry(NamedTuple):

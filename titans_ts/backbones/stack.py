@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from titans_ts.backbones.baselines import FullAttention, HopfieldAssociation, LongShortTermMemory, SlidingAttention
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.memory_as_context import MemoryAsContext
-from titans_ts.backbones.memory_as_gate import MemoryAsGate
-from titans_ts.backbones.memory_as_layer import MemoryAsLayer
-from titans_ts.backbones.memory_only import MemoryOnly
+from titans_ts.backbones.memory_beside import MemoryAsGate, MemoryAsLayer, MemoryOnly
 from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
-from titans_ts.blocks.feedforward import FeedForward
+from titans_ts.blocks.layers import FeedForward
 
 LAYERS: dict[str, type[nn.Module]] = {
     "mac": MemoryAsContext,

@@ -1,5 +1,7 @@
 """The backbones by name. Nothing is imported here, so that the command line can list them before torch arrives."""
 
+from __future__ import annotations
+
 WITH_MEMORY = ("mac", "mag", "mal", "lmm")
 """Where the memory sits: as context of attention, as its gate, as a layer before it, or alone."""
 

@@ -32,7 +32,7 @@ def say(arguments: argparse.Namespace, line: str) -> None:
 
 def stopping(arguments: argparse.Namespace) -> list[Any] | None:
     """Return the callback that ends training in time, if a time was given."""
-    from titans_ts.training.stopping import stop_after
+    from titans_ts.learn.run import stop_after
 
     return None if arguments.max_minutes is None else [stop_after(60 * arguments.max_minutes)]
 

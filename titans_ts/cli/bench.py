@@ -72,9 +72,9 @@ def run_history(arguments: argparse.Namespace) -> None:
     """Run the bench of history."""
     check_out(arguments.out, "--out", (".csv",))
     check_out(arguments.plot, "--plot", (".png", ".svg", ".pdf", ".jpg"))
-    from titans_ts.bench.history import bench_history
-    from titans_ts.bench.history_setting import MODELS, SETTINGS, with_steps
-    from titans_ts.bench.history_table import history_table, plot_history
+    from titans_bench.history import bench_history
+    from titans_bench.history_setting import MODELS, SETTINGS, with_steps
+    from titans_bench.history_table import history_table, plot_history
     from titans_ts.plots import save_figure
 
     setting = SETTINGS["quick" if arguments.quick else "standard"]
@@ -101,9 +101,9 @@ def run_recall(arguments: argparse.Namespace) -> None:
     """Run the bench of recall."""
     check_out(arguments.out, "--out", (".csv",))
     check_out(arguments.plot, "--plot", (".png", ".svg", ".pdf", ".jpg"))
-    from titans_ts.bench.recall import ABLATION, CORE, MODELS, SETTINGS, bench_recall, with_steps
-    from titans_ts.bench.recall_table import plot_recall, recall_table
-    from titans_ts.data.recall import NEEDLES
+    from titans_bench.recall import ABLATION, CORE, MODELS, SETTINGS, bench_recall, with_steps
+    from titans_bench.recall_table import plot_recall, recall_table
+    from titans_ts.datasets.recall import NEEDLES
     from titans_ts.plots import save_figure
 
     groups = {"core": CORE, "ablation": ABLATION, "all": tuple(MODELS)}

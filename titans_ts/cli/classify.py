@@ -43,8 +43,8 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from titans_ts.data.files import SUFFIXES, write_table
-    from titans_ts.data.labelled import labelled_table, read_labelled, read_regions
+    from titans_ts.cli.labelled import labelled_table, read_labelled, read_regions
+    from titans_ts.files.tables import SUFFIXES, write_table
 
     check_out(arguments.out, "--out", SUFFIXES)
     check_out(arguments.save, "--save", ())
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_table(labelled_table(test.ids, labels, model.classes_, probabilities), arguments.out)
     print(f"classes: {arguments.out}")
     if test.labels is not None:
-        from titans_ts.estimators.dna_classifier import agreement
+        from titans_ts.dna.classify import agreement
 
         accuracy, mcc = agreement(test.labels.astype(str), labels.astype(str))
         print(f"accuracy {accuracy:.4f}, MCC {mcc:.4f} on {len(labels):,} sequences")

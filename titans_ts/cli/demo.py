@@ -22,7 +22,7 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from titans_ts.bench.demo import run_demo
+    from titans_bench.demo import run_demo
 
     steps = 10 if arguments.quick else arguments.max_steps
     print(run_demo(arguments.out, seed=arguments.seed, max_steps=steps, verbose=not arguments.quiet))

@@ -13,7 +13,7 @@ from titans_ts.cli._shared import check_out, steps_of
 
 def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     """Describe the command."""
-    from titans_ts.data.load import list_datasets
+    from titans_ts.datasets.load import list_datasets
 
     about = "run the standard protocol on a public data set"
     evaluate = commands.add_parser(
@@ -40,8 +40,8 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from titans_ts.bench.protocol import as_records, evaluate, format_table
-    from titans_ts.data.files import csv_text, replacing
+    from titans_bench.protocol import as_records, evaluate, format_table
+    from titans_ts.files.tables import csv_text, replacing
 
     out = arguments.out
     check_out(out, "--out", (".md", ".csv"))

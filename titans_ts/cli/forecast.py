@@ -47,8 +47,8 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from titans_ts.data.files import SUFFIXES, read_table, table_suffix, write_table
-    from titans_ts.data.pieces import Tail, read_pieces
+    from titans_ts.files.tables import SUFFIXES, read_table, table_suffix, write_table
+    from titans_ts.frames.stream import Tail, read_pieces
 
     suffix = table_suffix(arguments.file)
     stem = arguments.file.name[: -len(suffix)]
@@ -129,7 +129,7 @@ def _fitted(arguments: argparse.Namespace, frame: Any) -> Any:
 
 def _time_column(frame: Any, arguments: argparse.Namespace) -> str:
     """Return the column of time stamps: the one named, ds, or the only one that holds dates."""
-    from titans_ts.data.files import date_columns
+    from titans_ts.files.tables import date_columns
 
     dates = date_columns(frame)
     if arguments.time_column is None and "ds" not in frame.columns and dates:

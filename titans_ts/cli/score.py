@@ -33,11 +33,10 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from titans_ts.data.dna_tables import score_frame
-    from titans_ts.data.fasta import stream_pieces
-    from titans_ts.data.files import SUFFIXES, write_table
-    from titans_ts.data.packed import existing_file
-    from titans_ts.data.variants import read_variants
+    from titans_ts.dna.explain import score_frame
+    from titans_ts.dna.sequences import existing_file, stream_pieces
+    from titans_ts.dna.variants import read_variants
+    from titans_ts.files.tables import SUFFIXES, write_table
 
     check_out(arguments.out, "--out", SUFFIXES)
     check_out(arguments.save, "--save", ())

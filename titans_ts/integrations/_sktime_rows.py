@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.data.containers import build_frame
-from titans_ts.data.panel import Layout
+from titans_ts.frames.panel import Layout
+from titans_ts.frames.write import build_frame
 
 
 def rows_to_read(y: Any, X: Any) -> Any:

@@ -17,17 +17,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from titans_ts.frames.panel import Layout
+from titans_ts.frames.read import read_panel
+from titans_ts.integrations import _sktime_rows as frames
+from titans_ts.series import reading
+from titans_ts.series.forecaster import TitansForecaster
+from titans_ts.series.rolling import check_levels, interval_bounds
+
 try:
     from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 except ImportError as error:
     raise ImportError("titans_ts.integrations.sktime needs sktime; `pip install 'titans-ts[sktime]'`") from error
-
-from titans_ts import reading
-from titans_ts.data.frames import read_panel
-from titans_ts.data.panel import Layout
-from titans_ts.estimators._intervals import check_levels, interval_bounds
-from titans_ts.estimators.forecaster import TitansForecaster
-from titans_ts.integrations import _sktime_rows as frames
 
 
 class TitansSktimeForecaster(BaseForecaster):
@@ -80,7 +80,7 @@ class TitansSktimeForecaster(BaseForecaster):
     --------
     >>> from sktime.datasets import load_airline
     >>> from sktime.transformations.series.difference import Differencer
-    >>> from titans_ts.integrations.sktime import TitansSktimeForecaster
+
     >>> y = load_airline()
     >>> pipeline = Differencer() * TitansSktimeForecaster(lookback=24, patch_length=12, max_steps=2, random_state=0)
     >>> pipeline.fit(y, fh=[1, 12]).predict().index

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from titans_ts.blocks.norm import unit_length
-from titans_ts.memory.gates import TokenGates
-from titans_ts.memory.stores import Store
+from titans_ts.blocks.layers import unit_length
+from titans_ts.memory.gates import Store, TokenGates
 from titans_ts.ops.chunked import memory_chunked
 from titans_ts.ops.rule import StoreState, WriteRule, fresh_state
 

@@ -11,22 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.blocks.convolution import CausalConvolution
-from titans_ts.blocks.norm import HeadNorm, join_heads, split_heads, unit_length
-from titans_ts.blocks.rotations import rotate
-from titans_ts.memory.gates import TokenGates
+from titans_ts.blocks.layers import HeadNorm, join_heads, rotate, split_heads, unit_length
+from titans_ts.memory.gates import Store, TokenGates
 from titans_ts.memory.presets import find_preset
-from titans_ts.memory.stores import Store
 from titans_ts.memory.written import Written
 from titans_ts.ops import StoreNorm, StoreState, fresh_state, read_store
-from titans_ts.ops.chunked_parts import (
-    OpenMemory,
-    Unread,
-    close_memory,
-    open_memory,
-    read_memory,
-    tokens_unread,
-    write_memory,
-)
+from titans_ts.ops.chunked import OpenMemory, Unread, close_memory, open_memory, read_memory, tokens_unread, write_memory
 
 TOKENS_AT_ONCE = 4096
 """Tokens of a sequence that are projected and mixed at once; bounds what a long call without gradients holds."""

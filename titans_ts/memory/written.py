@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from titans_ts.ops import Gates, StoreNorm, StoreState, WriteRule, memory_chunked
-from titans_ts.ops.damping import damped_step
+from titans_ts.ops.decay import damped_step
 from titans_ts.ops.rule import LOG_FLOOR, effective_step, safe_norm
 
 BEGINNINGS = 16

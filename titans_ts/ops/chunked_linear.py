@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from titans_ts.ops.chunked_reads import linear_after_writes, narrow_first
-from titans_ts.ops.chunked_walk import Held, Start, anchor_of
-from titans_ts.ops.chunked_writes import Writes, linear_writes
+from titans_ts.ops.chunked_deep import Held, Start, anchor_of
 from titans_ts.ops.decay import Decays, chunk_decays
+from titans_ts.ops.dual import Writes, linear_after_writes, linear_writes, narrow_first
 from titans_ts.ops.rule import Gates, WriteRule
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from titans_ts._shapes import check_shape
+from titans_ts.ops.shapes import check_shape
 
 LOG_FLOOR = -60.0
 """Smallest logarithm of a gate: ``exp(-60)`` clears everything, and its products stay finite where ``-inf`` would not."""
@@ -52,7 +52,7 @@ class WriteRule:
         Largest norm ``|x_l| |g_l|`` of one token's write in layer ``l``, before the step size; larger writes are scaled
         down to it. ``None`` writes unclipped, and may then overflow on data with nearly parallel keys.
     damping : bool, default=False
-        Whether tokens of one refresh share the step where their keys are alike (:mod:`titans_ts.ops.damping`); not the
+        Whether tokens of one refresh share the step where their keys are alike (:mod:`titans_ts.ops.decay`); not the
         paper's letter. For the explicit step and ``"l2"``.
 
     Notes

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from titans_ts.bases import LETTERS, N, encode
+from titans_ts.dna.bases import LETTERS, N, encode
 from titans_ts.plots.figures import ACTUAL, ALERT, FORECAST, HISTORY, free_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 _COLORS = dict(zip(LETTERS, ("#3a8f5c", HISTORY, ALERT, FORECAST, ACTUAL), strict=True))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from titans_ts.data.files import replacing
+from titans_ts.files.tables import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 # Slate, brick, ink and amber: apart for the colour-blind, and in grey by their lightness.
 HISTORY, FORECAST, ACTUAL, ALERT = "#5b7083", "#c8452f", "#17202a", "#e8a33d"

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from titans_ts.data.panel import Column
-from titans_ts.data.tracks import Track, some_of
-from titans_ts.data.watched import read_watched
+from titans_ts.frames.panel import Column
 from titans_ts.plots.figures import ACTUAL, ALERT, FORECAST, HISTORY, free_figure
 from titans_ts.plots.series import dress
+from titans_ts.plots.tracks import Track, read_watched, some_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 PANELS = {
     "surprise": "surprise",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from titans_ts.data.panel import Column
-from titans_ts.data.tracks import (
+from titans_ts.frames.panel import Column
+from titans_ts.plots.figures import ACTUAL, ALERT, FORECAST, HISTORY, free_figure
+from titans_ts.plots.tracks import (
     Band,
     Track,
     aligned,
@@ -23,11 +24,11 @@ from titans_ts.data.tracks import (
     read_tracks,
     some_of,
 )
-from titans_ts.plots.figures import ACTUAL, ALERT, FORECAST, HISTORY, free_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 _DASHES = (0, (4, 1.5))
 _DATES: dict[str, Any] = {  # by step between ticks: years, months, days, hours, minutes, seconds

@@ -1,0 +1,265 @@
+"""The command line, run as a user would: files in, files out, one clear line for a mistake."""
+
+import datetime as dt
+import gzip
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+import titans_ts
+from titans_bench import protocol
+from titans_bench.protocol import Score
+from titans_ts import TitansForecaster, load
+from titans_ts.cli import forecast, main
+
+HOURS = [dt.datetime(2024, 1, 1) + dt.timedelta(hours=k) for k in range(400)]
+LOAD = 100 + 10 * np.sin(np.arange(400) * 2 * np.pi / 24)
+
+
+def wide(path: Path, **columns) -> Path:
+    """Write a wide CSV file with ISO time stamps."""
+    frame = pl.DataFrame({"ds": HOURS, "load": LOAD} | columns)
+    frame.write_csv(path, datetime_format="%Y-%m-%d %H:%M")
+    return path
+
+
+def stopped(*_report) -> bool:
+    """End each phase of training after one step."""
+    return True
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """Save a model that was fitted on hourly ``load``, in no time."""
+    folder = tmp_path_factory.mktemp("model")
+    frame = pl.DataFrame({"ds": HOURS, "load": LOAD})
+    path = folder / "load.titans"
+    TitansForecaster(6, lookback=48, layers=0, random_state=0, callbacks=[stopped]).fit(frame).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """Run a whole fit from a long file with names of its own, everything written."""
+    folder = tmp_path_factory.mktemp("fitted")
+    series = [pl.DataFrame({"shop": shop, "day": HOURS, "y": LOAD * k}) for k, shop in enumerate(("NA", "north"), 1)]
+    pl.concat(series).write_csv(folder / "sales.csv")
+    words = "--horizon 5 --level 99 80 --id-column shop --max-steps 1 --max-minutes 0 --seed 3 --quiet --plot"
+    status = main(["forecast", str(folder / "sales.csv"), *words.split(), "--save", str(folder / "sales.titans")])
+    return SimpleNamespace(folder=folder, status=status)
+
+
+def test_a_fit_writes_forecast_model_and_picture_beside_the_file(fitted):
+    assert fitted.status == 0
+    names = sorted(path.name for path in fitted.folder.iterdir())
+    assert names == ["sales-forecast.csv", "sales-forecast.png", "sales.csv", "sales.titans"], "and nothing half-written"
+    assert (fitted.folder / "sales-forecast.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_forecast_goes_on_in_ids_and_time_stamps(fitted):
+    frame = pl.read_csv(fitted.folder / "sales-forecast.csv", try_parse_dates=True)
+    assert frame.columns == ["shop", "day", "y", "y-lo-99", "y-hi-99", "y-lo-80", "y-hi-80"]
+    assert frame["shop"].to_list() == ["NA"] * 5 + ["north"] * 5, "an id called NA is an id"
+    ahead = [HOURS[-1] + dt.timedelta(hours=k) for k in range(1, 6)]
+    assert frame["day"].to_list() == ahead * 2, "the only column of dates was found"
+    assert (frame["y-lo-99"] <= frame["y-lo-80"]).all()
+    assert (frame["y-lo-80"] <= frame["y-hi-80"]).all()
+    assert (frame["y-hi-80"] <= frame["y-hi-99"]).all(), "a level beyond the default quantiles is learned too"
+
+
+def test_the_saved_model_is_the_one_that_forecast(fitted):
+    written = pl.read_csv(fitted.folder / "sales-forecast.csv")["y"].to_numpy()
+    assert load(fitted.folder / "sales.titans").predict()["y"].to_numpy() == pytest.approx(written, rel=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tsv", ".parquet"])
+def test_a_saved_model_forecasts_a_file_in_its_own_format(model, tmp_path, suffix):
+    frame = pl.DataFrame({"ds": HOURS, "load": LOAD})
+    path = tmp_path / f"new.v2{suffix}"
+    if suffix == ".parquet":
+        frame.write_parquet(path)
+    else:
+        text = frame.write_csv(separator="\t" if suffix == ".tsv" else ",").encode()
+        path.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+    assert main(["forecast", str(path), "--model", str(model), "--level"]) == 0
+    out = tmp_path / f"new.v2-forecast{suffix}"
+    if suffix == ".parquet":
+        found = pl.read_parquet(out)
+    else:
+        found = pl.read_csv(out, separator="\t" if suffix == ".tsv" else ",", try_parse_dates=True)
+    assert found.columns == ["ds", "load"]
+    assert found["ds"].to_list() == [HOURS[-1] + dt.timedelta(hours=k) for k in range(1, 7)]
+    assert found["load"].to_numpy() == pytest.approx(load(model).predict(frame)["load"].to_numpy(), rel=1e-12)
+
+
+def test_missing_values_in_a_file_are_no_error(model, tmp_path, capsys):
+    gaps = [None if k % 7 == 0 else value for k, value in enumerate(LOAD)]
+    path = tmp_path / "gaps.csv"
+    text = "\n".join(f"{stamp:%Y-%m-%dT%H:%M:%S},{'NA' if v is None else v}" for stamp, v in zip(HOURS, gaps, strict=True))
+    path.write_text("ds,load\n" + text)
+    assert main(["forecast", str(path), "--model", str(model), "--out", str(tmp_path / "out.csv")]) == 0
+    assert pl.read_csv(tmp_path / "out.csv")["load"].is_finite().all()
+    assert str(tmp_path / "out.csv") in capsys.readouterr().out
+
+
+def test_a_warning_is_one_line_too(model, tmp_path, capsys):
+    path = tmp_path / "gap.csv"
+    pl.DataFrame({"ds": HOURS, "load": LOAD}).filter(pl.arange(400) != 9).write_csv(path)
+    assert main(["forecast", str(path), "--model", str(model)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("titans-ts forecast: warning: X: 1 missing rows were filled with NaN")
+
+
+ERRORS = {
+    "absent.csv --horizon 3": "absent.csv: no such file",
+    "load.xlsx --horizon 3": "load.xlsx has an unknown suffix; name it with one of .csv, .csv.gz",
+    "empty.csv --horizon 3": "empty.csv cannot be read as csv: the file is empty",
+    "headed.csv --horizon 3": "headed.csv has no rows, only the columns ['ds', 'load']",
+    "load.csv": "--horizon is needed to fit a model",
+    "load.csv --horizon 3 --target price": "--target price: {folder}/load.csv has no such column, but ds, load",
+    "load.csv --horizon 3 --id-column shop": "--id-column shop: {folder}/load.csv has no such column",
+    "load.csv --horizon 3 --time-column when": "--time-column when: {folder}/load.csv has no such column",
+    "load.csv --horizon 0": "'horizon' parameter",
+    "load.csv --horizon 3 --level 120": "--level [120.0]: intervals are percentages between 0 and 100",
+    "load.csv --horizon 3 --out nowhere/out.csv": "--out nowhere/out.csv: there is no folder nowhere",
+    "load.csv --horizon 3 --out out.doc": "--out out.doc: the name must end in one of .csv",
+    "load.csv --horizon 3 --plot p.txt": "--plot p.txt: the name must end in one of .png",
+    "load.csv --horizon 3 --save {folder}": "--save {folder}: is a folder",
+    "two.csv --horizon 3": "has several columns of dates, ['from', 'to']; name one with --time-column",
+    "us.csv --horizon 3": "holds text that is no date, '01/31/2024' in its first row; write time stamps as 2024-01-31",
+    "load.csv --model absent.titans": "absent.titans",
+    "load.csv --model {model} --horizon 7": "{model} forecasts 6 rows; leave --horizon out",
+    "other.csv --model {model}": "X must have the columns seen at fit",
+}
+
+
+@pytest.mark.parametrize("command", ERRORS)
+def test_a_mistake_is_one_line_and_status_2(command, model, tmp_path, capsys):
+    wide(tmp_path / "load.csv")
+    (tmp_path / "load.xlsx").write_text("x")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "headed.csv").write_text("ds,load\n")
+    (tmp_path / "two.csv").write_text("from,to,y\n2024-01-01,2024-01-02,1\n2024-01-02,2024-01-03,2\n")
+    (tmp_path / "us.csv").write_text("ds,load\n01/31/2024,1\n02/01/2024,2\n")
+    (tmp_path / "other.csv").write_text("ds,price\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n")
+    names = {"folder": tmp_path, "model": model}
+    file, *options = (word.format(**names) for word in command.split())
+    before = sorted(tmp_path.iterdir())
+    assert main(["forecast", str(tmp_path / file), *options]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    lines = [line for line in told.err.splitlines() if not line.startswith("read ")]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("titans-ts forecast: error: ")
+    assert ERRORS[command].format(**names) in lines[0]
+    assert sorted(tmp_path.iterdir()) == before, "a failed run leaves nothing behind"
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.csv"):
+        main(["forecast", str(tmp_path / "absent.csv"), "--horizon", "3", "--debug"])
+
+
+def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
+    wide(tmp_path / "load.csv")
+    (tmp_path / "out.csv").write_text("old")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
+    arguments = ["forecast", str(tmp_path / "load.csv"), "--model", str(model), "--out", str(tmp_path / "out.csv")]
+    assert main(arguments) == 2
+    assert (tmp_path / "out.csv").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["load.csv", "out.csv"]
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(forecast, "run", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(["forecast", "load.csv"]) == 130
+    assert capsys.readouterr().err == "titans-ts forecast: interrupted\n"
+
+
+def test_a_missing_matplotlib_is_told_before_the_fit(tmp_path, monkeypatch, capsys):
+    wide(tmp_path / "load.csv")
+    monkeypatch.setattr(forecast, "find_spec", lambda name: None)
+    assert main(["forecast", str(tmp_path / "load.csv"), "--horizon", "3", "--plot"]) == 2
+    assert "--plot needs matplotlib; `pip install 'titans-ts[plot]'`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["demo"], ["forecast"], ["evaluate"], ["bench", "recall"], ["bench", "history"]])
+def test_help_names_every_option_with_a_word_about_it(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([*command, "--help"])
+    text = capsys.readouterr().out
+    options = re.findall(r"^  (?:-\w[^\n]*?, )?(--[a-z-]+)", text, flags=re.M)
+    assert len(options) >= 4
+    bare = re.findall(r"^  (--[a-z-]+)(?: [A-Z.\[\] _]+)?$(?!\n {10,}\S)", text, flags=re.M)
+    assert not bare, f"options without help: {bare}"
+
+
+@pytest.mark.parametrize("argv", [[], ["classify"], ["evaluate", "nonesuch"], ["forecast"]])
+def test_a_wrong_command_is_status_2_with_usage(argv, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    assert "usage: titans-ts" in capsys.readouterr().err
+
+
+def scores(name, **received):
+    """Stand in for the protocol, which has tests of its own; keep what it was asked for."""
+    scores.received = {"name": name, **received}
+    return [Score(name, "mac", 0, 24, 0.5, 0.25, 1.0, 7), Score(name, "mac", 0, "average", 0.5, 0.25, 1.0, 7)]
+
+
+@pytest.mark.parametrize("suffix", [".md", ".csv"])
+def test_evaluate_hands_on_its_options_and_writes_its_table(suffix, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(protocol, "evaluate", scores)
+    words = "evaluate ETTh1 --variant lmm mag --seeds 1 2 --horizons 24 --max-steps 5 --max-minutes 3 --quiet --out"
+    assert main([*words.split(), str(tmp_path / f"table{suffix}")]) == 0
+    assert scores.received == {
+        "name": "ETTh1",
+        "variants": ["lmm", "mag"],
+        "seeds": [1, 2],
+        "horizons": [24],
+        "data_home": None,
+        "max_minutes": 3.0,
+        "max_steps": 5,
+        "verbose": 0,
+    }
+    printed = capsys.readouterr().out
+    assert "| mac | 0.5000/0.2500 |" in printed
+    if suffix == ".md":
+        assert (tmp_path / "table.md").read_text() == printed
+    else:
+        rows = pl.read_csv(tmp_path / "table.csv").rows(named=True)
+        assert [row["horizon"] for row in rows] == ["24", "average"]
+        assert rows[0]["mse"] == 0.5
+
+
+def test_evaluate_refuses_a_table_it_could_not_write(tmp_path, capsys):
+    assert main(["evaluate", "ETTh1", "--out", str(tmp_path / "table.xlsx")]) == 2
+    assert "the name must end in one of .md, .csv" in capsys.readouterr().err
+
+
+def test_the_module_is_the_command():
+    repository = Path(titans_ts.__file__).parents[1]
+    arguments = {"capture_output": True, "text": True, "check": True, "env": os.environ | {"PYTHONPATH": str(repository)}}
+    found = subprocess.run([sys.executable, "-m", "titans_ts", "--version"], **arguments)
+    assert found.stdout == f"titans-ts {titans_ts.__version__}\n"
+    code = "import sys, titans_ts.cli; print({'torch', 'pandas', 'polars', 'matplotlib', 'sklearn'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], **arguments).stdout == "set()\n", "--help must not wait for torch"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="the demo draws: titans-ts[plot]")
+def test_the_demo_writes_a_forecast_and_a_picture(data_home, tmp_path, capsys):
+    assert main(["demo", "--quick", "--quiet", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "| the last day again |" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["forecast.csv", "forecast.png"]
+    frame = pl.read_csv(tmp_path / "forecast.csv")
+    assert (frame["Demand-lo-80"] <= frame["Demand-hi-80"]).all()

@@ -1,0 +1,157 @@
+"""Time axes: frequencies, gaps, and stamps that are refused by name."""
+
+import datetime as dt
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from titans_ts.frames.read import read_panel
+
+DAYS = pd.date_range("2024-01-01", periods=4, freq="D")
+
+
+def wide(times=DAYS, **columns):
+    return pd.DataFrame({"ds": times, **(columns or {"a": np.arange(len(times)) * 1.0, "b": 2.0})})
+
+
+def long():
+    """Two interleaved series, "b" first, with hourly stamps."""
+    hours = pd.date_range("2024-01-01", periods=3, freq="h")
+    return pd.DataFrame(
+        {"unique_id": ["b", "a"] * 3, "ds": np.repeat(hours, 2), "y": [10.0, 1.0, 20.0, 2.0, 30.0, 3.0], "x": 1.0}
+    )
+
+
+def as_backend(frame, backend):
+    return {"pandas": lambda: frame, "polars": lambda: pl.from_pandas(frame),
+            "pyarrow": lambda: pa.Table.from_pandas(frame, preserve_index=False)}[backend]()  # fmt: skip
+
+
+backends = pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
+
+
+ZONES = (None, "UTC", "Europe/Paris")
+CALENDAR = ("MS", "ME", "BMS", "BME", "QS-FEB", "QE-MAR", "YS-JAN", "YE-DEC", "W-WED", "B", "2MS", "10min", "14D")
+
+
+@pytest.mark.parametrize(
+    ("times", "frequency"),
+    [
+        *((pd.date_range("2024-01-31", periods=9, freq=f, tz=z), f) for f in ("h", "30min", "D", "2D") for z in ZONES),
+        *((pd.date_range("2024-01-31", periods=9, freq=f), f) for f in CALENDAR),
+        (pd.date_range("2024-03-30", periods=2, freq="D", tz="Europe/Paris"), "D"),  # 23 hours later
+        (pd.date_range("2024-03-01", periods=3, freq="MS", tz="Europe/Paris"), "MS"),
+        (pd.date_range("1700-01-01", periods=320, freq="YS"), "YS-JAN"),  # longer than an int64 of ns counts
+        (np.arange(3, 30, 3), 3),
+        (pd.period_range("2024-01", periods=5, freq="M"), "MS"),
+    ],
+)
+def test_frequency_is_inferred(times, frequency):
+    panel = read_panel(wide(pd.Series(times), a=np.arange(len(times))))
+    assert panel.layout.frequency == frequency
+    assert len(panel[None]) == len(times)
+
+
+def test_daily_stamps_keep_the_wall_clock_across_dst():
+    times = pd.date_range("2024-03-29 09:00", periods=5, freq="D", tz="Europe/Paris")
+    panel = read_panel(wide(times, a=np.arange(5)))
+    assert (panel.layout.frequency, panel.layout.time_zone) == ("D", "Europe/Paris")
+    np.testing.assert_array_equal(panel[None].times, times.tz_convert("UTC").tz_localize(None).to_numpy())
+
+
+def test_daily_stamp_that_the_clocks_skip():
+    wall = pd.date_range("2024-03-29 02:30", periods=5, freq="D")
+    times = wall.tz_localize("Europe/Paris", nonexistent="shift_forward")
+    assert len(read_panel(wide(times, a=np.arange(5)))[None]) == 5
+
+
+@backends
+def test_hourly_stamps_across_dst(backend):
+    times = pd.date_range("2024-10-26 20:00", periods=12, freq="h", tz="Europe/Paris")  # 02:00 comes twice
+    panel = read_panel(as_backend(wide(times, a=np.arange(12)), backend))
+    assert (panel.layout.frequency, panel.layout.time_zone, len(panel[None])) == ("h", "Europe/Paris", 12)
+
+
+def test_gaps_are_filled_with_missing_rows_and_counted():
+    frame = wide(pd.date_range("2024-01-01", periods=6, freq="h")[[0, 1, 2, 5]], a=[1.0, 2, 3, 4])
+    with pytest.warns(UserWarning, match=r"2 missing rows.*freq='h'; the first gap: 2 before 2024-01-01 05.*row 3"):
+        series = read_panel(frame)[None]
+    np.testing.assert_array_equal(series.values[:, 0], [1, 2, 3, np.nan, np.nan, 4])
+    np.testing.assert_array_equal(series.given, [True, True, True, False, False, True])
+    np.testing.assert_array_equal(np.diff(series.times).astype(int), 3_600_000_000_000)
+
+
+def test_gaps_of_a_long_frame_and_a_business_calendar():
+    frame = long().drop(index=3)  # id "a" lacks 01:00
+    with pytest.warns(UserWarning, match=r"1 missing rows.*row 4, id 'a'"):
+        panel = read_panel(frame, freq="h")
+    np.testing.assert_array_equal(panel["a"].values[:, 0], [1, np.nan, 3])
+    assert panel["b"].given is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read_panel(wide(pd.bdate_range("2024-01-01", periods=20), a=1.0))[None]) == 20
+    with pytest.warns(UserWarning, match=r"6 missing rows"):
+        assert len(read_panel(wide(pd.bdate_range("2024-01-01", periods=20), a=1.0), freq="D")[None]) == 26
+
+
+def test_static_covariates_survive_gaps_and_future_ones_refuse_them():
+    frame = long().drop(index=3).assign(s=[5, 1, 5, 5, 1])
+    with pytest.warns(UserWarning, match=r"1 missing"):
+        assert read_panel(frame, freq="h", static_covariates="s")["a"].static.tolist() == [1]
+    with pytest.raises(ValueError, match=r"future covariates \['x'\] must be known at every step.*id 'a'"):
+        read_panel(frame, freq="h", future_covariates="x")
+
+
+STAMPS = [
+    (
+        ["2024-01-01", "2024-01-03", "2024-01-02"],
+        {},
+        r"2024-01-02 00:00:00 \(row 2\) goes back from 2024-01-03.*sort X",
+    ),
+    (["2024-01-01", "2024-01-02", "2024-01-02"], {}, r"2024-01-02 00:00:00 \(row 2\) repeats .*\(row 1\)"),
+    (["2024-01-01", None, "2024-01-02"], {}, r"no time stamp \(NaT or null\) in row 1 of column 'ds'"),
+    (
+        ["2024-01-01", "2024-01-02", "2024-01-03 01:00"],
+        {},
+        r"2024-01-03 01:00:00 \(row 2\) is no whole number.*'D'.*freq",
+    ),
+    (["2024-01-01", "2024-01-02", "2024-01-03"], {"freq": "MS"}, r"2024-01-02 00:00:00 \(row 1\).*'MS'"),
+    (["2024-01-02", "2024-01-03", "2024-01-04"], {"freq": "MS"}, r"row 0.*'MS'"),
+    (
+        ["1900-01-01 00:00", "1900-01-01 01:00", "2020-01-01"],
+        {},
+        "are missing for a regular time axis.*row 2.*pass freq",
+    ),
+    (["2024-01-01", "2024-01-02", "2024-01-03"], {"freq": "nonsense"}, "freq='nonsense' is not a pandas frequency"),
+    (["2024-01-01", "2024-01-02", "2024-01-03"], {"freq": 3}, "freq=3: the time stamps are dates"),
+    (["2024-01-01", "2024-01-02", "2024-01-03"], {"freq": "-1D"}, "must step forward"),
+    (["2024-01-01", "2024-01-02", "2024-01-03"], {"freq": "bh"}, "not supported"),
+]
+
+
+@pytest.mark.parametrize(("stamps", "arguments", "match"), STAMPS)
+def test_refused_time_stamps(stamps, arguments, match):
+    with pytest.raises(ValueError, match=match):
+        read_panel(wide(pd.to_datetime(stamps, format="mixed"), a=1.0), **arguments)
+
+
+def test_refused_time_columns():
+    with pytest.raises(ValueError, match=r"column 'ds' has dtype String.*pandas.to_datetime"):
+        read_panel(wide(["2024-01-01", "2024-01-02"], a=1.0))
+    mixed = [pd.Timestamp("2024-01-01", tz="UTC"), pd.Timestamp("2024-01-02", tz="Asia/Tokyo")]
+    with pytest.raises(ValueError, match=r"mixes time zones: row 0 is in UTC, row 1.*Asia/Tokyo"):
+        read_panel(wide(pd.Series(mixed, dtype=object), a=1.0))
+    with pytest.raises(ValueError, match=r"zone with an IANA name"):
+        read_panel(wide(DAYS.tz_localize("dateutil/Europe/Paris"), a=1.0))
+    with pytest.raises(ValueError, match=r"dtype Float64"):
+        read_panel(wide([0.0, 1.0], a=1.0))
+    with pytest.raises(ValueError, match=r"years 1678 to 2261"):
+        read_panel(pl.DataFrame({"ds": [dt.date(2024, 1, 1), dt.date(3000, 1, 1)], "a": [1.0, 2.0]}))
+    with pytest.raises(ValueError, match=r"freq='h': the time stamps are integers"):
+        read_panel(wide([1, 2, 3], a=1.0), freq="h")
+    with pytest.raises(ValueError, match=r"2 \(row 3, id 'a'\) goes back from 3 \(row 1, id 'a'\)"):
+        read_panel(pd.DataFrame({"unique_id": list("baba"), "ds": [1, 3, 2, 2], "y": 1.0}))

@@ -1,0 +1,1 @@
+"""What `titans-ts demo | evaluate | bench` runs: public protocols on public data, and the demo."""

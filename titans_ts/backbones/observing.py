@@ -1,0 +1,77 @@
+"""A network watched, or with a part of it silenced, for the length of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from titans_ts.backbones.stack import require_memory
+from titans_ts.memory.neural_memory import NeuralMemory
+from titans_ts.memory.written import Written
+
+Seen = TypeVar("Seen")
+
+
+@contextmanager
+def observed(network: nn.Module, look: Callable[[Written], Seen]) -> Iterator[list[list[Seen]]]:
+    """Collect what is seen of everything that is written inside the block: a list of pieces for each memory.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Whatever holds memories.
+    look : callable
+        What to keep of a piece. All that was written would be much to keep of a long history.
+
+    Yields
+    ------
+    list of list
+        For each memory, in the order of the layers, what ``look`` returned of each piece, in the order of the tokens.
+
+    Examples
+    --------
+    >>> import torch
+    >>> memory = NeuralMemory(16, heads=2)
+    >>> with observed(memory, lambda written: written.keys.shape[2]) as tokens:
+    ...     _ = memory(torch.randn(3, 50, 16), memory.initial_state(3))
+    >>> tokens
+    [[50]]
+    """
+    memories = [module for module in network.modules() if isinstance(module, NeuralMemory)]
+    seen: list[list[Seen]] = [[] for _ in memories]
+    for memory, pieces in zip(memories, seen, strict=True):
+        memory.observer = lambda written, pieces=pieces: pieces.append(look(written))
+    try:
+        yield seen
+    finally:
+        for memory in memories:
+            memory.observer = None
+
+
+def observed_writes(network: nn.Module) -> AbstractContextManager[list[list[Tensor]]]:
+    """Collect the surprise ``(layers of the store, b, h, tokens)`` of all that is written, as :func:`observed` does."""
+    return observed(network, lambda written: written.surprise)
+
+
+@contextmanager
+def silenced(network: nn.Module) -> Iterator[None]:
+    """Let every memory return zeros inside the block: what a network is worth without its memory, if it has one."""
+    require_memory(network, to_be="silenced")
+    with silent(network, (nn.Module,)):
+        yield
+
+
+@contextmanager
+def silent(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> Iterator[None]:
+    """Let the modules of some kinds that can be silent return zeros inside the block."""
+    memories: list[Any] = [module for module in network.modules() if isinstance(module, kinds) and hasattr(module, "silent")]
+    for memory in memories:
+        memory.silent = True
+    try:
+        yield
+    finally:
+        for memory in memories:
+            memory.silent = False

@@ -1,1 +1,0 @@
-"""What the command line measures: public protocols on public data."""

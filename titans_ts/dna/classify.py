@@ -1,0 +1,593 @@
+"""What the DNA classifier and the DNA regressor share: bases as sequences, words and places as linear path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import torch
+from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import accuracy_score, matthews_corrcoef
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from titans_ts.dna.bases import Codes
+from titans_ts.dna.explain import ExplainedDNA
+from titans_ts.dna.network import LanguageStem, SequenceConfig, SequenceNetwork
+from titans_ts.dna.paths import fit_linear_path
+from titans_ts.dna.sequences import read_sequences
+from titans_ts.dna.strands import averaged, either_strand
+from titans_ts.learn import saving as persistence
+from titans_ts.learn.batches import Averaging
+from titans_ts.learn.estimator import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, followed
+from titans_ts.learn.fitting import Augmentation
+from titans_ts.learn.losses import Objective
+from titans_ts.learn.run import choose_device, number_type, seeded
+from titans_ts.learn.supervised import LabelsMixin, NumbersMixin, Split, Start
+
+_POSITIVE = Interval(Integral, 1, None, closed="left")
+LONGEST_WORD = 8
+"""There are 65,536 words of that length; each is a coefficient."""
+
+
+class SupervisedDNA(ExplainedDNA):
+    """Base of estimators that learn from labelled sequences of bases."""
+
+    network_: SequenceNetwork
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "reverse_complement": [StrOptions({"average", "augment", "equivariant"}), None],
+        "word_sizes": ["array-like"],
+        "kernel": [_POSITIVE],
+        "patch_length": [_POSITIVE],
+        "init_from": [None, object],
+        **ARCHITECTURE_CONSTRAINTS,
+        **TRAINING_CONSTRAINTS,
+    }
+
+    def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[Codes]:
+        return read_sequences(X, name=name).codes
+
+    def _check_arguments(self) -> None:
+        sizes = list(self.word_sizes)
+        if any(not isinstance(size, Integral) or not 1 <= int(size) <= LONGEST_WORD for size in sizes) or len(
+            set(sizes)
+        ) < len(sizes):
+            raise ValueError(f"word_sizes must be different whole numbers from 1 to {LONGEST_WORD}, got {self.word_sizes!r}")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, to have a middle; got {self.kernel}")
+        if self.init_from is not None:
+            from titans_ts.dna.language_model import DNALanguageModel
+
+            if not isinstance(self._source, DNALanguageModel):
+                raise TypeError(f"init_from must be a fitted DNALanguageModel or None, got {type(self._source).__name__}")
+            check_is_fitted(
+                self._source,
+                msg="init_from is a DNALanguageModel that was not fitted: call its fit first; a search copies parameters "
+                "unfitted unless they are frozen, as sklearn.frozen.FrozenEstimator(model)",
+            )
+        super()._check_arguments()
+
+    @property
+    def _source(self) -> Any:
+        """The language model of ``init_from``, taken out of what keeps it from being cloned."""
+        return self.init_from.estimator if isinstance(self.init_from, FrozenEstimator) else self.init_from
+
+    def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
+        strands = self.reverse_complement
+        linear = fit_linear_path(*split[:2], objective, sizes=self.word_sizes, symmetric=strands is not None)
+        config = SequenceConfig(
+            outputs=outputs,
+            word_sizes=tuple(map(int, self.word_sizes)),
+            kernel=int(self.kernel),
+            patch_length=int(self.patch_length),
+            both_strands=strands == "equivariant",
+            words_of_both=linear.words_of_both,
+            places=linear.places,
+            language=None if self.init_from is None else self._source.network_.config,
+            backbone=self._backbone_config(),
+        )
+        network = self._begin(config, seed).to(choose_device(self.device))
+        linear.model.install(network)
+        return Start(network)
+
+    def _begin(self, config: SequenceConfig, seed: int) -> SequenceNetwork:
+        """Return a network to train: fresh, read along by a language model, or going on; its linear path is still silent."""
+        if self._goes_on:
+            fitted = self.network_.config  # the linear path is fitted anew, and may see something else
+            self._require_same(replace(fitted, words_of_both=config.words_of_both, places=config.places), config)
+        with seeded(seed, torch.device("cpu")):
+            network = SequenceNetwork(config).to(number_type(self.precision))
+        fitted_stem = self.network_.stem if self._goes_on else None
+        if self._goes_on:
+            linear = (*network.linear_parts, "share", "balance")
+            kept = {name: x for name, x in self.network_.state_dict().items() if name.split(".")[0] not in linear}
+            network.load_state_dict(kept, strict=False)
+        if isinstance(network.stem, LanguageStem):
+            language = fitted_stem.language if isinstance(fitted_stem, LanguageStem) else self._source.network_
+            network.stem.language.load_state_dict(language.state_dict())
+            network.stem.language.direct.set_tables(language.direct.tables())
+        return network
+
+    @property
+    def _augmentation(self) -> Augmentation | None:
+        return either_strand if self.reverse_complement in ("augment", "average") else None
+
+    @property
+    def _averages(self) -> Averaging | None:
+        return averaged if self.reverse_complement == "average" else None
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, facts = super()._kept()
+        if isinstance(self.network_.stem, LanguageStem):
+            tensors |= {f"contexts.{name}": x for name, x in self.network_.stem.language.direct.tables().items()}
+        return tensors, facts
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        network = SequenceNetwork(SequenceConfig.from_dict(header["network"]))
+        if isinstance(network.stem, LanguageStem):
+            network.stem.language.direct.set_tables(persistence.under("contexts.", tensors))
+        self._restore_fit(header, persistence.restore_network(network, tensors, self.precision, device))
+
+    def __sklearn_clone__(self) -> Self:
+        copied = super().__sklearn_clone__()
+        copied.init_from = self.init_from  # scikit-learn would hand over an unfitted copy of it
+        return copied
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+class DNAClassifier(LabelsMixin, SupervisedDNA):
+    """Classify DNA sequences of any length with a neural memory beside a linear model of words and places.
+
+    Two paths answer together, in shares that validation chooses: logistic regression on how often each short word occurs and
+    (where validation prefers it) on which base stands where; and a network, motifs by convolution and above them a memory
+    that reads the sequence.
+
+    Parameters
+    ----------
+    reverse_complement : {"average", "augment", "equivariant"} or None, default=None
+        How the two strands are treated. None: the memory tells them apart, which is best where sequences were cut in one
+        direction, as promoters and splice sites are; words are counted on both if validation prefers it. ``"average"``:
+        trained on either strand, and answered by the mean over both, so that a sequence and its reverse complement get the
+        same probabilities: for contigs, peaks, and all else whose strand is chance. ``"equivariant"``: the network itself
+        is made from both strands, in training too, at twice the cost. ``"augment"``: trained on either, answered from the
+        one given.
+    word_sizes : sequence of int, default=(3, 4, 5, 6)
+        Lengths of the words that the linear path counts, 1 to 8.
+    kernel : int, default=11
+        Bases that a motif spans, odd.
+    patch_length : int, default=8
+        Bases that make one token of the memory.
+    init_from : DNALanguageModel or FrozenEstimator of one, optional
+        A fitted language model that reads the bases in the place of motifs, its weights trained on; slower, as its memory
+        reads every single base. It is copied, and left as it is. In the grid of a search it must be frozen,
+        ``sklearn.frozen.FrozenEstimator(model)``, or the search hands over an unfitted copy.
+    class_weight : dict, "balanced" or None, default=None
+        How much a sequence of each class counts.
+    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
+        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
+        without a memory.
+    memory : str, default="titans"
+        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
+    width, layers, heads : int, default=64, 1, 4
+        Size of the network; ``layers=0`` is the linear path alone.
+    memory_depth : int, default=2
+        Layers of the memory itself.
+    refresh_every : int, default=16
+        Tokens that share one reading of the memory for their gradients.
+    window : int, default=32
+        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
+    persistent_tokens : int, default=4
+        Learned tokens that attention always sees.
+    convolution : int, default=4
+        Kernel of the causal convolutions before memory and attention; 1 switches them off.
+    momentum, forgetting : bool, default=True
+        Parts of the memory's rule, where it has them.
+    dropout : float, default=0.2
+        Share of each layer's output that is set to zero in training.
+    max_steps : int, default=2000
+        Training steps, at most.
+    learning_rate : float, default=2e-3
+        Peak learning rate.
+    batch_size : int, default=64
+        Sequences of a step.
+    validation_fraction : float, default=0.1
+        Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
+        a validation part instead.
+    patience : int, default=10
+        Evaluations without a lower loss before training stops.
+    caution : float, default=1.0
+        The memory's share of the answer is as much as validation can tell from luck: the smallest share whose gain over the
+        linear path comes within so many standard errors of the best one's. 0 takes the share with the least loss.
+    device : str, default="auto"
+        Where to compute.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.
+    n_jobs : int, optional
+        Not used: sequences are read in batches.
+    random_state : int, RandomState or None, default=None
+        Seed of all chance; the global generators are left as they are.
+    verbose : int, default=0
+        1 shows progress.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last one.
+    callbacks : list of callable, optional
+        Each is called after every step with the run and a report, and may stop it by returning true.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        The labels, sorted.
+    network_ : SequenceNetwork
+        The trained network.
+    memory_gain_ : MemoryGain or None
+        What the memory's share of the answer gained on validation over the linear path, how sure that is, and the share;
+        None without a memory or a validation part.
+    training_history_ : list of dict
+        Step, loss and validation loss of every evaluation.
+
+    Notes
+    -----
+    Letters of uncertainty (IUPAC) count as N, which is no base: it matches no motif and is part of no word. Lower case
+    counts as upper case, U as T. No sequence is cut, whatever its length.
+
+    References
+    ----------
+    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
+
+    Examples
+    --------
+    >>> from titans_ts import make_dna_motifs
+    >>> sequences, labels = make_dna_motifs(200, length=40, random_state=0)
+    >>> classifier = DNAClassifier(width=16, max_steps=5, random_state=0).fit(sequences, labels)
+    >>> classifier.predict_proba(sequences[:3]).shape
+    (3, 2)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        **SupervisedDNA._parameter_constraints,
+    }
+
+    def __init__(
+        self,
+        *,
+        reverse_complement: str | None = None,
+        word_sizes: Sequence[int] = (3, 4, 5, 6),
+        kernel: int = 11,
+        patch_length: int = 8,
+        init_from: Any = None,
+        class_weight: Any = None,
+        variant: str = "mac",
+        memory: str = "titans",
+        width: int = 64,
+        layers: int = 1,
+        heads: int = 4,
+        memory_depth: int = 2,
+        refresh_every: int = 16,
+        window: int = 32,
+        persistent_tokens: int = 4,
+        convolution: int = 4,
+        momentum: bool = True,
+        forgetting: bool = True,
+        dropout: float = 0.2,
+        max_steps: int = 2000,
+        learning_rate: float = 2e-3,
+        batch_size: int = 64,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        caution: float = 1.0,
+        device: Any = "auto",
+        precision: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        self.reverse_complement = reverse_complement
+        self.word_sizes = word_sizes
+        self.kernel = kernel
+        self.patch_length = patch_length
+        self.init_from = init_from
+        self.class_weight = class_weight
+        self.variant = variant
+        self.memory = memory
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.memory_depth = memory_depth
+        self.refresh_every = refresh_every
+        self.window = window
+        self.persistent_tokens = persistent_tokens
+        self.convolution = convolution
+        self.momentum = momentum
+        self.forgetting = forgetting
+        self.dropout = dropout
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.caution = caution
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+
+    @followed
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> DNAClassifier:
+        """Learn from labelled sequences.
+
+        Parameters
+        ----------
+        X : list of str, column of strings, list of SeqRecord, or path of a FASTA or GenBank file
+            n sequences of any lengths.
+        y : array-like (n,)
+            Their labels.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+        X_val, y_val : like X and y, optional
+            What chooses the weights, instead of a share of X.
+
+        Returns
+        -------
+        DNAClassifier
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument, X or y cannot be used; the message names it, the row or record, the position, and the remedy.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def _output_names(self) -> list[str]:
+        return ["effect"] if len(self.classes_) == 2 else [f"effect_{label}" for label in self.classes_]
+
+    def _output_of(self, target: Any) -> int:
+        if target is None and len(self.classes_) == 2:
+            return 0
+        known = self.classes_[1:] if len(self.classes_) == 2 else self.classes_
+        if target not in known.tolist():
+            raise ValueError(f"target={target!r}: name a class, one of {', '.join(map(repr, known.tolist()))}")
+        return known.tolist().index(target)
+
+
+def agreement(truth: NDArray[Any], said: NDArray[Any]) -> tuple[float, float]:
+    """Return the accuracy of labels and Matthews' correlation, which sees through unequal classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> agreement(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]))
+    (1.0, 1.0)
+    """
+    return float(accuracy_score(truth, said)), float(matthews_corrcoef(truth, said))
+
+
+class DNARegressor(NumbersMixin, SupervisedDNA):
+    """Predict numbers from DNA sequences of any length with a neural memory beside a linear model of words and places.
+
+    Two paths answer together, in shares that validation chooses: ridge regression on how often each short word occurs and
+    (where validation prefers it) on which base stands where; and a network, motifs by convolution and above them a memory
+    that reads the sequence.
+
+    Parameters
+    ----------
+    reverse_complement : {"average", "augment", "equivariant"} or None, default=None
+        How the two strands are treated. None: the memory tells them apart, which is best where sequences were cut in one
+        direction, as promoters and splice sites are; words are counted on both if validation prefers it. ``"average"``:
+        trained on either strand, and answered by the mean over both, so that a sequence and its reverse complement get the
+        same prediction: for contigs, peaks, and all else whose strand is chance. ``"equivariant"``: the network itself
+        is made from both strands, in training too, at twice the cost. ``"augment"``: trained on either, answered from the
+        one given.
+    word_sizes : sequence of int, default=(3, 4, 5, 6)
+        Lengths of the words that the linear path counts, 1 to 8.
+    kernel : int, default=11
+        Bases that a motif spans, odd.
+    patch_length : int, default=8
+        Bases that make one token of the memory.
+    init_from : DNALanguageModel or FrozenEstimator of one, optional
+        A fitted language model that reads the bases in the place of motifs, its weights trained on; slower, as its memory
+        reads every single base. It is copied, and left as it is. In the grid of a search it must be frozen,
+        ``sklearn.frozen.FrozenEstimator(model)``, or the search hands over an unfitted copy.
+    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
+        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
+        without a memory.
+    memory : str, default="titans"
+        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
+    width, layers, heads : int, default=64, 1, 4
+        Size of the network; ``layers=0`` is the linear path alone.
+    memory_depth : int, default=2
+        Layers of the memory itself.
+    refresh_every : int, default=16
+        Tokens that share one reading of the memory for their gradients.
+    window : int, default=32
+        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
+    persistent_tokens : int, default=4
+        Learned tokens that attention always sees.
+    convolution : int, default=4
+        Kernel of the causal convolutions before memory and attention; 1 switches them off.
+    momentum, forgetting : bool, default=True
+        Parts of the memory's rule, where it has them.
+    dropout : float, default=0.2
+        Share of each layer's output that is set to zero in training.
+    max_steps : int, default=2000
+        Training steps, at most.
+    learning_rate : float, default=2e-3
+        Peak learning rate.
+    batch_size : int, default=64
+        Sequences of a step.
+    validation_fraction : float, default=0.1
+        Share of the training sequences that chooses the weights, drawn by chance; 0 for none. ``fit`` takes
+        a validation part instead.
+    patience : int, default=10
+        Evaluations without a lower loss before training stops.
+    caution : float, default=1.0
+        The memory's share of the answer is as much as validation can tell from luck: the smallest share whose gain over the
+        linear path comes within so many standard errors of the best one's. 0 takes the share with the least loss.
+    device : str, default="auto"
+        Where to compute.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.
+    n_jobs : int, optional
+        Not used: sequences are read in batches.
+    random_state : int, RandomState or None, default=None
+        Seed of all chance; the global generators are left as they are.
+    verbose : int, default=0
+        1 shows progress.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last one.
+    callbacks : list of callable, optional
+        Each is called after every step with the run and a report, and may stop it by returning true.
+
+    Attributes
+    ----------
+    target_names_ : list of str
+        Columns of y; ``y`` alone, or ``y0``, ``y1``, ... where it had no names.
+    network_ : SequenceNetwork
+        The trained network.
+    memory_gain_ : MemoryGain or None
+        What the memory's share of the answer gained on validation over the linear path, how sure that is, and the share;
+        None without a memory or a validation part.
+    training_history_ : list of dict
+        Step, loss and validation loss of every evaluation.
+
+    Notes
+    -----
+    Letters of uncertainty (IUPAC) count as N, which is no base: it matches no motif and is part of no word. Lower case
+    counts as upper case, U as T. No sequence is cut, whatever its length.
+
+    References
+    ----------
+    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
+
+    Examples
+    --------
+    >>> from titans_ts import make_dna_motifs
+    >>> sequences, labels = make_dna_motifs(200, length=40, random_state=0)
+    >>> regressor = DNARegressor(width=16, max_steps=5, random_state=0).fit(sequences, labels.astype(float))
+    >>> regressor.predict(sequences[:3]).shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        *,
+        reverse_complement: str | None = None,
+        word_sizes: Sequence[int] = (3, 4, 5, 6),
+        kernel: int = 11,
+        patch_length: int = 8,
+        init_from: Any = None,
+        variant: str = "mac",
+        memory: str = "titans",
+        width: int = 64,
+        layers: int = 1,
+        heads: int = 4,
+        memory_depth: int = 2,
+        refresh_every: int = 16,
+        window: int = 32,
+        persistent_tokens: int = 4,
+        convolution: int = 4,
+        momentum: bool = True,
+        forgetting: bool = True,
+        dropout: float = 0.2,
+        max_steps: int = 2000,
+        learning_rate: float = 2e-3,
+        batch_size: int = 64,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        caution: float = 1.0,
+        device: Any = "auto",
+        precision: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        self.reverse_complement = reverse_complement
+        self.word_sizes = word_sizes
+        self.kernel = kernel
+        self.patch_length = patch_length
+        self.init_from = init_from
+        self.variant = variant
+        self.memory = memory
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.memory_depth = memory_depth
+        self.refresh_every = refresh_every
+        self.window = window
+        self.persistent_tokens = persistent_tokens
+        self.convolution = convolution
+        self.momentum = momentum
+        self.forgetting = forgetting
+        self.dropout = dropout
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.caution = caution
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+
+    @followed
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> DNARegressor:
+        """Learn from sequences with numbers.
+
+        Parameters
+        ----------
+        X : list of str, column of strings, list of SeqRecord, or path of a FASTA or GenBank file
+            n sequences of any lengths.
+        y : array-like (n,) or (n, targets), or frame
+            What is to be predicted, finite.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+        X_val, y_val : like X and y, optional
+            What chooses the weights, instead of a share of X.
+
+        Returns
+        -------
+        DNARegressor
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument, X or y cannot be used; the message names it, the row or record, the position, and the remedy.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def _unit(self, output: int) -> float:
+        return float(self.target_spread_[output])
+
+    def _output_names(self) -> list[str]:
+        return ["effect"] if len(self.target_names_) == 1 else [f"effect_{name}" for name in self.target_names_]
+
+    def _output_of(self, target: Any) -> int:
+        if target is None and len(self.target_names_) == 1:
+            return 0
+        if target not in self.target_names_:
+            raise ValueError(f"target={target!r}: name a target, one of {', '.join(map(repr, self.target_names_))}")
+        return self.target_names_.index(target)

@@ -1,0 +1,185 @@
+"""The next base from the bases just before it: counts after contexts of several lengths, mixed by how much each knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from titans_ts.dna.bases import Codes, N, reverse_complement
+
+BASES = N
+LONGEST_CONTEXT = 24
+MOST_WORDS = 2**25
+"""Words of one length that are kept; where there are more, those seen once only go."""
+_MOST_OF_ONE = 2**15 - 1
+_MIXING = 32
+
+
+class ContextPath(nn.Module):
+    """Markov models of several orders, mixed in log-odds: the floor that a memory must improve on.
+
+    Each order says how often A, C, G and T followed the same context in training, on either strand. What it says is
+    centred log-probability, and how loud it may say it depends on how often all the contexts were seen.
+
+    Parameters
+    ----------
+    orders : sequence of int
+        Lengths of contexts.
+
+    References
+    ----------
+    Finite-context models and their mixing by a network: Pratas, Hosseini, Pinho: GeCo3, GigaScience 2020; logistic mixing:
+    Mahoney, PAQ, 2005.
+
+    Examples
+    --------
+    >>> path = ContextPath((1, 2))
+    >>> path.learn([np.array([0, 1, 0, 1, 0, 1], np.uint8)])  # ACACAC, and GTGTGT from the other strand
+    >>> path.counts(torch.tensor([[0, 1]]))[0, 1].tolist()  # after C, and after AC
+    [[2.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, orders: Sequence[int]) -> None:
+        super().__init__()
+        self.orders = tuple(orders)
+        kinds = len(self.orders)
+        self.set_tables({})
+        self.log_prior = nn.Parameter(torch.zeros(kinds))
+        self.mix: nn.Module = nn.Identity()
+        if kinds:
+            first, last = nn.Linear(2 * kinds, _MIXING), nn.Linear(_MIXING, kinds)
+            self.mix = nn.Sequential(first, nn.GELU(), last)
+            nn.init.zeros_(last.weight)
+            nn.init.constant_(last.bias, -1.0)
+
+    def tables(self) -> dict[str, Tensor]:
+        """Return what was counted: for each order the numbers of its words, sorted, and how often each was seen.
+
+        They are no part of ``state_dict``: training, which copies that again and again, does not change them.
+        """
+        return {f"{kind}{order}": getattr(self, f"{kind}{order}") for order in self.orders for kind in ("words", "seen")}
+
+    def set_tables(self, tables: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`tables` returned; what is missing is empty."""
+        for order in self.orders:
+            for kind, number in (("words", _word_type(order)), ("seen", _count_type(order))):
+                table = tables.get(f"{kind}{order}", torch.zeros(0, dtype=number))
+                self.register_buffer(f"{kind}{order}", table, persistent=False)
+
+    def learn(self, records: Iterable[Codes]) -> None:
+        """Count what follows each context in some records, on both strands; earlier counts are replaced."""
+        known = list(records)
+        tables: dict[str, Tensor] = {}
+        for order in self.orders:
+            words = [_words(strand, order + 1) for one in known for strand in (one, reverse_complement(one))]
+            found, times = np.unique(np.concatenate(words), return_counts=True)
+            if len(found) > MOST_WORDS:
+                found, times = found[times > 1], times[times > 1]
+            kind = _count_type(order)
+            times = times.clip(max=_MOST_OF_ONE) if kind == torch.int16 else times
+            tables[f"words{order}"] = torch.from_numpy(found).to(self.log_prior.device, _word_type(order))
+            tables[f"seen{order}"] = torch.from_numpy(times).to(self.log_prior.device, kind)
+        self.set_tables(tables)
+
+    def counts(self, codes: Tensor) -> Tensor:
+        """Return how often each base followed the contexts that end at each base, ``(b, t, orders, 4)``.
+
+        Parameters
+        ----------
+        codes : Tensor
+            ``(b, t)`` codes; anything above 3 is no base, and a context with it was never seen.
+        """
+        found = [self._after(codes, order) for order in self.orders]
+        return torch.stack(found, dim=2) if found else codes.new_zeros(*codes.shape, 0, BASES).float()
+
+    def forward(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn counts ``(b, t, orders, 4)`` into what each order says and how loud it says it.
+
+        Returns
+        -------
+        opinions : Tensor
+            ``(b, t, orders, 4)``: log-probability over that of a guess.
+        loudness : Tensor
+            ``(b, t, orders)``, positive; the mixture's logits are the sum over orders of one times the other.
+        """
+        prior = self.log_prior.exp()[:, None]
+        total = counts.sum(-1)
+        opinions = torch.log(BASES * (counts + prior) / (total[..., None] + BASES * prior))
+        loudness = F.softplus(self.mix(torch.cat([torch.log1p(total) / 5, opinions.amax(-1)], dim=-1)))
+        return opinions, loudness
+
+    def _after(self, codes: Tensor, order: int) -> Tensor:
+        words, seen = getattr(self, f"words{order}"), getattr(self, f"seen{order}")
+        padded = F.pad(codes.long(), (order - 1, 0), value=N)
+        context, whole = torch.zeros_like(codes, dtype=torch.long), torch.ones_like(codes, dtype=torch.bool)
+        for i in range(order):
+            base = padded[:, i : i + codes.shape[1]]
+            context, whole = context * BASES + base, whole & (base < N)
+        context = torch.where(whole, context * BASES, -BASES)
+        if not len(words):
+            return torch.zeros(*codes.shape, BASES, device=codes.device)
+        place = torch.searchsorted(words, context.to(words.dtype))
+        found = []
+        for i in range(BASES):  # words of one context lie side by side, those never seen left out
+            at = place.clamp_max(len(words) - 1)
+            there = words[at] == context + i
+            found.append(torch.where(there, seen[at], 0))
+            place = place + there
+        return torch.stack(found, dim=-1).to(self.log_prior.dtype)
+
+
+def leave_out(counts: Tensor, codes: Tensor, targets: Tensor, orders: Sequence[int]) -> Tensor:
+    """Return counts less the one occurrence that is being predicted, in place.
+
+    A model of contexts that has counted what it is asked for knows it by heart, and a mixture trained on that trusts it
+    blindly. A word that is its own reverse complement was counted on both strands, and leaves twice.
+
+    Parameters
+    ----------
+    counts : Tensor
+        ``(b, t, orders, 4)``.
+    codes : Tensor
+        ``(b, p + t)``: what stands before each of the targets, ``p`` bases more than there are, the longest order at least.
+    targets : Tensor
+        ``(b, t)``: the bases that are asked; an N leaves nothing.
+    orders : sequence of int
+        Lengths of contexts.
+    """
+    length, end = targets.shape[1], codes.shape[1]
+    own = F.one_hot(targets.clamp_max(BASES - 1).long(), BASES) * (targets < N)[..., None]
+    word = torch.cat([codes.long(), targets[:, -1:].long()], dim=1)
+    for place, order in enumerate(orders):
+        turned = torch.zeros_like(targets, dtype=torch.long)
+        if order % 2:
+            first = end - length - order + 1  # of the first target's word, in `word`
+            pairs = [
+                word[:, first + i : first + i + length] + word[:, first + order - i : first + order - i + length]
+                == BASES - 1
+                for i in range((order + 1) // 2)
+            ]
+            turned = torch.stack(pairs).all(0).long()
+        counts[:, :, place] -= own * (1 + turned)[..., None]
+    return counts.clamp_min_(0)
+
+
+def _words(codes: Codes, size: int) -> NDArray[np.int64]:
+    """Return the number of every word of a strand that holds no N."""
+    windows = max(len(codes) - size + 1, 0)
+    word, whole = np.zeros(windows, np.int64), np.ones(windows, bool)
+    for i in range(size):
+        base = codes[i : i + windows]
+        word, whole = BASES * word + base, whole & (base < N)
+    return word[whole]
+
+
+def _word_type(order: int) -> torch.dtype:
+    return torch.int32 if order <= 14 else torch.int64
+
+
+def _count_type(order: int) -> torch.dtype:
+    return torch.int64 if order <= 8 else torch.int16

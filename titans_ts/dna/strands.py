@@ -1,0 +1,110 @@
+"""Bases as numbers: one-hot strands, alone and in batches, and their reverse complement.
+
+A strand is ``(b, 4, t)``, A C G T along its second axis; N, and whatever lies past the end of a shorter sequence of a batch,
+is four zeros. Everything here is linear or smooth in it, so that gradients reach every base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from titans_ts.dna.bases import Codes, N
+
+Answering = Callable[[Tensor, Tensor], Tensor]
+"""Sequences ``(b, c, t)`` and lengths ``(b,)`` to ``(b, outputs)``."""
+
+
+def averaged(answer: Answering) -> Answering:
+    """Return the mean of an answer to a strand and to its reverse complement: the same for either."""
+
+    def from_both(strand: Tensor, lengths: Tensor) -> Tensor:
+        return (answer(strand, lengths) + answer(reverse_complement_strand(strand, lengths), lengths)) / 2
+
+    return from_both
+
+
+BASES = N  # codes below it
+
+
+def one_hot(codes: Tensor) -> Tensor:
+    """Turn codes ``(b, t)``, A C G T N = 0 ... 4, into ``(b, 4, t)``.
+
+    Examples
+    --------
+    >>> one_hot(torch.tensor([[2, 4]]))[0].T.tolist()
+    [[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    return F.one_hot(codes.long(), BASES + 1)[..., :BASES].transpose(1, 2).to(torch.get_default_dtype())
+
+
+def reverse_complement_strand(strand: Tensor, lengths: Tensor) -> Tensor:
+    """Read a batch from the other strand; what lies past an end stays there.
+
+    Parameters
+    ----------
+    strand : Tensor
+        ``(b, 4, t)``.
+    lengths : Tensor
+        ``(b,)``: bases of each sequence.
+
+    Examples
+    --------
+    >>> strand = one_hot(torch.tensor([[0, 0, 1, 4]]))  # AAC, and an end
+    >>> reverse_complement_strand(strand, torch.tensor([3]))[0].argmax(0)[:3].tolist()  # GTT
+    [2, 3, 3]
+    """
+    return reverse_in_place(strand.flip(1), lengths)
+
+
+def either_strand(strand: Tensor, lengths: Tensor, chance: np.random.Generator) -> Tensor:
+    """Read each sequence of a batch from one strand or the other, by chance."""
+    turned = torch.from_numpy(chance.random(len(strand)) < 0.5).to(strand.device)
+    return torch.where(turned[:, None, None], reverse_complement_strand(strand, lengths), strand)
+
+
+def other_strand(codes: Tensor, lengths: Tensor) -> Tensor:
+    """Read codes ``(b, t)`` from the other strand; what lies past an end stays there.
+
+    Examples
+    --------
+    >>> other_strand(torch.tensor([[0, 0, 1, 4]]), torch.tensor([3])).tolist()
+    [[2, 3, 3, 4]]
+    """
+    complement = torch.tensor([3, 2, 1, 0, N], dtype=codes.dtype, device=codes.device)
+    return reverse_in_place(complement[codes.long()][:, None], lengths)[:, 0]
+
+
+def reverse_in_place(x: Tensor, lengths: Tensor) -> Tensor:
+    """Turn the first ``lengths`` entries of ``(b, c, t)`` round and leave the rest where it is."""
+    steps = torch.arange(x.shape[-1], device=x.device)
+    places = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+    return x.gather(-1, places[:, None].expand_as(x))
+
+
+def as_strands(codes: Sequence[Codes], *, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return sequences as one batch of strands ``(b, 4, t)``, and their lengths ``(b,)``.
+
+    Examples
+    --------
+    >>> strand, lengths = as_strands(
+    ...     [np.array([0, 3], np.uint8), np.array([1], np.uint8)], device=torch.device("cpu"), dtype=torch.float32
+    ... )
+    >>> strand.shape, lengths.tolist()
+    (torch.Size([2, 4, 2]), [2, 1])
+    """
+    padded, lengths = as_codes(codes, device)
+    return one_hot(padded).to(dtype), lengths
+
+
+def as_codes(codes: Sequence[Codes], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return sequences as one batch ``(b, t)``, N past their ends, and their lengths ``(b,)``."""
+    lengths = [len(one) for one in codes]
+    padded = np.full((len(codes), max(lengths)), N, dtype=np.uint8)
+    for row, one in zip(padded, codes, strict=True):
+        row[: len(one)] = one
+    return torch.from_numpy(padded).to(device), torch.tensor(lengths, device=device)

@@ -1,1 +1,0 @@
-"""scikit-learn's face: arguments, checks, containers in and out, files. No mathematics here."""

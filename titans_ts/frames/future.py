@@ -1,0 +1,130 @@
+"""Future covariates in: the rows after the last one, for each series."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+
+from titans_ts.frames.clock import continue_many, show_time
+from titans_ts.frames.columns import Request
+from titans_ts.frames.panel import Layout, Table
+from titans_ts.frames.read import is_frame, read_array_table, read_frame_table
+from titans_ts.frames.regular import check_order
+
+
+def read_future(future: Any, layout: Layout, last_times: Mapping[Hashable, Any], horizon: int) -> dict[Hashable, np.ndarray]:
+    """Read the covariates that are known in advance for the `horizon` rows after the last time stamp.
+
+    Parameters
+    ----------
+    future : frame, array (horizon, q), or list of such arrays
+        Frames may hold more rows, columns and ids than are needed. Without time stamps, and in arrays, it is exactly
+        `horizon` rows a series, and an array's columns are the future covariates alone, in the order of the layout.
+    layout : Layout
+        As at fit; its `future_columns` are read.
+    last_times : mapping of id to time stamp
+        The last row read of each series to forecast; see `continue_times`.
+    horizon : int
+        Rows to forecast.
+
+    Returns
+    -------
+    dict of id to ndarray (horizon, q), float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        Rows, columns or ids are missing, or a value is not finite: by name.
+
+    Examples
+    --------
+    >>> layout = Layout("array", "numpy", target_columns=(0,), future_columns=(1,))
+    >>> read_future([[0.5], [0.25]], layout, {None: 9}, horizon=2)[None].tolist()
+    [[0.5], [0.25]]
+    """
+    columns = list(layout.future_columns)
+    if not columns:
+        if future is None:
+            return {id_: np.empty((horizon, 0)) for id_ in last_times}
+        raise ValueError("future was given, but the model was fitted without future covariates; leave it out")
+    if future is None:
+        raise ValueError(f"future=None: the model needs the future covariates {columns} of the next {horizon} rows")
+    try:
+        table = _take_apart(future, layout)
+        if table.times is not None and layout.has_times:
+            check_order(table)
+    except (TypeError, ValueError) as error:  # the readers speak of X
+        raise type(error)(re.sub(r"(?<!')\bX\b(?!')", "future", str(error))) from error
+    numbers = {id_: i for i, id_ in enumerate(table.ids)}
+    absent = [id_ for id_ in last_times if id_ not in numbers]
+    if absent:
+        raise ValueError(f"future has no rows for {len(absent)} of {len(last_times)} series; the first is {absent[0]!r}")
+    matrix = table.future if table.layout.backend != "numpy" else table.values
+    wanted = continue_many(layout, list(last_times.values()), horizon) if table.layout.has_times else None
+    answer = {}
+    for n, id_ in enumerate(last_times):
+        rows = _find_rows(table, numbers[id_], None if wanted is None else wanted[n], horizon)
+        _check_finite(matrix[rows], rows, table, columns)
+        answer[id_] = matrix[rows]
+    return answer
+
+
+def _take_apart(future: Any, layout: Layout) -> Table:
+    """Read the covariates' columns, and hold the container to the ids and time stamps of the layout."""
+    if is_frame(future):
+        time_column = "ds" if layout.time_in_index or layout.time_column is None else layout.time_column
+        request = Request(layout.id_column or "unique_id", time_column, (), (), layout.future_columns, ())
+        table = read_frame_table(future, request, None, target=False)
+    else:
+        table = read_array_table(future, Request("unique_id", "ds", None, (), (), ()), None)
+        if table.values.shape[1] != len(layout.future_columns):
+            raise ValueError(
+                f"X has {table.values.shape[1]} columns; expected {len(layout.future_columns)}: "
+                f"{list(layout.future_columns)}"
+            )
+    found = table.layout
+    if (found.is_single, found.kind == "list") != (layout.is_single, layout.kind == "list"):
+        ids = f" with the ids in {layout.id_column!r}" if layout.kind == "long" else ""
+        raise ValueError(f"X is of kind {found.kind!r}; expected the kind {layout.kind!r}{ids}, as the series are")
+    if found.backend != "numpy" and (found.has_times, found.integer_times, found.time_zone) != (
+        layout.has_times,
+        layout.integer_times,
+        layout.time_zone,
+    ):
+        raise ValueError(
+            f"X has time stamps of {found.time_dtype} in time zone {found.time_zone}; expected {layout.time_dtype} "
+            f"in time zone {layout.time_zone}, as the series have"
+        )
+    return table
+
+
+def _find_rows(table: Table, i: int, wanted: np.ndarray | None, horizon: int) -> np.ndarray:
+    """Return the rows of series `i` that bear the wanted time stamps, or all of them when there are none to compare."""
+    start, end = int(table.bounds[i]), int(table.bounds[i + 1])
+    if wanted is None or table.times is None:
+        if end - start != horizon:
+            raise ValueError(f"future has {end - start} rows{table.whose(i)}; expected horizon={horizon}")
+        return np.arange(start, end)
+    times = table.times[start:end]
+    place = np.minimum(np.searchsorted(times, wanted), len(times) - 1)
+    missing = times[place] != wanted
+    if missing.any():
+        zone = table.layout.time_zone
+        raise ValueError(
+            f"future lacks {int(missing.sum())} of the {horizon} rows to forecast{table.whose(i)}; "
+            f"the first missing is {show_time(wanted[missing][0], zone)}"
+        )
+    return start + place
+
+
+def _check_finite(values: np.ndarray, rows: np.ndarray, table: Table, columns: list[Any]) -> None:
+    wrong = np.argwhere(~np.isfinite(values))
+    if wrong.size:
+        k, j = wrong[0]
+        raise ValueError(
+            f"future has {values[k, j]} in {table.where(int(rows[k]))}, column {columns[j]!r}; "
+            "a future covariate must be known: fill it in"
+        )

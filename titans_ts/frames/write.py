@@ -1,0 +1,399 @@
+"""Containers out: forecasts, per-row values and backtests as the kind of container that came in.
+
+Column names are Nixtla's: ``<target>``, ``<target>-lo-80``, ``<target>-hi-80``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from titans_ts.frames.clock import continue_many
+from titans_ts.frames.clock import continue_times as continue_times
+from titans_ts.frames.panel import Column, Layout, Panel
+
+
+def build_frame(layout: Layout, columns: Mapping[Column, Any], index: Any = None) -> Any:
+    """Return a frame of the layout's backend (pandas for arrays).
+
+    Parameters
+    ----------
+    layout : Layout
+        Its backend is used.
+    columns : mapping of name to ndarray or native series (r,)
+        The columns, in order.
+    index : pandas.Index or None
+        For pandas only.
+
+    Returns
+    -------
+    pandas.DataFrame, polars.DataFrame or pyarrow.Table
+
+    Examples
+    --------
+    >>> build_frame(Layout("wide", "polars", ("y",)), {"y": np.array([1.0, 2.0])}).shape
+    (2, 1)
+    """
+    if layout.backend in ("numpy", "pandas"):
+        import pandas as pd
+
+        frame = pd.DataFrame(dict(columns))
+        return frame if index is None else frame.set_axis(index, axis=0)
+    import narwhals as nw
+
+    backend: Any = layout.backend
+    native: dict[Any, Any] = {
+        name: nw.new_series(str(name), values, backend=backend).to_native() if isinstance(values, np.ndarray) else values
+        for name, values in columns.items()
+    }
+    return nw.from_dict(native, backend=backend).to_native()
+
+
+def id_column(layout: Layout, ids: Sequence[Hashable], repeats: Any) -> Any:
+    """Return each id repeated, as a native series with the dtype that the ids had.
+
+    Examples
+    --------
+    >>> layout = Layout("long", "pandas", ("y",), id_column="unique_id", id_dtype="category")
+    >>> id_column(layout, ["a", "b"], 2).tolist()
+    ['a', 'a', 'b', 'b']
+    """
+    if layout.backend in ("numpy", "pandas"):
+        import pandas as pd
+
+        values = pd.Series(list(ids)) if layout.id_dtype is None else pd.Series(list(ids)).astype(layout.id_dtype)
+        return values.iloc[np.repeat(np.arange(len(values)), repeats)].reset_index(drop=True)
+    import narwhals as nw
+
+    backend: Any = layout.backend
+    values = nw.new_series("id", list(ids), backend=backend)
+    dtype = getattr(nw, layout.id_dtype or "", None)  # an Enum is not named by its dtype alone: it comes back as text
+    if dtype is not None:
+        values = values.cast(dtype)
+    column = values[np.repeat(np.arange(len(values)), repeats)].to_native()
+    return column.cast("large_string") if layout.id_dtype == "LargeString" else column
+
+
+def time_column(layout: Layout, times: np.ndarray) -> Any:
+    """Return time stamps as a native series with the dtype and zone that the user's had.
+
+    Parameters
+    ----------
+    layout : Layout
+        Its `time_dtype` and `time_zone` are used; without a time axis the integers stay as they are.
+    times : ndarray (r,)
+        datetime64[ns], UTC when there is a zone, or int64.
+
+    Examples
+    --------
+    >>> layout = Layout("long", "polars", ("y",), time_dtype="date", frequency="D")
+    >>> str(time_column(layout, np.array(["2024-02-29"], "M8[ns]")).dtype)
+    'Date'
+    """
+    if layout.backend in ("numpy", "pandas"):
+        import pandas as pd
+
+        return pd.Series(time_index(layout, times)) if layout.has_times else pd.Series(times)
+    import narwhals as nw
+
+    backend: Any = layout.backend
+    column = nw.new_series("time", times, backend=backend)
+    if not layout.has_times:
+        return column.to_native()
+    if layout.time_zone is not None:
+        column = column.dt.replace_time_zone("UTC").dt.convert_time_zone(layout.time_zone)
+    spelled: Any = layout.time_dtype
+    if spelled.startswith("datetime["):
+        return column.cast(nw.Datetime(spelled[9:-1], layout.time_zone)).to_native()
+    names: dict[str, Any] = {"date": nw.Date, "int64": nw.Int64, "int32": nw.Int32, "int16": nw.Int16, "int8": nw.Int8}
+    names |= {"uint64": nw.UInt64, "uint32": nw.UInt32, "uint16": nw.UInt16, "uint8": nw.UInt8}
+    return column.cast(names[spelled]).to_native()
+
+
+def time_index(layout: Layout, times: np.ndarray) -> Any:
+    """Return time stamps as a pandas index: dates (zone, unit, frequency kept), periods, integers or row numbers.
+
+    Examples
+    --------
+    >>> layout = Layout("wide", "pandas", ("y",), time_dtype="period[M]", time_in_index=True, frequency="MS")
+    >>> time_index(layout, np.array(["2024-02-01"], "M8[ns]"))
+    PeriodIndex(['2024-02'], dtype='period[M]')
+    """
+    import pandas as pd
+
+    name = layout.time_column if layout.time_in_index else None
+    if not layout.has_times:
+        return pd.RangeIndex(int(times[0]), int(times[-1]) + 1)
+    if layout.integer_times:
+        return pd.Index(times, dtype=layout.time_dtype, name=name)
+    index = pd.DatetimeIndex(times, name=name)
+    spelled = layout.time_dtype or ""
+    if spelled.startswith("period["):
+        return index.to_period(spelled[7:-1])
+    if layout.time_zone is not None:
+        index = index.tz_localize("UTC").tz_convert(layout.time_zone)
+    if "pyarrow" in spelled:
+        return pd.Index(index.to_series().astype(spelled), name=name)
+    index = index.astype(spelled)
+    if layout.time_in_index and layout.kind == "wide":
+        with suppress(ValueError):  # the clocks change, and pandas counts otherwise
+            index.freq = layout.frequency
+    return index
+
+
+Bounds = Mapping[float, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """The forecast of one series.
+
+    Attributes
+    ----------
+    point : ndarray (f, c)
+        One value a row of the horizon and channel.
+    last_time : datetime64[ns], int or None
+        Time stamp of the last row read; without a time axis its number, None before any row.
+    bounds : mapping of level to (lower, upper), both (f, c)
+        Intervals, for example ``{80: (lower, upper)}``, in percent.
+    """
+
+    point: np.ndarray
+    last_time: Any = None
+    bounds: Bounds = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Backtest:
+    """The forecasts of one series from k origins.
+
+    Attributes
+    ----------
+    cutoffs : ndarray (k,)
+        Time stamp (or number) of the last row that each forecast has seen.
+    actual, forecast : ndarray (k, f, c)
+        What came, and what was foretold.
+    bounds : mapping of level to (lower, upper), both (k, f, c)
+        Intervals, in percent.
+    """
+
+    cutoffs: np.ndarray
+    actual: np.ndarray
+    forecast: np.ndarray
+    bounds: Bounds = field(default_factory=dict)
+
+
+def forecast_container(layout: Layout, forecasts: Mapping[Hashable, Forecast]) -> Any:
+    """Return forecasts as the kind of container that the layout describes.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the container that came in.
+    forecasts : mapping of id to Forecast
+        One horizon, one set of levels and one number of channels for all.
+
+    Returns
+    -------
+    ndarray (f, c), list of them, or frame
+        An array gives an array (f, c), also when it was 1-D, and a list a list; with bounds both give a long pandas
+        frame ``unique_id, ds, y`` (``y0, y1, ...`` for several channels) with row numbers as ``ds``. Wide frames go on
+        in their index or time column, long frames hold id, time and targets, series in the order of `forecasts`. A
+        Series gives a Series, with bounds a frame.
+
+    Raises
+    ------
+    ValueError
+        Shapes or levels of two series differ, or the time stamps cannot be continued.
+
+    Examples
+    --------
+    >>> layout = Layout("array", "numpy", (0,))
+    >>> forecast_container(layout, {None: Forecast(np.array([[1.0], [2.0]]), last_time=9)}).tolist()
+    [[1.0], [2.0]]
+    """
+    _check_alike(forecasts)
+    parts = list(forecasts.values())
+    levels = tuple(parts[0].bounds)
+    if layout.backend == "numpy" and not levels:
+        points = [part.point.astype(layout.value_dtype) for part in parts]
+        return points if layout.kind == "list" else points[0]
+    names = target_names(layout)
+    columns = _split(layout, names, np.concatenate([part.point for part in parts]))
+    for level in levels:
+        for side, word in enumerate(("lo", "hi")):
+            values = np.concatenate([part.bounds[level][side] for part in parts])
+            columns |= _split(layout, [f"{name}-{word}-{level:g}" for name in names], values)
+    columns = {key: columns[key] for j in range(len(names)) for key in list(columns)[j :: len(names)]}  # by target
+    horizon = len(parts[0].point)
+    times = continue_many(layout, [part.last_time for part in parts], horizon).ravel()
+    frame = _with_rows(layout, list(forecasts), np.full(len(parts), horizon), times, columns)
+    return _as_series(layout, frame) if layout.was_1d and not levels and layout.kind == "wide" else frame
+
+
+def row_values_container(
+    layout: Layout, panel: Panel, values: Mapping[Hashable, np.ndarray], *, columns: Sequence[str] | None = None
+) -> Any:
+    """Return one value a row and channel as the kind of container that the panel was read from.
+
+    Parameters
+    ----------
+    layout : Layout
+        The panel's.
+    panel : Panel
+        What was read; rows that were made to fill a gap are left out again.
+    values : mapping of id to ndarray (t, m)
+        One row a row of the panel's series.
+    columns : sequence of str or None
+        Names of the m columns; None takes the targets.
+
+    Returns
+    -------
+    ndarray (t, m), list of them, or frame
+        Wide frames have the index or time column that came in; long frames hold id, time and columns, series by series.
+
+    Raises
+    ------
+    ValueError
+        The number of rows or columns differs.
+
+    Examples
+    --------
+    >>> from titans_ts.frames.read import read_panel
+    >>> panel = read_panel([[1.0, 2.0], [3.0, 4.0]])
+    >>> row_values_container(panel.layout, panel, {None: np.ones((2, 1))}, columns=["surprise"]).shape
+    (2, 1)
+    """
+    names = list(target_names(layout) if columns is None else columns)
+    parts = []
+    for series in panel:
+        part = values[series.id]
+        if part.shape != (len(series), len(names)):
+            raise ValueError(f"values[{series.id!r}] has shape {part.shape}; expected {(len(series), len(names))}")
+        parts.append(part if series.given is None else part[series.given])
+    if layout.backend == "numpy":
+        return [part.astype(layout.value_dtype) for part in parts] if layout.kind == "list" else parts[0]
+    data = _split(layout, names, np.concatenate(parts))
+    if panel.index is not None and (layout.time_in_index or not layout.has_times):
+        return build_frame(layout, data, panel.index)
+    if not layout.has_times:
+        ids: dict[Column, Any] = {layout.id_column or "": id_column(layout, [s.id for s in panel], [len(p) for p in parts])}
+        return build_frame(layout, (ids if layout.kind == "long" else {}) | data)
+    times = np.concatenate([s.times if s.given is None else s.times[s.given] for s in panel if s.times is not None])
+    frame = _with_rows(layout, [s.id for s in panel], np.array([len(p) for p in parts]), times, data)
+    return frame if panel.index is None else frame.set_axis(panel.index, axis=0)
+
+
+def backtest_frame(layout: Layout, results: Mapping[Hashable, Backtest]) -> Any:
+    """Return rolling-origin forecasts as a long frame that ``utilsforecast`` reads.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the container that came in; its backend is used (pandas for arrays).
+    results : mapping of id to Backtest
+        One horizon, one set of levels and one number of channels for all.
+
+    Returns
+    -------
+    frame
+        ``unique_id, ds, cutoff, y, forecast, forecast-lo-80, ...``; rows by series, channel, cutoff and step. A channel
+        of an array or a wide frame has its column name (``y``, ``y0``) as ``unique_id``; in lists and long frames it is
+        the id, or ``<id>/<column>`` when there are several channels.
+
+    Raises
+    ------
+    ValueError
+        Levels or shapes of two series differ.
+
+    Examples
+    --------
+    >>> result = Backtest(np.array([9, 19]), np.ones((2, 3, 1)), np.zeros((2, 3, 1)))
+    >>> frame = backtest_frame(Layout("array", "numpy", (0,)), {None: result})
+    >>> frame.shape, frame["ds"].tolist()
+    ((6, 5), [10, 11, 12, 20, 21, 22])
+    """
+    parts = list(results.values())
+    levels = tuple(parts[0].bounds)
+    horizon, channels = parts[0].forecast.shape[1:]
+    times, cutoffs = [], []
+    for id_, part in results.items():
+        if part.forecast.shape != (len(part.cutoffs), horizon, channels) or tuple(part.bounds) != levels:
+            raise ValueError(f"results[{id_!r}] differs from the first series in its horizon, channels or levels")
+        times.append(np.tile(continue_many(layout, list(part.cutoffs), horizon).ravel(), channels))
+        cutoffs.append(np.tile(np.repeat(part.cutoffs, horizon), channels))
+
+    def flat(arrays: Iterator[np.ndarray]) -> np.ndarray:
+        return np.concatenate([a.transpose(2, 0, 1).ravel() for a in arrays]).astype(layout.value_dtype)
+
+    keys, plain = backtest_ids(layout, list(results), target_names(layout))
+    columns: dict[Column, Any] = {
+        "unique_id": id_column(plain, keys, np.repeat([len(p.cutoffs) * horizon for p in parts], len(keys) // len(parts))),
+        "ds": time_column(layout, np.concatenate(times)),
+        "cutoff": time_column(layout, np.concatenate(cutoffs)),
+        "y": flat(p.actual for p in parts),
+        "forecast": flat(p.forecast for p in parts),
+    }
+    for level in levels:
+        for side, word in enumerate(("lo", "hi")):
+            columns[f"forecast-{word}-{level:g}"] = flat(p.bounds[level][side] for p in parts)
+    return build_frame(layout, columns)
+
+
+def backtest_ids(layout: Layout, ids: list[Hashable], names: Sequence[Column]) -> tuple[list[Hashable], Layout]:
+    """Return a name for every series and channel, and the layout whose id dtype suits them."""
+    if layout.is_single:
+        return [str(name) for name in names], replace(layout, id_dtype=None)
+    if len(names) == 1:
+        return ids, layout
+    return [f"{id_}/{name}" for id_ in ids for name in names], replace(layout, id_dtype=None)
+
+
+def target_names(layout: Layout) -> Sequence[Column]:
+    """Return the targets' names; an array's channels are y, or y0, y1, ..."""
+    targets = layout.target_columns
+    if layout.backend != "numpy" or any(isinstance(name, str) for name in targets):
+        return targets
+    return ["y"] if len(targets) == 1 else [f"y{j}" for j in range(len(targets))]
+
+
+def _check_alike(forecasts: Mapping[Hashable, Forecast]) -> None:
+    first = next(iter(forecasts.values()))
+    for id_, part in forecasts.items():
+        if part.point.shape != first.point.shape or tuple(part.bounds) != tuple(first.bounds):
+            raise ValueError(
+                f"forecasts[{id_!r}] has shape {part.point.shape} and levels {list(part.bounds)}; "
+                f"the first series has {first.point.shape} and {list(first.bounds)}"
+            )
+
+
+def _split(layout: Layout, names: Sequence[Column], matrix: np.ndarray) -> dict[Column, Any]:
+    matrix = np.asarray(matrix, layout.value_dtype)
+    return {name: np.ascontiguousarray(matrix[:, j]) for j, name in enumerate(names)}
+
+
+def _with_rows(
+    layout: Layout, ids: list[Hashable], lengths: np.ndarray, times: np.ndarray, columns: Mapping[Column, Any]
+) -> Any:
+    """Return the columns beside the ids and time stamps of their rows, as the layout has them."""
+    head: dict[Column, Any] = {}
+    index = None
+    if layout.backend == "numpy":
+        head["unique_id"] = id_column(layout, [0 if id_ is None else id_ for id_ in ids], lengths)
+        head["ds"] = time_column(layout, times)
+    else:
+        if layout.kind == "long":
+            head[layout.id_column or "unique_id"] = id_column(layout, ids, lengths)
+        if layout.time_in_index or (layout.backend == "pandas" and layout.kind == "wide" and not layout.has_times):
+            index = time_index(layout, times)
+        elif layout.has_times:
+            head[layout.time_column or "ds"] = time_column(layout, times)
+    return build_frame(layout, head | dict(columns), index)
+
+
+def _as_series(layout: Layout, frame: Any) -> Any:
+    return frame[layout.target_columns[0]]

@@ -1,1 +1,0 @@
-"""From model width to answers, and the losses they are trained by."""

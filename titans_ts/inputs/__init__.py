@@ -1,1 +1,0 @@
-"""From raw arrays to model width: series now, other sequences later."""

@@ -1,0 +1,286 @@
+"""What all estimators share: architecture and training arguments, and how they become configurations."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import sklearn
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from titans_ts import __version__
+from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.learn import saving as persistence
+from titans_ts.learn.run import PRECISIONS, number_type, seeded
+
+try:
+    from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
+    from sklearn.callback import with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """What takes its place before scikit-learn 1.9."""
+
+        def set_callbacks(self, *callbacks: Any) -> Any:
+            """Say which scikit-learn it takes."""
+            raise NotImplementedError(
+                f"set_callbacks needs scikit-learn 1.9 or newer, and this is {sklearn.__version__}: update it, or take "
+                "verbose=1 for progress bars and callbacks=[...] for functions that are called after every step"
+            )
+
+    def with_callbacks(method: Any) -> Any:
+        """Return a method as it is."""
+        return method
+
+
+Fit = TypeVar("Fit", bound=Callable[..., Any])
+
+
+class StepFollower:
+    """To a run of training one more callback, which tells scikit-learn's callbacks of each step.
+
+    Parameters
+    ----------
+    estimator : BaseTitans
+        That is being fitted.
+    context : sklearn.callback.CallbackContext
+        The task of its ``fit``.
+    given : dict
+        ``X``, ``y`` and ``metadata`` of ``fit``, for callbacks that ask for them.
+    """
+
+    def __init__(self, estimator: Any, context: Any, given: dict[str, Any]) -> None:
+        self.estimator, self.context, self.given = estimator, context, given
+        self.step = context
+
+    def before_step(self, run: Any, label: str) -> None:
+        """Begin a subtask."""
+        self.step = self.context.subcontext(task_name=f"{label} step")
+        self.step.call_on_fit_task_begin(estimator=self.estimator, **self.given)
+
+    def __call__(self, run: Any, report: Any) -> bool:
+        """End it; returns whether a callback wants training to stop."""
+        return bool(
+            self.step.call_on_fit_task_end(
+                estimator=self.estimator,
+                reconstruction_attributes=lambda: self.estimator._learned_so_far(run),  # made for who asks, and only then
+                **self.given,
+            )
+        )
+
+
+def followed(fit: Fit) -> Fit:
+    """Let scikit-learn's callbacks follow a ``fit``: from its first line to its end, or to the error that ends it.
+
+    Without any of them, nothing is done beside ``fit``. Their ``teardown`` is called in any case.
+    """
+    signature = inspect.signature(fit)
+
+    @with_callbacks
+    @functools.wraps(fit)
+    def followed_fit(estimator: Any, *args: Any, **named: Any) -> Any:
+        if not hasattr(estimator, "_skl_callbacks"):
+            return fit(estimator, *args, **named)
+        arguments = signature.bind(estimator, *args, **named).arguments
+        estimator._validate_params()  # the number of steps must be one
+        weight = arguments.get("sample_weight")
+        metadata = {} if weight is None else {"sample_weight": weight}
+        given = {"X": arguments["X"], "y": arguments.get("y"), "metadata": metadata}
+        context = estimator._init_callback_context(max_subtasks=estimator._most_steps())
+        context.call_on_fit_task_begin(estimator=estimator, **given)
+        estimator._step_follower = StepFollower(estimator, context, given)
+        try:
+            fit(estimator, *args, **named)
+        finally:
+            vars(estimator).pop("_step_follower", None)
+        context.call_on_fit_task_end(estimator=estimator, reconstruction_attributes={}, **given)
+        return estimator
+
+    return followed_fit  # type: ignore[no-any-return]
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+_POSITIVE = Interval(Integral, 1, None, closed="left")
+_COUNT = Interval(Integral, 0, None, closed="left")
+
+ARCHITECTURE_CONSTRAINTS: dict[str, list[Any]] = {
+    "variant": [StrOptions(set(VARIANTS))],
+    "memory": [str],
+    "width": [_POSITIVE],
+    "layers": [_COUNT],
+    "heads": [_POSITIVE],
+    "memory_depth": [_POSITIVE],
+    "refresh_every": [_POSITIVE],
+    "window": [_POSITIVE],
+    "persistent_tokens": [_COUNT],
+    "convolution": [_POSITIVE],
+    "momentum": ["boolean"],
+    "forgetting": ["boolean"],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+}
+TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
+    "max_steps": [_COUNT],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "batch_size": [_POSITIVE],
+    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    "patience": [_POSITIVE],
+    "caution": [Interval(Real, 0, None, closed="left")],
+    "device": [str, object],
+    "precision": [StrOptions(set(PRECISIONS))],
+    "n_jobs": [None, Integral],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "callbacks": [None, list, tuple],
+}
+
+
+DOCUMENTATION = "https://pypi.org/project/titans-ts/{version}/"
+"""Where a person finds the documentation of an estimator, with ``{version}``, ``{path}`` and ``{name}`` of its class."""
+
+
+class BaseTitans(CallbackSupportMixin, BaseEstimator):
+    """Base of every estimator.
+
+    Progress is told in three ways: ``verbose=1`` shows a bar, functions in ``callbacks`` are called after every step, and
+    ``set_callbacks`` takes those of scikit-learn 1.9 or newer (``sklearn.callback.ProgressBar``), which show a fit within
+    its pipeline and its search.
+    """
+
+    _doc_link_module = "titans_ts"
+    _doc_link_template = DOCUMENTATION
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        """Return what may stand in the braces of the link in the HTML representation."""
+        return {
+            "version": __version__,
+            "path": type(self).__module__.replace(".", "/") + ".py",
+            "name": type(self).__name__,
+        }
+
+    def _backbone_config(self) -> BackboneConfig:
+        """Return the backbone that the arguments describe; parts that do not fit are refused by name."""
+        return BackboneConfig(
+            variant=self.variant,
+            memory=self.memory,
+            width=int(self.width),
+            layers=int(self.layers),
+            heads=int(self.heads),
+            memory_depth=int(self.memory_depth),
+            refresh_every=int(self.refresh_every),
+            window=int(self.window),
+            persistent_tokens=int(self.persistent_tokens),
+            convolution=int(self.convolution),
+            momentum=bool(self.momentum),
+            forgetting=bool(self.forgetting),
+            dropout=float(self.dropout),
+        )
+
+    def _check_callbacks(self) -> None:
+        for callback in self.callbacks or ():
+            if not callable(callback):
+                raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
+
+    def _run_callbacks(self) -> tuple[Callable[[Any, Any], Any], ...]:
+        """Return what a run of training calls after every step."""
+        follower = vars(self).get("_step_follower")
+        return (*(self.callbacks or ()), *(() if follower is None else (follower,)))
+
+    def _most_steps(self) -> int:
+        """Return the training steps of a fit, at most."""
+        return int(self.max_steps)
+
+    def _learned_so_far(self, run: Any) -> dict[str, Any] | None:
+        """Return what a fit would have learned if the step just taken were its last, where that can be said."""
+        return None
+
+    def _draw_seed(self) -> int:
+        """Return the seed of a fit; with ``random_state=None`` from the system, numpy's global generator untouched."""
+        if self.random_state is None:
+            return int(np.random.SeedSequence().generate_state(1)[0] >> 2)
+        if isinstance(self.random_state, np.random.RandomState):
+            return int(self.random_state.randint(2**30))
+        return int(self.random_state) % 2**30
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted model and its memory to one file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to; :func:`titans_ts.load` reads it. Nothing in it is pickled.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; an older file is left as it was.
+        """
+        check_is_fitted(self)
+        persistence.save(self, path)
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors and the plain facts that a model file keeps beside the arguments."""
+        raise NotImplementedError
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        """Put back what :meth:`_kept` returned."""
+        raise NotImplementedError
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether ``fit`` starts from the weights of the last one."""
+        return bool(self.warm_start) and hasattr(self, "network_")
+
+    def _require_same(self, fitted: Any, asked: Any) -> None:
+        if fitted != asked:
+            raise ValueError(
+                "warm_start=True goes on from the fitted network, but arguments or data have changed since: set "
+                "warm_start=False, or fit with the same ones"
+            )
+
+    def _start_network(self, kind: type[Network], config: Any, seed: int) -> Network:
+        """Return a fresh network, or with ``warm_start`` a copy of the fitted one."""
+        if self._goes_on:
+            self._require_same(self.network_.config, config)
+            return copy.deepcopy(self.network_)  # an interrupted fit leaves the fitted one as it was
+        with seeded(seed, torch.device("cpu")):
+            return kind(config).to(number_type(self.precision))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+
+@contextmanager
+def all_or_nothing(estimator: BaseTitans) -> Iterator[None]:
+    """Leave an estimator as it was if what is done to it does not come to its end: a fit that is interrupted, for one."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
+
+
+def validation_rows(rows: int, fraction: float) -> int:
+    """Return how many of a series' last rows are for validation.
+
+    Examples
+    --------
+    >>> validation_rows(11520, 2880 / 11520)
+    2880
+    """
+    return min(math.floor(rows * fraction + 1e-6), rows)

@@ -1,0 +1,264 @@
+"""Training on labelled sequences: a network alone, and then as much of it beside the direct path as validation supports.
+
+The network learns from the labels and not from what the direct path leaves over. Trained on the latter (with the direct
+path's answers held out, fold by fold) it learned next to nothing in the same time; trained alone and mixed, it helps
+(``benchmarks/``). The weights that are best by validation are kept, and so is the mixture.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
+from titans_ts.learn.batches import Averaging, answer_all, batches_by_length
+from titans_ts.learn.losses import Objective, sequence_loss
+from titans_ts.learn.run import BestWeights, Report, learning_rate_factor, mixed_precision, seeded, take_steps
+from titans_ts.learn.two_paths import TwoPaths
+
+Augmentation = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
+"""A batch ``(b, c, t)``, its lengths ``(b,)`` and chance to a batch that asks for the same answers."""
+
+BALANCES = tuple((linear / 10, memory / 10) for linear in range(11) for memory in range(1, 11))
+"""Weights of the linear path and of the memory that validation chooses from."""
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """How a network is trained on labelled sequences.
+
+    Parameters
+    ----------
+    max_steps, batch_size : int
+        Steps at most, sequences of each.
+    learning_rate, weight_decay : float
+        AdamW's: the peak of the first, and the second on matrices.
+    evaluate_every, patience : int
+        Steps between two evaluations; evaluations without a better error before training stops.
+    gradient_bound : float
+        Largest norm of a step's gradient.
+    caution, precision : float, str
+        See :func:`titans_ts.learn.acceptance.memory_gain`, :func:`titans_ts.learn.run.mixed_precision`.
+    seed : int
+        Source of all chance.
+    """
+
+    max_steps: int = 2000
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    evaluate_every: int = 100
+    patience: int = 10
+    gradient_bound: float = 1.0
+    caution: float = 1.0
+    precision: str = "auto"
+    seed: int = 0
+
+
+class Examples(NamedTuple):
+    """Labelled sequences.
+
+    Attributes
+    ----------
+    items : list of ndarray (t, ...)
+        Sequences, as the network makes batches of them.
+    targets : Tensor
+        ``(n,)`` class indices, or ``(n, outputs)`` numbers.
+    weights : Tensor
+        ``(n,)``: how much each counts; their mean is 1.
+    """
+
+    items: list[Any]
+    targets: Tensor
+    weights: Tensor
+
+    def part(self, places: Sequence[int]) -> Examples:
+        """Return some of them."""
+        index = torch.as_tensor(places)
+        return Examples([self.items[i] for i in places], self.targets[index], self.weights[index])
+
+
+class SupervisedTraining:
+    """One run of training.
+
+    Parameters
+    ----------
+    network : TwoPaths
+        Trained in place, its linear path left as it is.
+    examples : Examples
+        What to learn.
+    validation : Examples or None
+        What chooses the weights, the balance and the share; without it the last weights stay, and the balance is even.
+    objective : str
+        A name of :data:`titans_ts.learn.losses.Objective`.
+    config : SupervisedConfig
+        Settings.
+    augment : callable, optional
+        Changes every training batch.
+    average : callable, optional
+        Whether a validation sequence is read from both strands.
+    held_out : Tensor, optional
+        ``(n, outputs)``: what a linear path that has seen the validation part says of each of its sequences without having
+        seen that one; by default the linear path has not seen them, and is asked.
+    unjudged : float, default=1.0
+        The memory's share where there is no validation part to tell how good it is.
+    callbacks : sequence of callable, default=()
+        Each is called with the run and a :class:`Report` after every step; a true answer stops training.
+    verbose : int, default=0
+        1 or more shows progress.
+    """
+
+    def __init__(
+        self,
+        network: TwoPaths,
+        examples: Examples,
+        validation: Examples | None,
+        objective: Objective,
+        config: SupervisedConfig,
+        *,
+        augment: Augmentation | None = None,
+        average: Averaging | None = None,
+        held_out: Tensor | None = None,
+        unjudged: float = 1.0,
+        callbacks: Sequence[Callable[[SupervisedTraining, Report], Any]] = (),
+        verbose: int = 0,
+    ) -> None:
+        self.network, self.examples, self.validation = network, examples, validation
+        self.objective, self.config, self.augment, self.average = objective, config, augment, average
+        self.held_out, self.unjudged = held_out, unjudged
+        self.callbacks, self.verbose = callbacks, verbose
+        self.best = BestWeights(config.patience)
+        self.history: list[Report] = []
+        self.gain: MemoryGain | None = None
+        self.chance = np.random.default_rng(config.seed)
+        self.trained = [x for name, x in network.named_parameters() if name.split(".")[0] not in network.linear_parts]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [x for x in self.trained if x.ndim >= 2], "weight_decay": config.weight_decay},
+                {"params": [x for x in self.trained if x.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=0.0,
+            betas=(0.9, 0.98),
+        )
+
+    def run(self) -> None:
+        """Train to the end, restore the best weights, and use as much of the correction as validation supports."""
+        config = self.config
+        steps = 0 if self.network.is_linear else config.max_steps
+        with seeded(config.seed, self.network.device):
+            batches = self._batches()
+            take_steps(
+                self,
+                steps,
+                lambda step: self._train_step(next(batches), learning_rate_factor(step, steps)),
+                self._validate if self.validation else None,
+                label="memory",
+            )
+        self._finish()
+
+    def ended_here(self) -> SupervisedTraining:
+        """Return the run as it would end if the step just taken were its last; the run itself can go on."""
+        ended = copy.copy(self)
+        ended.network = copy.deepcopy(self.network)
+        ended._finish()
+        return ended
+
+    def _finish(self) -> None:
+        self.network.eval()
+        if not self.config.max_steps:
+            self.network.share.zero_()  # a memory that was not trained has no say
+        elif self.validation is None:
+            self.network.balance.fill_(0.5)  # nothing can tell which of the two is better
+            self.network.share.fill_(self.unjudged)
+        elif not self.network.is_linear:
+            self.best.restore(self.network)
+            self._judge(self.validation)
+
+    def _batches(self) -> Iterator[Examples]:
+        lengths = [len(one) for one in self.examples.items]
+        while True:
+            for places in batches_by_length(lengths, self.config.batch_size, chance=self.chance):
+                yield self.examples.part(places)
+
+    def _train_step(self, batch: Examples, factor: float) -> float:
+        network = self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
+        inputs, lengths = network.batch(batch.items)
+        if self.augment is not None:
+            inputs = self.augment(inputs, lengths, self.chance)
+        with mixed_precision(self.config.precision, network.device):
+            answers = network.memory_answer(inputs, lengths)
+        loss = self._losses(answers, batch).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.trained, self.config.gradient_bound)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _losses(self, answers: Tensor, batch: Examples) -> Tensor:
+        targets, weights = batch.targets.to(answers.device), batch.weights.to(answers.device)
+        return sequence_loss(self.objective, answers, targets) * weights
+
+    def _validate(self, step: int) -> float:
+        assert self.validation is not None
+        error = float(self._losses(self._answers(self.validation), self.validation).mean())
+        self.best.see(error, step, self.network)
+        return error
+
+    def _answers(self, examples: Examples) -> Tensor:
+        return answer_all(self.network, examples.items, average=self.average, by="memory")
+
+    def _judge(self, validation: Examples) -> None:
+        """Balance the two paths as validation likes best, and go there as far as it can tell from luck."""
+        learned = self._answers(validation)
+        linear = self.held_out
+        if linear is None:
+            linear = answer_all(self.network, validation.items, average=self.average, by="linear")
+
+        def losses(weights: tuple[float, float]) -> Tensor:
+            return self._losses(weights[0] * linear + weights[1] * learned, validation)
+
+        best = min(BALANCES, key=lambda weights: float(losses(weights).mean()))
+        self.network.balance.copy_(torch.tensor(best))
+        errors = torch.stack([losses((1 + share * (best[0] - 1), share * best[1])) for share in SHARES])
+        self.gain = memory_gain(errors, caution=self.config.caution, overlap=0.0)
+        self.network.share.fill_(self.gain.share)
+
+
+def take_pass(network: TwoPaths, examples: Examples, objective: Objective, config: SupervisedConfig) -> None:
+    """Take one gradient step a batch over some examples, on both paths together; the learning rate stays at its peak.
+
+    The coefficients of many features take smaller steps, by the root of their number: else all of them together would move
+    an answer by as many.
+    """
+    many = [x for name in network.linear_parts for x in getattr(network, name).parameters() if x.ndim >= 2]
+    apart = {id(x) for x in many}
+    features = max((x.shape[-1] for x in many), default=1)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [x for x in network.parameters() if id(x) not in apart]},
+            {"params": many, "lr": config.learning_rate / max(features, 1) ** 0.5},
+        ],
+        lr=config.learning_rate,
+        weight_decay=0.0,
+        betas=(0.9, 0.98),
+    )
+    network.train()
+    with seeded(config.seed, network.device):
+        lengths = [len(one) for one in examples.items]
+        for places in batches_by_length(lengths, config.batch_size, chance=np.random.default_rng(config.seed)):
+            batch = examples.part(places)
+            losses = sequence_loss(objective, network(*network.batch(batch.items)), batch.targets.to(network.device))
+            loss = (losses * batch.weights.to(losses)).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([x for x in network.parameters() if x.grad is not None], config.gradient_bound)
+            optimizer.step()
+    network.eval()

@@ -1,0 +1,447 @@
+"""What all estimators of labelled sequences share: read, check, split, fit a linear path, train a memory beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import Tags, check_array, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from torch import Tensor
+
+from titans_ts.frames.read import names_of
+from titans_ts.learn import saving as persistence
+from titans_ts.learn.acceptance import MemoryGain
+from titans_ts.learn.batches import Averaging, Path, answer_all
+from titans_ts.learn.estimator import BaseTitans, all_or_nothing
+from titans_ts.learn.fitting import Augmentation, Examples, SupervisedConfig, SupervisedTraining
+from titans_ts.learn.losses import Objective
+from titans_ts.learn.run import choose_device
+from titans_ts.learn.two_paths import TwoPaths
+
+
+class Labelled(NamedTuple):
+    """Sequences with what is to be said about them, as numbers.
+
+    Attributes
+    ----------
+    items : list of ndarray (t, ...)
+        Bases, or rows of numbers.
+    targets : ndarray
+        ``(n,)`` class indices or ``(n, outputs)`` numbers.
+    weights : ndarray
+        ``(n,)``.
+    """
+
+    items: list[Any]
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def part(self, places: NDArray[np.int64]) -> Labelled:
+        """Return some of them."""
+        return Labelled([self.items[i] for i in places], self.targets[places], self.weights[places])
+
+
+class Split(NamedTuple):
+    """What is trained on, and what chooses.
+
+    Attributes
+    ----------
+    training : Labelled
+        To learn from.
+    validation : Labelled or None
+        To choose by.
+    drawn : bool
+        Whether the latter was drawn from what ``fit`` was given to learn from.
+    """
+
+    training: Labelled
+    validation: Labelled | None = None
+    drawn: bool = True
+
+
+class Start(NamedTuple):
+    """A network before its memory is trained.
+
+    Attributes
+    ----------
+    network : TwoPaths
+        With a fitted linear path.
+    held_out : Tensor or None
+        ``(n, outputs)``: what that says of each validation sequence without having seen it, where it has seen them.
+    """
+
+    network: TwoPaths
+    held_out: Tensor | None = None
+
+
+class SupervisedTitans(BaseTitans):
+    """Base of estimators that learn from labelled sequences; what a sequence is, and its linear path, are left open."""
+
+    network_: Any
+    memory_gain_: MemoryGain | None
+    training_history_: list[dict[str, Any]]
+    _unjudged = 1.0  # the memory's share where nothing tells how good it is
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Self:
+        """Check everything, split, fit the linear path, train the memory."""
+        with all_or_nothing(self):
+            self._validate_params()
+            self._check_arguments()
+            items = self._read_items(X, reset=True)
+            given = _check_sample_weight(sample_weight, np.empty(len(items)), ensure_non_negative=True)
+            if not given.any():
+                raise ValueError("sample_weight is 0 for every sequence; let some of them count")
+            objective, outputs, targets = self._learn_targets(y, given > 0)
+            counted = [x for x, weight in zip(items, given, strict=True) if weight]
+            known = Labelled(counted, targets, self._weights(targets, given[given > 0]))
+            seed = self._draw_seed()
+            split = self._split(known, X_val, y_val, objective, seed)
+            self._fit_network(split, objective, outputs, seed)
+        return self
+
+    def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[Any]:
+        """Return the sequences of a container; ``reset`` notes what ``fit`` saw, else they must fit it."""
+        raise NotImplementedError
+
+    def _learn_targets(self, y: Any, counted: NDArray[np.bool_]) -> tuple[Objective, int, np.ndarray]:
+        """Check ``y``, note what it says about the task, and return the task, its outputs and the targets that count."""
+        raise NotImplementedError
+
+    def _read_targets(self, y: Any, n: int, *, name: str = "y_val") -> np.ndarray:
+        """Return the targets of another part, by what ``fit`` learned of ``y``."""
+        raise NotImplementedError
+
+    def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
+        """Return a network with a fitted linear path."""
+        raise NotImplementedError
+
+    def _finish(self, network: Any) -> Any:
+        """Return a trained network as it shall answer."""
+        return network
+
+    @property
+    def _augmentation(self) -> Augmentation | None:
+        """What changes every training batch."""
+        return None
+
+    @property
+    def _averages(self) -> Averaging | None:
+        """What makes of an answer the one to give, if anything does."""
+        return None
+
+    def _weights(self, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+        """Return how much each sequence counts; 1 on average."""
+        return sample_weight / sample_weight.mean()
+
+    def _check_arguments(self) -> None:
+        """Refuse, by name, arguments that are wrong or do not fit each other."""
+        self._check_callbacks()
+        self._backbone_config()
+        choose_device(self.device)
+
+    def _split(self, known: Labelled, X_val: Any, y_val: Any, objective: Objective, seed: int) -> Split:
+        """Return what is trained on, and what chooses: given, or drawn from it."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val belong together: give both or neither")
+        if X_val is not None:
+            items = self._read_items(X_val, name="X_val")
+            targets = self._read_targets(y_val, len(items))
+            return Split(known, Labelled(items, targets, self._weights(targets, np.ones(len(items)))), drawn=False)
+        return self._drawn(known, objective, seed)
+
+    def _drawn(self, known: Labelled, objective: Objective, seed: int) -> Split:
+        """Hold a share out by chance, of every class alike where there are enough of it, and never the last of one."""
+        n = len(known.items)
+        held_out = int(n * self.validation_fraction)
+        counts = np.array([n]) if objective == "numbers" else np.bincount(known.targets)
+        if held_out < len(counts) or n < 3:
+            return Split(known)
+        if n - held_out < len(counts):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} leaves {n - held_out} of {n} sequences for training, fewer "
+                f"than the {len(counts)} classes; make it smaller"
+            )
+        if objective == "numbers" or counts.min() >= 2:
+            stratify = None if objective == "numbers" else known.targets
+            training, validation = train_test_split(np.arange(n), test_size=held_out, random_state=seed, stratify=stratify)
+            return Split(known.part(np.sort(training)), known.part(np.sort(validation)))
+        order = np.random.default_rng(seed).permutation(n)
+        first = np.unique(known.targets[order], return_index=True)[1]  # one of each class stays
+        validation = np.sort(np.delete(order, first)[:held_out])
+        return Split(known.part(np.setdiff1d(np.arange(n), validation)), known.part(validation))
+
+    def _fit_network(self, split: Split, objective: Objective, outputs: int, seed: int) -> None:
+        network, held_out = self._start(split, objective, outputs, seed)
+        run = SupervisedTraining(
+            network,
+            examples_of(split.training),
+            None if split.validation is None else examples_of(split.validation),
+            objective,
+            self._supervised_config(seed),
+            augment=self._augmentation,
+            average=self._averages,
+            held_out=held_out,
+            unjudged=self._unjudged,
+            callbacks=self._run_callbacks(),
+            verbose=int(self.verbose),
+        )
+        run.run()
+        for name, value in self._learned(run).items():
+            setattr(self, name, value)
+
+    def _learned(self, run: SupervisedTraining) -> dict[str, Any]:
+        """Return what a run of training that has ended leaves to the estimator."""
+        return {
+            "network_": self._finish(run.network).eval(),
+            "memory_gain_": run.gain,
+            "training_history_": [vars(report) for report in run.history],
+        }
+
+    def _learned_so_far(self, run: SupervisedTraining) -> dict[str, Any]:
+        return self._learned(run.ended_here())
+
+    def _most_steps(self) -> int:
+        return int(self.max_steps) if self.layers else 0
+
+    def _supervised_config(self, seed: int) -> SupervisedConfig:
+        return SupervisedConfig(
+            max_steps=self.max_steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            caution=float(self.caution),
+            precision=self.precision,
+            seed=seed,
+        )
+
+    def _answers(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
+        """Return what the network says of each sequence of a container, ``(n, outputs)``."""
+        check_is_fitted(self)
+        return self._answers_to(self._read_items(X), by=by)
+
+    def _answers_to(self, items: Sequence[Any], *, by: Path = "both") -> NDArray[np.float64]:
+        found = answer_all(self.network_, items, average=self._averages, by=by)
+        return self._on_scale(found.double().cpu().numpy())
+
+    def _on_scale(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return answers on the scale that a user knows."""
+        return answers
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return persistence.network_tensors(self.network_), {
+            "network": self.network_.config.to_dict(),
+            "history": self.training_history_,
+            "memory_gain": None if self.memory_gain_ is None else asdict(self.memory_gain_),
+            "targets": self._kept_targets(),
+        }
+
+    def _restore_fit(self, header: dict[str, Any], network: Any) -> None:
+        """Put back what :meth:`_kept` returned, about a network that is built again."""
+        self.network_ = network
+        self.training_history_ = header["history"]
+        gain = header["memory_gain"]
+        self.memory_gain_ = None if gain is None else MemoryGain(**gain)
+        self._restore_targets(header["targets"])
+
+    def _kept_targets(self) -> dict[str, Any]:
+        """Return what ``fit`` learned of ``y``, as plain values."""
+        raise NotImplementedError
+
+    def _restore_targets(self, kept: dict[str, Any]) -> None:
+        """Put it back."""
+        raise NotImplementedError
+
+
+def examples_of(known: Labelled) -> Examples:
+    """Return sequences with their targets as tensors."""
+    return Examples(known.items, _tensor(known.targets), _tensor(known.weights))
+
+
+def _tensor(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(x).long() if x.dtype.kind in "iu" else torch.from_numpy(x).to(torch.get_default_dtype())
+
+
+class LabelsMixin(ClassifierMixin):
+    """The part of an estimator that answers with classes."""
+
+    classes_: NDArray[Any]
+
+    def decision_function(self: Any, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
+        """Return the log-odds of the second class, ``(n,)``, or for more than two classes logits ``(n, classes)``.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences.
+        by : {"both", "linear", "memory"}, default="both"
+            Which path answers: the mixture, the linear path alone, or the memory alone.
+        """
+        answers: NDArray[np.float64] = self._answers(X, by=by)
+        return answers[:, 0] if len(self.classes_) == 2 else answers
+
+    def predict_proba(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
+        """Return the probability of each class, ``(n, classes)``, in the order of ``classes_``."""
+        scores = self.decision_function(X, by=by)
+        if len(self.classes_) > 2:
+            return np.asarray(softmax(scores, axis=1))
+        return np.column_stack([expit(-scores), expit(scores)])
+
+    def predict(self, X: Any, *, by: Path = "both") -> NDArray[Any]:
+        """Return the most likely label of each sequence, ``(n,)``."""
+        scores = self.decision_function(X, by=by)
+        chosen = scores.argmax(1) if len(self.classes_) > 2 else (scores > 0).astype(int)
+        found: NDArray[Any] = self.classes_[chosen]
+        return found
+
+    def _learn_targets(self, y: Any, counted: NDArray[np.bool_]) -> tuple[Objective, int, np.ndarray]:
+        labels = self._labels(y, len(counted), "y")[counted]
+        self.classes_, targets = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y holds the one class {self.classes_.tolist()[0]!r} only; a classifier needs two or more: give sequences "
+                "of another class too"
+            )
+        return *self._task, targets
+
+    @property
+    def _task(self) -> tuple[Objective, int]:
+        """What is asked, and how many numbers answer it."""
+        return ("binary", 1) if len(self.classes_) == 2 else ("classes", len(self.classes_))
+
+    def _learn_task(self, y: Any, n: int, classes: Any, *, first: bool) -> tuple[Objective, int]:
+        if first:
+            known = np.unique(self._labels(y, n, "y") if classes is None else column_or_1d(classes))
+            if len(known) < 2:
+                raise ValueError(f"there must be two or more classes, got {known.tolist()}; name all of them in classes")
+            self.classes_ = known
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"classes={classes!r} is not the same as on last call to partial_fit: {self.classes_.tolist()}")
+        return self._task
+
+    def _read_targets(self, y: Any, n: int, *, name: str = "y_val") -> np.ndarray:
+        labels = self._labels(y, n, name)
+        unknown = sorted(set(labels.tolist()) - set(self.classes_.tolist()), key=str)
+        if unknown:
+            raise ValueError(
+                f"{name} holds {unknown[0]!r}, which is none of the classes {', '.join(map(repr, self.classes_.tolist()))}"
+            )
+        return np.searchsorted(self.classes_, labels)
+
+    def _labels(self, y: Any, n: int, name: str) -> NDArray[Any]:
+        if y is None:
+            raise ValueError(_missing(self, name, "a label"))
+        labels = np.asarray(column_or_1d(y, warn=True))
+        missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]
+        if missing:
+            raise ValueError(f"{name}[{missing[0]}] is missing ({labels[missing[0]]}); drop the row, or give it a label")
+        if len(labels) != n:
+            raise ValueError(f"{name} has {len(labels)} labels for {n} sequences; give one each")
+        check_classification_targets(labels)
+        return labels
+
+    def _weights(self: Any, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+        by_class = compute_sample_weight(self.class_weight, self.classes_[targets])
+        found: np.ndarray = SupervisedTitans._weights(self, targets, sample_weight * by_class)
+        return found
+
+    def _kept_targets(self) -> dict[str, Any]:
+        return {"classes": self.classes_.tolist(), "dtype": self.classes_.dtype.str}
+
+    def _restore_targets(self, kept: dict[str, Any]) -> None:
+        self.classes_ = np.array(kept["classes"], dtype=kept["dtype"])
+
+
+class NumbersMixin(RegressorMixin):
+    """The part of an estimator that answers with numbers."""
+
+    target_names_: list[str]
+
+    def predict(self: Any, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
+        """Return a number a sequence, ``(n,)``, or ``(n, targets)`` where y had two axes.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences.
+        by : {"both", "linear", "memory"}, default="both"
+            Which path answers: the mixture, the linear path alone, or the memory alone.
+        """
+        answers: NDArray[np.float64] = self._answers(X, by=by)
+        return answers[:, 0] if self.target_was_1d_ else answers
+
+    def _learn_targets(self, y: Any, counted: NDArray[np.bool_]) -> tuple[Objective, int, np.ndarray]:
+        values = self._values(y, len(counted), "y")[counted]
+        self.target_was_1d_ = values.ndim == 1
+        values, names = values.reshape(len(values), -1), names_of(y)
+        self.target_names_ = names or (["y"] if values.shape[1] == 1 else [f"y{j}" for j in range(values.shape[1])])
+        self.target_level_, spread = values.mean(0), values.std(0)
+        self.target_spread_ = np.where(spread > 0, spread, 1.0)
+        return "numbers", values.shape[1], (values - self.target_level_) / self.target_spread_
+
+    def _learn_task(self, y: Any, n: int, classes: Any, *, first: bool) -> tuple[Objective, int]:
+        if first:
+            self._learn_targets(y, np.ones(n, bool))
+        return "numbers", len(self.target_names_)
+
+    def _read_targets(self, y: Any, n: int, *, name: str = "y_val") -> np.ndarray:
+        values = self._values(y, n, name).reshape(n, -1)
+        if values.shape[1] != len(self.target_names_):
+            raise ValueError(f"{name} has {values.shape[1]} targets, fit saw {len(self.target_names_)}; give the same ones")
+        found: np.ndarray = (values - self.target_level_) / self.target_spread_
+        return found
+
+    def _values(self, y: Any, n: int, name: str) -> NDArray[np.float64]:
+        if y is None:
+            raise ValueError(_missing(self, name, "a number"))
+        try:
+            values = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must hold a finite number for every sequence: {_told(error)}") from None
+        if len(values) != n:
+            raise ValueError(f"{name} has {len(values)} rows for {n} sequences; give one each")
+        if values.ndim > 2:
+            raise ValueError(f"{name} has {values.ndim} axes; expected (n,) or (n, targets)")
+        return np.asarray(values)
+
+    def _on_scale(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = answers * self.target_spread_ + self.target_level_
+        return found
+
+    def _kept_targets(self) -> dict[str, Any]:
+        return {
+            "names": self.target_names_,
+            "was_1d": self.target_was_1d_,
+            "level": self.target_level_.tolist(),
+            "spread": self.target_spread_.tolist(),
+        }
+
+    def _restore_targets(self, kept: dict[str, Any]) -> None:
+        self.target_names_, self.target_was_1d_ = kept["names"], kept["was_1d"]
+        self.target_level_, self.target_spread_ = np.array(kept["level"]), np.array(kept["spread"])
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _missing(estimator: Any, name: str, what: str) -> str:
+    """Return the message about targets that were not given, in scikit-learn's words."""
+    of = f"{type(estimator).__name__} requires {name} to be passed, but the target {name} is None"
+    return f"{of}; give {what} for every sequence"
+
+
+def _told(error: Exception) -> str:
+    """Return what scikit-learn or numpy said, numpy's spelling of text taken away."""
+    return re.sub(r"np\.str_\((.*?)\)", r"\1", str(error))

@@ -1,1 +1,0 @@
-"""Whole networks: inputs, backbone and head from one configuration, a file a task."""

@@ -1,0 +1,1026 @@
+"""The forecaster: any length of history into a memory of fixed size, and a forecast out of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from numbers import Integral
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.stack import require_memory
+from titans_ts.backbones.state import pack, unpack
+from titans_ts.blocks.scale import Scale, unknown_scale
+from titans_ts.files.tensors import digest
+from titans_ts.frames.future import read_future
+from titans_ts.frames.panel import Layout, Panel, Series
+from titans_ts.frames.read import read_panel
+from titans_ts.frames.stream import is_stream
+from titans_ts.frames.write import Forecast, forecast_container, row_values_container
+from titans_ts.learn.acceptance import MemoryGain
+from titans_ts.learn.estimator import (
+    ARCHITECTURE_CONSTRAINTS,
+    TRAINING_CONSTRAINTS,
+    BaseTitans,
+    all_or_nothing,
+    followed,
+    validation_rows,
+)
+from titans_ts.learn.run import choose_device
+from titans_ts.learn.saving import network_tensors, restore_network
+from titans_ts.series import reading
+from titans_ts.series.network import ForecastNetwork
+from titans_ts.series.reader import ReadingLog, absorb_stream, chosen, panel_ids, some
+from titans_ts.series.rolling import backtest, check_levels, interval_bounds, rolling_errors, score
+from titans_ts.series.settings import ForecastConfig, TrainingConfig
+from titans_ts.series.state import MemoryState, SeriesState, one_by_one, original, packed, plain, unpacked
+from titans_ts.series.tensors import Preparation, SeriesTensors, learn_scale
+from titans_ts.series.training import Training
+from titans_ts.series.watching import Holdings, Measures, Watched, holdings, holdings_frame, watch, watched_frame
+
+
+class SeriesMemory(BaseTitans):
+    """The part of an estimator that reads series into states and keeps them, by id.
+
+    Attributes
+    ----------
+    states_ : dict of id to SeriesState
+        What is kept of each series.
+    last_times_, first_times_ : dict of id to time stamp
+        The last row read of each series (its number without time stamps), and the first training row's stamp.
+    scales_ : dict of id to Scale
+        Long-run scale of the series seen by ``fit``.
+    """
+
+    network_: ForecastNetwork
+    preparation_: Preparation
+    layout_: Layout
+    scales_: dict[Hashable, Scale]
+    states_: dict[Hashable, SeriesState]
+    last_times_: dict[Hashable, Any]
+    first_times_: dict[Hashable, Any]
+    training_rows_: dict[Hashable, int]
+
+    def update(self, X: Any, *, checkpoint: str | Path | None = None) -> Self:
+        """Absorb new rows into memory: cost grows with the new rows only, weights stay as they are.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``, or a stream
+            The rows that follow those already read; an unknown id starts a new series. A stream is read piece by piece and
+            never lies whole in memory: the path of a table (``.parquet``, ``.csv``, ``.tsv``, gzipped or not), a lazy frame
+            of polars, or an iterator of arrays or frames, each with any number of rows. As in ``fit``, a flat array or list
+            is that many rows of one channel.
+        checkpoint : str or Path, optional
+            A file that is written whole after every piece. Called again with it after an interruption, from the same
+            state and with the same X, reading goes on after the last piece that was written, to the same numbers. It
+            stays when reading ends; delete it before rows of another stream are read.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If rows overlap what was read, or X does not fit, or ``checkpoint`` belongs to another reading; nothing is
+            absorbed then.
+        """
+        check_is_fitted(self)
+        if is_stream(X) or checkpoint is not None:
+            stream = X if is_stream(X) else iter([X])
+            log = None if checkpoint is None else ReadingLog(checkpoint, self)
+            states, last, _ = absorb_stream(self, stream, self.states_, self.last_times_, log=log)
+        else:
+            panel = self._read(X, follow=self.last_times_)
+            states, last = self._absorbed(panel, self.states_)
+        self.states_ |= states
+        self.last_times_ |= last
+        return self
+
+    def remember(self, states: MemoryState | Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Self:
+        """Take back what was kept of series: ``state_`` of this forecaster, from a file or from another process.
+
+        Parameters
+        ----------
+        states : MemoryState, or several
+            As ``state_`` gives them. What was known of their series is replaced; other series stay as they are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no state, belongs to other weights, or is damaged; nothing is changed then.
+        """
+        check_is_fitted(self)
+        found: dict[Hashable, SeriesState] = {}
+        last: dict[Hashable, Any] = {}
+        model = self.fingerprint()
+        for state in one_by_one(states):
+            self.check_state(state, model)
+            scale = self.scales_.get(state.id, unknown_scale(self.network_.config.channels))
+            found[state.id] = unpacked(state, self.fresh_state(scale=scale))
+            last[state.id] = state.last_time
+        for name, time in last.items():
+            self.states_[name] = found[name]
+            self.last_times_.pop(name, None)
+            if time is not None:
+                self.last_times_[name] = time
+        return self
+
+    def forget(self, ids: Hashable | Iterable[Hashable] | None = None) -> Self:
+        """Return series to the learned start, as if nothing had been read; weights stay as they are.
+
+        Parameters
+        ----------
+        ids : id or list of ids, optional
+            Which series; all by default.
+
+        Raises
+        ------
+        ValueError
+            If there is no series of an id; none is forgotten then.
+        """
+        check_is_fitted(self)
+        if ids is None:
+            self.states_ = {name: self.fresh_state(scale=scale) for name, scale in self.scales_.items()}
+            self.last_times_ = {}
+            return self
+        for name in chosen(ids, self.states_):
+            scale = self.scales_.get(name, unknown_scale(self.network_.config.channels))
+            self.states_[name] = self.fresh_state(scale=scale)
+            self.last_times_.pop(name, None)
+        return self
+
+    def check_state(self, state: MemoryState, model: str) -> None:
+        """Refuse what is no state, and a state that is not of these weights, whose fingerprint is ``model``."""
+        if not isinstance(state, MemoryState):
+            raise TypeError(f"states holds a {type(state).__name__}; expected a MemoryState, as state_ gives it")
+        whose = "" if state.id is None else f" of series {state.id!r}"
+        if state.model != model:
+            raise ValueError(
+                f"states: the memory{whose} was written by another model, or by this one with other weights; only the "
+                "weights that wrote a memory can read it: load that model, or update() this one with the rows"
+            )
+        if (state.id is None) != self.layout_.is_single:
+            want = "one series, without an id" if self.layout_.is_single else "series by id"
+            raise ValueError(f"states: the memory{whose} does not fit; the model was fitted on {want}")
+
+    @property
+    def state_(self) -> MemoryState | dict[Hashable, MemoryState]:
+        """What is kept of all that was read."""
+        check_is_fitted(self)
+        model = self.fingerprint()
+        kept = {name: packed(name, state, self.last_times_.get(name), model) for name, state in self.states_.items()}
+        return kept[None] if self.layout_.is_single else kept
+
+    def fingerprint(self) -> str:
+        """Return what tells these weights, and how they are fed, from all others."""
+        facts = [self.network_.config.to_dict(), self.preparation_.to_dict(), self.layout_.target_columns]
+        return digest(network_tensors(self.network_), json.dumps(facts))
+
+    @property
+    def n_seen_(self) -> int | dict[Hashable, int]:
+        """Rows that the memory has read."""
+        check_is_fitted(self)
+        counts = {name: state.n_seen for name, state in self.states_.items()}
+        return counts[None] if self.layout_.is_single else counts
+
+    def surprise(self, X: Any) -> Any:
+        """Return how much each row surprised the memory while it read X afresh.
+
+        The root mean square, over layers and heads, of the norm ``|x||g|`` of a patch's write before clipping (arXiv
+        2501.00663, eq 8); every row of a patch has the patch's value.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            A history.
+
+        Returns
+        -------
+        array, list or frame
+            As X, a value a row and channel; with ``channels="mixed"`` one column ``surprise``.
+
+        Raises
+        ------
+        ValueError
+            If the model has no memory, by its variant or with ``layers=0``, or X does not fit.
+        """
+        check_is_fitted(self)
+        if not self.network_.config.backbone.layers:
+            raise ValueError("layers=0: this model has no memory that could be surprised")
+        require_memory(self.network_, to_be="surprised")
+        panel = self._read(X)
+        values = {one.id: reading.surprise(self.network_, self.ready(one)).double().cpu().numpy() for one in panel}
+        columns = ["surprise"] if self.network_.config.mixed else None
+        return row_values_container(panel.layout, panel, values, columns=columns)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _read(self, X: Any, *, follow: Mapping[Hashable, Any] | None = None, like: Layout | None = None) -> Panel:
+        names = {"id_column": self.id_column, "time_column": self.time_column}  # where fit saw none
+        return read_panel(X, **names, freq=self.freq, like=self.layout_ if like is None else like, follow=follow)
+
+    def ready(self, series: Series) -> SeriesTensors:
+        """Return a whole series as the network reads it, by the scale that ``fit`` gave it or its first look-back's."""
+        scale = self.scales_.get(series.id)
+        return self.preparation_.tensors(
+            series, learn_scale(series, self.network_.config.lookback) if scale is None else scale
+        )
+
+    def fresh_state(self, *, static: torch.Tensor | None = None, scale: Scale | None = None) -> SeriesState:
+        """Return the state of a series before its first row."""
+        static = torch.zeros(self.network_.config.static) if static is None else static
+        scale = unknown_scale(self.network_.config.channels) if scale is None else scale
+        with torch.no_grad():
+            return reading.start_state(self.network_, static=static, scale=scale)
+
+    def _start_state(self, series: Series) -> SeriesState:
+        scale = self.scales_.get(series.id, unknown_scale(self.network_.config.channels))
+        return self.fresh_state(static=self.preparation_.static_tensor(series.static), scale=scale)
+
+    def _read_on(
+        self,
+        panel: Panel,
+        states: Mapping[Hashable, SeriesState],
+        ready: Mapping[Hashable, SeriesTensors] | None = None,
+    ) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any]]:
+        """Read a panel into states; returns the states and the last time stamps after it."""
+
+        def read_one(one: Series) -> SeriesState:
+            state = states[one.id]
+            tensors = self.preparation_.tensors(one, state.scale) if ready is None else ready[one.id]
+            return reading.absorb(self.network_, state, tensors)
+
+        found = dict(zip(panel_ids(panel), self._in_parallel(delayed(read_one)(one) for one in panel), strict=True))
+        last = {one.id: found[one.id].n_seen - 1 if one.times is None else one.times[-1] for one in panel if len(one) > 0}
+        return found, last
+
+    def _absorb(self, panel: Panel, ready: Mapping[Hashable, SeriesTensors] | None = None) -> None:
+        """Read a panel into the states that are kept; on an error nothing has changed."""
+        states, last = self._absorbed(panel, self.states_, ready)
+        self.states_ |= states
+        self.last_times_ |= last
+
+    def _absorbed(
+        self,
+        panel: Panel,
+        kept: Mapping[Hashable, SeriesState],
+        ready: Mapping[Hashable, SeriesTensors] | None = None,
+    ) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any]]:
+        """Return the states of a panel's series after its rows, and their last time stamps."""
+        for one in panel:
+            self._refuse_other_static(one, kept.get(one.id))
+        states = {
+            one.id: state if (state := kept.get(one.id)) is not None and state.n_seen else self._start_state(one)
+            for one in panel
+        }
+        return self._read_on(panel, states, ready)
+
+    def _refuse_other_static(self, series: Series, state: SeriesState | None) -> None:
+        """Refuse rows whose static covariates are not those that the series began with: the state would not follow them."""
+        if state is None or not state.n_seen:
+            return
+        given = self.preparation_.static_tensor(series.static)
+        changed = (given != state.static).nonzero()
+        if len(changed):
+            j = int(changed[0])
+            name = "" if series.id is None else f", id {series.id!r}"
+            raise ValueError(
+                f"X: the static covariate {self.layout_.static_columns[j]!r}{name} is {series.static[j]:g} now, but was "
+                "another when the series began; forget() the series to begin anew, or fit it as a past covariate"
+            )
+
+    def _in_parallel(self, tasks: Iterable[Any]) -> list[Any]:
+        return list(Parallel(n_jobs=self.n_jobs, backend="threading")(tasks))
+
+
+def check_arguments(forecaster: TitansForecaster) -> None:
+    """Refuse, by name, arguments that are wrong or do not fit each other."""
+    try:
+        levels = [float(level) for level in forecaster.quantiles]
+    except (TypeError, ValueError):
+        levels = []
+    if not levels or any(not 0 < level < 1 for level in levels) or levels != sorted(set(levels)):
+        raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {forecaster.quantiles!r}")
+    if forecaster.n_jobs == 0:
+        raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
+    forecaster._check_callbacks()
+    if forecaster.patch_length > forecaster.lookback:
+        raise ValueError(
+            f"patch_length={forecaster.patch_length} is longer than lookback={forecaster.lookback}: a patch is the end of "
+            "the look-back; make lookback at least as long"
+        )
+    if forecaster.recollection and not forecaster.layers:
+        raise ValueError(
+            f"recollection={forecaster.recollection} beside layers=0: the linear path alone has no memory to train; use "
+            "layers=1 or more, or recollection=0"
+        )
+    forecaster._backbone_config()
+    choose_device(forecaster.device)
+
+
+def fit_forecaster(forecaster: TitansForecaster, panel: Panel) -> None:
+    """Train a network on series that are read and checked, and let it read them."""
+    training_rows = [len(one) - validation_rows(len(one), forecaster.validation_fraction) for one in panel]
+    if max(training_rows) <= forecaster.patch_length:
+        longest = max(map(len, panel))
+        raise ValueError(
+            f"X is too short: its longest series has {longest} rows, {max(training_rows)} of them for training; fit needs "
+            f"{forecaster.patch_length + 1} or more (patch_length + 1), not n_samples={longest}: give more rows, or a "
+            "smaller patch_length or validation_fraction"
+        )
+    layout = panel.layout
+    preparation = Preparation.learn(panel, training_rows)
+    config = ForecastConfig(
+        horizon=forecaster.horizon,
+        lookback=forecaster.lookback,
+        patch_length=forecaster.patch_length,
+        channels=len(layout.target_columns),
+        mixed=forecaster.channels == "mixed",
+        quantiles=tuple(map(float, forecaster.quantiles)),
+        calendar=preparation.calendar,
+        past=len(layout.past_columns),
+        future=len(layout.future_columns),
+        static=len(layout.static_columns),
+        recollection=int(forecaster.recollection),
+        backbone=forecaster._backbone_config(),
+    )
+    seed = forecaster._draw_seed()
+    network = forecaster._start_network(ForecastNetwork, config, seed).to(choose_device(forecaster.device))
+    scales = {one.id: learn_scale(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)}
+    series = [preparation.tensors(one, scales[one.id]) for one in panel]
+    training = Training(
+        network,
+        series,
+        training_rows,
+        forecaster._training_config(seed),
+        callbacks=forecaster._run_callbacks(),
+        verbose=int(forecaster.verbose),
+    )
+    training.run()
+    forecaster.network_, forecaster.preparation_ = network, preparation
+    forecaster.layout_, forecaster.scales_ = layout, scales
+    forecaster.memory_gain_, forecaster.recollection_gain_ = training.gain, training.recollection_gain
+    forecaster.training_history_ = [vars(report) for report in training.history]
+    forecaster.training_rows_ = {one.id: rows for one, rows in zip(panel, training_rows, strict=True)}
+    forecaster.note_features(layout)
+    forecaster.first_times_ = {one.id: None if one.times is None else one.times[0] for one in panel}
+    forecaster.states_ = {}
+    forecaster.forget()
+    forecaster._absorb(panel, dict(zip(panel_ids(panel), series, strict=True)))
+
+
+GAINS = ("memory_gain", "recollection_gain")
+"""Attributes that say what validation found."""
+
+
+def kept_of_forecaster(forecaster: TitansForecaster) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and plain facts: weights, states, and all that is needed to read them."""
+    tensors = network_tensors(forecaster.network_)
+    series = []
+    for place, (name, state) in enumerate(forecaster.states_.items()):
+        tensors |= pack(state, prefix=f"state.{place}")
+        scale = forecaster.scales_.get(name)
+        tensors |= {} if scale is None else pack(scale, prefix=f"scale.{place}")
+        series.append(
+            {
+                "id": plain(name),
+                "known": scale is not None,
+                "last_time": plain(forecaster.last_times_.get(name)),
+                "first_time": plain(forecaster.first_times_.get(name)),
+                "training_rows": forecaster.training_rows_.get(name),
+            }
+        )
+    return tensors, {
+        "network": forecaster.network_.config.to_dict(),
+        "preparation": forecaster.preparation_.to_dict(),
+        "layout": forecaster.layout_.to_dict(),
+        "history": forecaster.training_history_,
+        **{name: _facts_of(getattr(forecaster, f"{name}_")) for name in GAINS},
+        "series": series,
+    }
+
+
+def restore_forecaster(
+    forecaster: TitansForecaster, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device
+) -> None:
+    """Put everything back into a forecaster that has its arguments."""
+    network = ForecastNetwork(ForecastConfig.from_dict(header["network"]))
+    forecaster.network_ = restore_network(network, tensors, forecaster.precision, device)
+    forecaster.preparation_ = Preparation.from_dict(header["preparation"])
+    forecaster.layout_ = Layout.from_dict(header["layout"])
+    forecaster.training_history_ = header["history"]
+    for name in GAINS:
+        setattr(forecaster, f"{name}_", None if header[name] is None else MemoryGain(**header[name]))
+    _restore_series(forecaster, header["series"], tensors)
+    forecaster.note_features(forecaster.layout_)
+
+
+def _facts_of(gain: MemoryGain | None) -> dict[str, Any] | None:
+    return None if gain is None else asdict(gain)
+
+
+def _restore_series(forecaster: TitansForecaster, facts: list[dict[str, Any]], tensors: dict[str, Any]) -> None:
+    forecaster.states_, forecaster.scales_ = {}, {}
+    forecaster.last_times_, forecaster.first_times_, forecaster.training_rows_ = {}, {}, {}
+    for place, fact in enumerate(facts):
+        name = original(fact["id"])
+        template = forecaster.fresh_state()
+        state: SeriesState = unpack(template, tensors, prefix=f"state.{place}")
+        forecaster.states_[name] = state
+        if fact["known"]:
+            forecaster.scales_[name] = unpack(state.scale, tensors, prefix=f"scale.{place}")
+            forecaster.training_rows_[name] = fact["training_rows"]
+            forecaster.first_times_[name] = original(fact["first_time"])
+        last = original(fact["last_time"])
+        if last is not None:
+            forecaster.last_times_[name] = last
+
+
+class WatchedMemory(SeriesMemory):
+    """The part of an estimator that lets its memory be looked into."""
+
+    def watch(self, X: Any) -> Any:
+        """Return what happened in each layer of the memory while it read X afresh, patch by patch.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            A history of any length. ``state_`` is left alone.
+
+        Returns
+        -------
+        frame
+            A row a patch and layer of the memory, of the kind of frame that X is (pandas for arrays): ``unique_id`` of long
+            frames and lists; ``ds``, the time stamp of the patch's last row, or its number ``row``; ``channel`` where
+            several are read side by side; ``layer``, from 0; ``surprise``, as in :meth:`surprise`, of this layer;
+            ``retention``, ``step_size`` and ``momentum``, the gates' means over heads; ``half_life``, the rows in which half
+            is forgotten at that retention; ``distance``, the mean over heads of ``|M - M_0|``, what has been learned since
+            the start. A patch is written once a row follows it: the last one, whole or not, is not among them.
+
+        Raises
+        ------
+        ValueError
+            If the model has no memory, by its variant or with ``layers=0``, or X does not fit.
+
+        References
+        ----------
+        arXiv 2501.00663, equations 8 to 14.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from titans_ts import TitansForecaster
+        >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
+        >>> model = TitansForecaster(horizon=6, lookback=48, max_steps=2, layers=1, random_state=0).fit(load)
+        >>> watched = model.watch(load)
+        >>> watched["row"].tolist()[:3], list(watched.columns)[1:4]
+        ([15, 31, 47], ['layer', 'surprise', 'retention'])
+        """
+        check_is_fitted(self)
+        panel = self._read(X)
+        seen = {one.id: watch(self.network_, self.ready(one))[0] for one in panel}
+        rows = {name: one.rows.numpy() for name, one in seen.items()}
+        return watched_frame(panel, rows, {name: _measures(one) for name, one in seen.items()})
+
+    def memory_table(self, ids: Hashable | Iterable[Hashable] | None = None) -> Any:
+        """Return what the memory holds of what ``fit`` and ``update`` have read, by layer and head.
+
+        Parameters
+        ----------
+        ids : id or list of ids, optional
+            Which series; all by default.
+
+        Returns
+        -------
+        frame
+            A row a head, of the kind of frame that ``fit`` saw (pandas for arrays): ``unique_id`` of long frames and lists;
+            ``channel`` where several are read side by side; ``layer`` and ``head``, from 0; ``start_norm``, ``|M_0|``, the
+            learned start; ``distance``, ``|M - M_0|``, what was learned since; ``momentum_norm``, ``|S|``, surprise that is
+            still carried on; ``share_of_bound``, of what the distance can never exceed, NaN where nothing bounds it;
+            ``half_life``, the rows in which half is forgotten by the gates' learned bias.
+
+        Raises
+        ------
+        ValueError
+            If the model has no memory, by its variant or with ``layers=0``, or there is no series of an id.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from titans_ts import TitansForecaster
+        >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
+        >>> model = TitansForecaster(horizon=6, lookback=48, max_steps=2, layers=1, random_state=0).fit(load)
+        >>> bool((model.memory_table()["distance"] > 0).all())
+        True
+        >>> model.forget().memory_table()["distance"].tolist()
+        [0.0, 0.0, 0.0, 0.0]
+        """
+        check_is_fitted(self)
+        names = chosen(ids, self.states_)
+        if not names:
+            raise ValueError("ids is empty; name one series or more, or leave it at None for all")
+        return holdings_frame(self.layout_, {name: self._holdings_of(name) for name in names})
+
+    def _holdings_of(self, name: Hashable) -> Measures:
+        return _measures(holdings(self.network_, self.states_[name]))
+
+
+def _measures(found: Watched | Holdings) -> Measures:
+    """Return what was measured of streams and layers, by name."""
+    return {name: x.double().cpu().numpy() for name, x in found._asdict().items() if name != "rows"}
+
+
+_COLUMNS = [None, str, Integral, list, tuple]
+
+
+class TitansForecaster(WatchedMemory, SeriesMemory):
+    """Forecast one or many series with a neural memory that learns while it reads.
+
+    ``fit`` learns how to memorise. ``predict`` and ``update`` memorise: any length of history goes into a state of fixed
+    size, at constant cost a row, with nothing cut and nothing trained.
+
+    Parameters
+    ----------
+    horizon : int, default=24
+        Rows to forecast. One model serves every shorter horizon too.
+    lookback : int, default=336
+        Rows of the trailing window that scales a forecast and that the direct linear path sees.
+    patch_length : int, default=16
+        Rows that make one token of the memory.
+    channels : {"independent", "mixed"}, default="independent"
+        Whether each channel is a stream of its own with shared weights, or a token holds all channels.
+    quantiles : sequence of float, default=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+        Levels learned beside the median; ``level=90`` needs .05 and .95 or wider ones.
+    past_covariates, future_covariates, static_covariates : str, int or list, optional
+        Columns of X that are known up to now, known in advance, or constant within a series; indices for arrays.
+    freq : str, optional
+        Step of the time stamps, as pandas spells it; inferred by default.
+    id_column, time_column : str, default="unique_id", "ds"
+        A frame with ``id_column`` is a long one, of many series.
+    target_columns : str, int or list, optional
+        Columns to forecast; by default ``y`` of a long frame, else every numeric column without another role.
+    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
+        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
+        without a memory: attention to a window, attention to everything, an LSTM, a modern Hopfield layer.
+    memory : str, default="titans"
+        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`. Beside a baseline it must be left at its
+        default.
+    width, layers, heads : int, default=64, 2, 4
+        Size of the network; ``layers=0`` is the direct linear path alone.
+    memory_depth : int, default=2
+        Layers of the memory itself.
+    refresh_every : int, default=16
+        Tokens that share one reading of the memory for their gradients.
+    window : int, default=32
+        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
+    persistent_tokens : int, default=4
+        Learned tokens that attention always sees; learned stored patterns (hopfield).
+    convolution : int, default=4
+        Kernel of the causal convolutions before memory and attention; 1 switches them off.
+    momentum, forgetting : bool, default=True
+        Parts of the memory's rule, where it has them; with ``forgetting=False`` nothing bounds the memory but its clipped
+        writes, which add up.
+    damping : bool, default=True
+        Whether patches that share a reading of the memory share the step of their writes where their keys are alike
+        (:mod:`titans_ts.ops.decay`). The paper's rule has nothing like it: without it the writes of a quiet stretch
+        overshoot together, and over some 10,000 rows rounding grows until the cut of the rows moves a forecast.
+    recollection : int, default=0
+        Numbers of a key of a further memory, of what the forecast got wrong when the look-back looked as it does now
+        (:mod:`titans_ts.series.recollection`); 0 for none. It is trained after all the rest, which stays as it is without
+        it, and pays where patterns recur after long absences. 256 is a beginning; what was last seen 100,000 rows ago
+        takes 2,048.
+    dropout : float, default=0.2
+        Share of each layer's output that is set to zero in training.
+    max_steps : int, default=300
+        Training steps of the memory, at most, and of ``recollection``; the direct path before them has a few hundred fast
+        ones of its own.
+    learning_rate : float, default=1e-3
+        Peak learning rate.
+    batch_size : int, default=16
+        Streams read side by side.
+    validation_fraction : float, default=0.1
+        Share of each series' last rows that chooses the weights and fits the intervals; 0 for none.
+    patience : int, default=5
+        Evaluations without a better error before training stops.
+    caution : float, default=1.0
+        Of the memory's correction of the direct path as much is used as validation can tell from luck: the smallest share
+        whose gain comes within so many standard errors of the best one's. 0 takes the share with the least error. Without
+        a validation part, all of it is used.
+    device : str, default="auto"
+        Where to compute.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere. The memory itself is never below
+        float32.
+    n_jobs : int, optional
+        Series that ``predict`` and ``update`` read side by side, in threads. It changes no number.
+    random_state : int, RandomState or None, default=None
+        Seed of all chance; the global generators are left as they are.
+    verbose : int, default=0
+        1 shows progress.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last one.
+    callbacks : list of callable, optional
+        Each is called after every step with the run and a report, and may stop it by returning true;
+        :class:`titans_ts.learn.checkpoint.Checkpoint` makes a run that can be interrupted.
+
+    Attributes
+    ----------
+    network_ : ForecastNetwork
+        The trained network.
+    n_seen_ : int or dict of id to int
+        Rows that the memory has read, gaps in the time axis included.
+    state_ : MemoryState or dict of id to MemoryState
+        What is kept of all that was read; ``state_.nbytes`` does not grow with it, save for ``variant="full_attention"``.
+    n_features_in_ : int
+        Columns seen by ``fit``.
+    memory_gain_ : MemoryGain or None
+        What the memory's correction gained on validation, how sure that is, and how much of it is used
+        (:class:`titans_ts.learn.acceptance.MemoryGain`); None without a memory or a validation part.
+    recollection_gain_ : MemoryGain or None
+        The same of what ``recollection`` adds to that.
+    training_history_ : list of dict
+        Phase, step, loss and validation error of every evaluation.
+
+    Notes
+    -----
+    Missing values (NaN) are masked; infinite ones are refused by row and column. A missing stretch of the time axis is
+    filled with missing rows. ``predict(X)`` reads X with a fresh memory and leaves ``state_`` alone; after ``fit`` the
+    final weights have read the whole training history.
+
+    References
+    ----------
+    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hours = np.arange(400)
+    >>> load = np.sin(hours * 2 * np.pi / 24)
+    >>> forecaster = TitansForecaster(horizon=6, lookback=48, max_steps=2, random_state=0).fit(load)
+    >>> forecaster.predict().shape
+    (6, 1)
+    >>> forecaster.update(load[:24]).n_seen_
+    424
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "horizon": [Interval(Integral, 1, None, closed="left")],
+        "lookback": [Interval(Integral, 1, None, closed="left")],
+        "patch_length": [Interval(Integral, 1, None, closed="left")],
+        "channels": [StrOptions({"independent", "mixed"})],
+        "quantiles": ["array-like"],
+        "past_covariates": _COLUMNS,
+        "future_covariates": _COLUMNS,
+        "static_covariates": _COLUMNS,
+        "freq": [None, object],
+        "id_column": [str],
+        "time_column": [str],
+        "target_columns": _COLUMNS,
+        **ARCHITECTURE_CONSTRAINTS,
+        "damping": ["boolean"],
+        "recollection": [Interval(Integral, 0, None, closed="left")],
+        **TRAINING_CONSTRAINTS,
+    }
+
+    def __init__(
+        self,
+        horizon: int = 24,
+        *,
+        lookback: int = 336,
+        patch_length: int = 16,
+        channels: str = "independent",
+        quantiles: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+        past_covariates: Any = None,
+        future_covariates: Any = None,
+        static_covariates: Any = None,
+        freq: Any = None,
+        id_column: str = "unique_id",
+        time_column: str = "ds",
+        target_columns: Any = None,
+        variant: str = "mac",
+        memory: str = "titans",
+        width: int = 64,
+        layers: int = 2,
+        heads: int = 4,
+        memory_depth: int = 2,
+        refresh_every: int = 16,
+        window: int = 32,
+        persistent_tokens: int = 4,
+        convolution: int = 4,
+        momentum: bool = True,
+        forgetting: bool = True,
+        damping: bool = True,
+        recollection: int = 0,
+        dropout: float = 0.2,
+        max_steps: int = 300,
+        learning_rate: float = 1e-3,
+        batch_size: int = 16,
+        validation_fraction: float = 0.1,
+        patience: int = 5,
+        caution: float = 1.0,
+        device: Any = "auto",
+        precision: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        self.horizon = horizon
+        self.lookback = lookback
+        self.patch_length = patch_length
+        self.channels = channels
+        self.quantiles = quantiles
+        self.past_covariates = past_covariates
+        self.future_covariates = future_covariates
+        self.static_covariates = static_covariates
+        self.freq = freq
+        self.id_column = id_column
+        self.time_column = time_column
+        self.target_columns = target_columns
+        self.variant = variant
+        self.memory = memory
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.memory_depth = memory_depth
+        self.refresh_every = refresh_every
+        self.window = window
+        self.persistent_tokens = persistent_tokens
+        self.convolution = convolution
+        self.momentum = momentum
+        self.forgetting = forgetting
+        self.damping = damping
+        self.recollection = recollection
+        self.dropout = dropout
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.caution = caution
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+
+    def _backbone_config(self) -> BackboneConfig:
+        return replace(super()._backbone_config(), damping=bool(self.damping))
+
+    @followed
+    def fit(self, X: Any, y: None = None) -> TitansForecaster:
+        """Learn how to memorise, and read the training history.
+
+        Parameters
+        ----------
+        X : array (t,) or (t, c), list of such arrays, wide frame, or long frame
+            History, oldest row first; see :func:`titans_ts.frames.read.read_panel`.
+        y : None
+            Ignored; it is there for scikit-learn.
+
+        Returns
+        -------
+        TitansForecaster
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument or X cannot be used; the message names it, the place, and the remedy.
+        """
+        self._validate_params()
+        check_arguments(self)
+        panel = read_panel(
+            X,
+            id_column=self.id_column,
+            time_column=self.time_column,
+            target_columns=self.target_columns,
+            past_covariates=() if self.past_covariates is None else self.past_covariates,
+            future_covariates=() if self.future_covariates is None else self.future_covariates,
+            static_covariates=() if self.static_covariates is None else self.static_covariates,
+            freq=self.freq,
+            require_observed=True,
+        )
+        return self.fit_panel(panel)
+
+    def fit_panel(self, panel: Panel) -> TitansForecaster:
+        """Fit on series that are read and checked already."""
+        with all_or_nothing(self):
+            fit_forecaster(self, panel)
+        return self
+
+    def predict(self, X: Any = None, *, level: Sequence[float] | None = None, future: Any = None) -> Any:
+        """Forecast the ``horizon`` rows after the history.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``, or a stream, optional
+            Another history of any length, read with a fresh memory; ``state_`` is left alone. By default the history that
+            ``fit`` and ``update`` have read goes on. Streams are those of ``update``: the path of a table, a lazy frame, or
+            an iterator of arrays or frames.
+        level : sequence of float, optional
+            Intervals to add, in percent: ``level=[80]`` gives columns ``-lo-80`` and ``-hi-80``.
+        future : frame or array, optional
+            Covariates known in advance, for the rows of the horizon; needed if the model was fitted with any.
+
+        Returns
+        -------
+        array, list or frame
+            The same kind of container, ``horizon`` rows a series, time stamps continued; with ``level`` an array gives a
+            long frame.
+
+        Raises
+        ------
+        ValueError
+            If nothing was read, X or ``future`` does not fit, or a level is wider than the quantiles that were learned.
+        """
+        check_is_fitted(self)
+        levels = check_levels(level, self.network_.config.quantiles)
+        if X is None:
+            layout, states, last_times = self.layout_, self.states_, self.last_times_
+            unread = [name for name, state in states.items() if not state.n_seen]
+            if unread or not states:
+                raise ValueError(
+                    f"nothing has been read since forget(){_named(unread)}: call update(rows), or predict(X) with a history"
+                )
+        elif is_stream(X):
+            states, last_times, layout = absorb_stream(self, X, {}, {}, fresh=True)
+        else:
+            panel = self._read(X)
+            layout = panel.layout
+            states, last_times = self._absorbed(panel, {})
+        ahead = read_future(future, replace(self.layout_, **_form(layout)), last_times, self.network_.config.horizon)
+        found = self._in_parallel(
+            delayed(self._forecast_one)(state, ahead[name], last_times[name], levels) for name, state in states.items()
+        )
+        return forecast_container(layout, dict(zip(states, found, strict=True)))
+
+    def backtest(
+        self,
+        X: Any,
+        *,
+        windows: int | None = 10,
+        step: int | None = None,
+        refit: bool = False,
+        level: Sequence[float] | None = None,
+    ) -> tuple[Any, Any]:
+        """Forecast from many origins, each knowing only the rows before it, and compare with what came.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            The whole history, from its first row; it is read once, with a fresh memory.
+        windows : int or None, default=10
+            Origins a series, the last one ``horizon`` rows before the end; ``None`` takes all after the training rows.
+        step : int, optional
+            Rows between two origins; the horizon by default.
+        refit : bool, default=False
+            Whether to fit anew on the rows before each origin; much slower.
+        level : sequence of float, optional
+            Intervals, in percent.
+
+        Returns
+        -------
+        forecasts : frame
+            ``unique_id, ds, cutoff, y, forecast`` and bounds.
+        metrics : frame
+            A row a series and column: ``mse``, ``mae``, ``mase`` against the seasonless naive forecast, and the coverage
+            of each level.
+
+        Raises
+        ------
+        ValueError
+            If a series is too short for the origins asked for.
+        """
+        check_is_fitted(self)
+        levels = check_levels(level, self.network_.config.quantiles)
+        return backtest(self, self._read(X), windows=windows, step=step, refit=refit, levels=levels)
+
+    def score(self, X: Any, y: None = None) -> float:
+        """Return how well the rows that follow what was read are forecast; ``GridSearchCV`` and its kin compare by it.
+
+        They are forecast ``horizon`` rows at a time, each part from all rows before it, and the last part may be shorter.
+        ``state_`` and the weights stay as they are.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            The rows that follow those already read, of all series or of some; missing values are left out.
+        y : None
+            Ignored; it is there for scikit-learn.
+
+        Returns
+        -------
+        float
+            The negative mean absolute error, in each series' and channel's long-run spread as ``fit`` learned it, so that no
+            unit outweighs another: higher is better, 0 is perfect, -1 is an error as large as the spread.
+
+        Raises
+        ------
+        ValueError
+            If X does not follow what was read, holds a series that ``fit`` never saw, or has no observed value.
+        """
+        check_is_fitted(self)
+        return score(self, self._read(X, follow=self.last_times_))
+
+    def rolling_errors(
+        self,
+        X: Any,
+        *,
+        start: int,
+        stop: int | None = None,
+        horizons: Sequence[int],
+        memory: Literal["written", "silent", "linear"] = "written",
+    ) -> dict[int, tuple[float, float]]:
+        """Return mean squared and absolute error over every origin, stride 1, in the units of X.
+
+        Parameters
+        ----------
+        X : container of one series
+            The whole history; it is read from its first row, the memory carried.
+        start : int
+            Rows before the first origin.
+        stop : int, optional
+            Rows that forecasts may reach; all by default. A horizon ``f`` has ``stop - start - f + 1`` origins.
+        horizons : sequence of int
+            None longer than ``horizon``.
+        memory : {"written", "silent", "linear"}, default="written"
+            The model as it is; with every memory's output set to zero, if it has one; or its direct linear path alone.
+
+        Returns
+        -------
+        dict of int to (mse, mae)
+            Averages over origins, steps and channels; missing values are left out.
+
+        Raises
+        ------
+        ValueError
+            If X holds several series, no origin is left, nothing was observed after one, or ``memory="silent"`` is asked of
+            a baseline without a memory.
+        """
+        check_is_fitted(self)
+        panel = self._read(X)
+        return rolling_errors(self, panel, start=start, stop=stop, horizons=horizons, memory=memory)
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return kept_of_forecaster(self)
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        restore_forecaster(self, header, tensors, device)
+
+    def note_features(self, layout: Layout) -> None:
+        """Note which columns were seen, as scikit-learn does."""
+        names = (*layout.target_columns, *layout.past_columns, *layout.future_columns, *layout.static_columns)
+        self.n_features_in_ = len(names)
+        if all(isinstance(name, str) for name in names):
+            self.feature_names_in_ = np.array(names, dtype=object)
+
+    def _training_config(self, seed: int) -> TrainingConfig:
+        return TrainingConfig(
+            max_steps=self.max_steps,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            caution=float(self.caution),
+            precision=self.precision,
+            seed=seed,
+        )
+
+    def _most_steps(self) -> int:
+        return sum(self._training_config(0).steps_of_phases(layers=self.layers, recollection=self.recollection).values())
+
+    def _forecast_one(self, state: SeriesState, ahead: np.ndarray, last_time: Any, levels: tuple[float, ...]) -> Forecast:
+        future = self.preparation_.future_tensor(ahead)
+        return self.told(reading.forecast(self.network_, state, future), last_time, levels)
+
+    def told(self, found: reading.Forecasts, last_time: Any, levels: tuple[float, ...]) -> Forecast:
+        """Return the forecast of one origin as it goes into a container."""
+        point, quantiles = found.point[0].cpu().numpy(), found.quantiles[0].cpu().numpy()
+        return Forecast(point, last_time, interval_bounds(quantiles, self.network_.config.quantiles, levels))
+
+
+def _form(layout: Layout) -> dict[str, Any]:
+    """Return the part of a layout that says what kind of container it was."""
+    return {"kind": layout.kind, "backend": layout.backend}
+
+
+def _named(names: Sequence[Hashable]) -> str:
+    return f" by {some(names)}" if any(name is not None for name in names) else ""

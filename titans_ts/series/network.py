@@ -1,0 +1,252 @@
+"""Inputs, backbone and head from one configuration."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from titans_ts.backbones.stack import Backbone, State
+from titans_ts.series.recollection import Recollection
+from titans_ts.series.settings import ForecastConfig
+from titans_ts.series.tensors import Extras, SeriesEmbedding, Windows
+
+
+class Forecast(NamedTuple):
+    """What is said at ``n`` origins, on each window's own scale.
+
+    Attributes
+    ----------
+    point : Tensor
+        ``(b, c, n, f)``: the median.
+    quantiles : Tensor
+        ``(b, c, n, f, q)``, increasing along the last axis.
+    """
+
+    point: Tensor
+    quantiles: Tensor
+
+
+class LinearPath(nn.Module):
+    """The whole look-back to the whole horizon by one matrix: the floor that a memory must improve on.
+
+    Parameters
+    ----------
+    lookback, horizon : int
+        Rows seen and rows forecast.
+    future : int
+        Covariates known in advance: each adds a weight a step and, through a small network of the step's covariates, a
+        non-linear effect shared by all steps.
+    """
+
+    def __init__(self, lookback: int, horizon: int, *, future: int = 0) -> None:
+        super().__init__()
+        self.past = nn.Linear(lookback, horizon)
+        nn.init.zeros_(self.past.weight)
+        nn.init.zeros_(self.past.bias)
+        self.future = FutureEffect(future) if future else None
+
+    def forward(self, windows: Windows, extras: Extras) -> Tensor:
+        """Return ``(b, c, n, f)`` on the window's scale."""
+        out = self.past(windows.values)
+        if self.future is not None:
+            out = out + self.future(extras.future)[:, None]
+        return out
+
+
+class FutureEffect(nn.Module):
+    """The effect of covariates known in advance, the same at every step of the horizon."""
+
+    def __init__(self, covariates: int, *, inner: int = 16) -> None:
+        super().__init__()
+        self.inside = nn.Linear(covariates, inner)
+        self.outside = nn.Linear(inner, 1)
+        self.straight = nn.Linear(covariates, 1, bias=False)
+        nn.init.zeros_(self.outside.weight)
+        nn.init.zeros_(self.outside.bias)
+        nn.init.zeros_(self.straight.weight)
+
+    def forward(self, future: Tensor) -> Tensor:
+        """Map ``(b, n, f, covariates)`` to ``(b, n, f)``."""
+        return (self.outside(torch.tanh(self.inside(future))) + self.straight(future)).squeeze(-1)
+
+
+class ForecastHead(nn.Module):
+    """The memory's correction to the direct path, starting at zero.
+
+    Parameters
+    ----------
+    width, horizon, channels : int
+        Model width ``d``, rows ``f`` and channels ``c`` of a forecast.
+    dropout : float, default=0.0
+        Share of the model's output set to zero in training.
+    """
+
+    def __init__(self, width: int, horizon: int, *, channels: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.channels = channels
+        self.dropout = nn.Dropout(dropout)
+        self.correct = nn.Linear(width, channels * horizon)
+        nn.init.zeros_(self.correct.weight)
+        nn.init.zeros_(self.correct.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map ``(b, n, d)`` to ``(b, c, n, f)``."""
+        return self.correct(self.dropout(hidden)).unflatten(-1, (self.channels, -1)).transpose(1, 2)
+
+
+class QuantileHead(nn.Module):
+    """Quantiles around the median: a width a step, from a token, times distances that can only grow outwards.
+
+    Parameters
+    ----------
+    width, horizon, channels : int
+        Model width ``d``, rows ``f`` and channels ``c``.
+    quantiles : tuple of float
+        Increasing, inside (0, 1).
+
+    Attributes
+    ----------
+    stretch : Tensor
+        ``(q,)``: factors on the distances, fitted to validation rows after training.
+    """
+
+    def __init__(self, width: int, horizon: int, *, channels: int, quantiles: tuple[float, ...]) -> None:
+        super().__init__()
+        self.channels = channels
+        self.widths = nn.Linear(width, channels * horizon)
+        nn.init.zeros_(self.widths.weight)
+        nn.init.zeros_(self.widths.bias)
+        levels = torch.tensor(quantiles, dtype=torch.float64)
+        normal = torch.special.ndtri(levels)
+        self.below = int((levels < 0.5).sum())
+        self.middle = bool((levels == 0.5).any())
+        outward = torch.cat([normal[: self.below].neg().flip(0), normal[self.below + self.middle :]])
+        split = self.below
+        grow = torch.cat(
+            [torch.diff(side, prepend=torch.zeros_like(side[:1])) for side in (outward[:split], outward[split:])]
+        )
+        self.stretch: Tensor
+        self.register_buffer("stretch", torch.ones(len(quantiles)))
+        self.growth = nn.Parameter(torch.log(torch.expm1(grow)).float().repeat(horizon, 1))
+
+    def forward(self, point: Tensor, hidden: Tensor) -> Tensor:
+        """Return ``(b, c, n, f, q)`` around ``point`` ``(b, c, n, f)``."""
+        width = nn.functional.softplus(self.widths(hidden)).unflatten(-1, (self.channels, -1)).transpose(1, 2)
+        growth = nn.functional.softplus(self.growth)
+        lower = -growth[:, : self.below].cumsum(-1).flip(-1)
+        upper = growth[:, self.below :].cumsum(-1)
+        middle = [growth.new_zeros(len(growth), 1)] if self.middle else []
+        distance = self.stretch * torch.cat([lower, *middle, upper], dim=-1)  # f q
+        return point[..., None] + width[..., None] * distance.sort(dim=-1).values
+
+
+class ForecastNetwork(nn.Module):
+    """A stream of patches in, a forecast of the horizon at every one of them out.
+
+    ``direct(look-back) + head(backbone(tokens))``: the head starts at zero, so that training starts from the linear path.
+    With ``recollection`` there is added what this sum got wrong when the look-back looked as it does now.
+
+    Parameters
+    ----------
+    config : ForecastConfig
+        Settings.
+    """
+
+    def __init__(self, config: ForecastConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.backbone.width
+        extra = config.calendar + 2 * config.past * config.patch_length + config.static
+        self.embedding = SeriesEmbedding(
+            width,
+            patch_length=config.patch_length,
+            channels=config.token_channels,
+            extra=extra,
+            channel_names=config.streams,
+        )
+        self.direct = LinearPath(config.lookback, config.horizon, future=config.future)
+        self.backbone = Backbone(config.backbone)
+        self.head = ForecastHead(width, config.horizon, channels=config.token_channels, dropout=config.backbone.dropout)
+        self.quantile_head = QuantileHead(width, config.horizon, channels=config.token_channels, quantiles=config.quantiles)
+        self.recollection = (
+            Recollection(
+                config.lookback,
+                config.horizon,
+                config.patch_length,
+                features=config.recollection,
+                channels=config.token_channels,
+            )
+            if config.recollection
+            else None
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Kind of number that the network computes in."""
+        return self.direct.past.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return self.direct.past.weight.device
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first token: the backbone's, and after its layers what is recollected from."""
+        before = self.backbone.initial_state(batch)
+        return before if self.recollection is None else (*before, self.recollection.initial_state(batch))
+
+    def forward(
+        self, windows: Windows, extras: Extras, state: State, ahead: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, State]:
+        """Read ``n`` tokens and forecast at each.
+
+        Parameters
+        ----------
+        windows, extras
+            What is seen at each.
+        state : State
+            From the call before.
+        ahead : Tensor, optional
+            ``(b,)``: for one token that lies between two, rows from the end of the last to its end; 0 where it is the next.
+
+        Returns
+        -------
+        point : Tensor
+            ``(b, c, n, f)`` on the window's scale.
+        hidden : Tensor
+            ``(b, n, d)``, from which :meth:`quantiles` are made.
+        state : State
+            To hand to the next call.
+        """
+        point, hidden, state = self.corrected(windows, extras, state)
+        point, state = self.recollect(windows, point, state, ahead)
+        return point, hidden, state
+
+    def corrected(self, windows: Windows, extras: Extras, state: State) -> tuple[Tensor, Tensor, State]:
+        """Do as a call does, without recollections: their part of the state is handed on as it came."""
+        layers = self.config.backbone.layers
+        hidden, carried = self.backbone(self.embedding(windows, extras), state[:layers])
+        point = self.direct(windows, extras)
+        if layers:
+            point = point + self.head(hidden)
+        return point, hidden, (*carried, *state[layers:])
+
+    def recollect(self, windows: Windows, point: Tensor, state: State, ahead: Tensor | None = None) -> tuple[Tensor, State]:
+        """Add to what :meth:`corrected` says what is recollected, and note what it says; without recollection, nothing."""
+        if self.recollection is None:
+            return point, state
+        recollected, carry = self.recollection(windows, point, state[-1], ahead)
+        return point + recollected, (*state[:-1], carry)
+
+    def read(self, windows: Windows, extras: Extras, state: State) -> State:
+        """Absorb tokens without forecasting; returns the state."""
+        if self.recollection is not None:
+            return self(windows, extras, state)[2]
+        return self.backbone(self.embedding(windows, extras), state)[1]
+
+    def forecast(self, windows: Windows, extras: Extras, state: State, ahead: Tensor | None = None) -> Forecast:
+        """Return the forecast, quantiles included."""
+        point, hidden, _ = self(windows, extras, state, ahead)
+        return Forecast(point, self.quantile_head(point, hidden))

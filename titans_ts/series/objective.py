@@ -1,0 +1,197 @@
+"""What training lowers, and what validation measures: the absolute error on the long-run scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from titans_ts.learn.losses import masked_absolute_error, masked_pinball
+from titans_ts.series.network import ForecastNetwork
+from titans_ts.series.settings import Phase
+from titans_ts.series.tensors import Origins, SeriesTensors, origins_at, to_device
+
+STREAMS_AT_ONCE, TOKENS_AT_ONCE = 64, 256
+"""What an evaluation holds at once; changes nothing else."""
+QUANTILE_TOKENS = 8
+"""One token in so many trains the quantiles: they follow the point forecast and need fewer."""
+CALIBRATION_TOKENS = 64
+"""Validation tokens that the quantiles are calibrated on, at least, where there are so many."""
+
+
+def point_loss(point: Tensor, origins: Origins) -> Tensor:
+    """Return the mean absolute error in units of each channel's long-run spread."""
+    return masked_absolute_error(point, origins.target, origins.windows.spread[..., None])
+
+
+def quantile_loss(network: ForecastNetwork, point: Tensor, hidden: Tensor, origins: Origins, offset: int) -> Tensor:
+    """Return the pinball loss of the quantiles around a point forecast that they do not move."""
+    some = slice(offset % QUANTILE_TOKENS, None, QUANTILE_TOKENS)
+    found = network.quantile_head(point[:, :, some].detach(), hidden[:, some].detach())
+    levels = torch.tensor(network.config.quantiles, dtype=found.dtype, device=found.device)
+    return masked_pinball(found, origins.target[:, :, some], origins.windows.spread[:, :, some, None], levels)
+
+
+class Said(NamedTuple):
+    """What a network says at some origins.
+
+    Attributes
+    ----------
+    origins : Origins
+        With targets from the validation part only.
+    corrected, point : Tensor
+        ``(b, c, n, f)`` on the window's scale, without recollections and with them.
+    hidden : Tensor
+        ``(b, n, d)``; nothing after the direct path alone.
+    blocks : Tensor
+        ``(b, 2, n)``: which series an origin belongs to, and which block of validation rows as long as the horizon.
+    """
+
+    origins: Origins
+    corrected: Tensor
+    point: Tensor
+    hidden: Tensor
+    blocks: Tensor
+
+
+def validation_error(
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, after: Phase = "quantiles"
+) -> float:
+    """Return the mean absolute error at every patch end from ``starts`` on, the state carried from the first row.
+
+    Parameters
+    ----------
+    network : ForecastNetwork
+        In evaluation mode.
+    series : list of SeriesTensors
+        Training and validation rows.
+    starts : list of int
+        First validation row of each series.
+    after : Phase, default="quantiles"
+        Leave out what is trained in later phases.
+
+    Returns
+    -------
+    float
+        In units of each channel's long-run spread; NaN when nothing was observed after ``starts``.
+    """
+    total = count = 0.0
+    for said in _said_of_validation(network, series, starts, after=after):
+        errors, observed = _absolute_errors(said.origins, said.point)
+        total += float(errors.double().sum())
+        count += float(observed.sum())
+    return total / count if count else float("nan")
+
+
+@torch.no_grad()
+def block_errors(
+    network: ForecastNetwork,
+    series: list[SeriesTensors],
+    starts: list[int],
+    forecasts: Callable[[Said], Sequence[Tensor]],
+    *,
+    after: Phase = "quantiles",
+) -> Tensor:
+    """Return the mean absolute error of each block of as many validation rows as the horizon has, float64.
+
+    Channels of a series count as one. A block of which less than half was observed, beside the fullest, is left out.
+
+    Parameters
+    ----------
+    network : ForecastNetwork
+        In evaluation mode.
+    series : list of SeriesTensors
+        Training and validation rows.
+    starts : list of int
+        First validation row of each series.
+    forecasts : callable
+        Makes of what a network says the forecasts to measure, each ``(b, c, n, f)``.
+    after : Phase, default="quantiles"
+        Leave out what is trained in later phases.
+
+    Returns
+    -------
+    Tensor
+        ``(forecasts, blocks)``.
+    """
+    most = max(one.length for one in series) // network.config.horizon + 1  # blocks of a series
+    count = torch.zeros(len(series) * most, dtype=torch.float64)
+    totals: list[Tensor] = []
+    for said in _said_of_validation(network, series, starts, after=after):
+        place = (said.blocks[:, 0] * most + said.blocks[:, 1]).flatten()  # b n
+        measured = forecasts(said)
+        totals = totals or [torch.zeros_like(count) for _ in measured]
+        for total, point in zip(totals, measured, strict=True):
+            errors, observed = _absolute_errors(said.origins, point)
+            total.index_add_(0, place, errors.double().sum(dim=(1, 3)).cpu().flatten())
+        count.index_add_(0, place, observed.double().sum(dim=(1, 3)).cpu().flatten())
+    full = (count > 0) & (count >= count.max() / 2)
+    return torch.stack(totals)[:, full] / count[full]
+
+
+def _absolute_errors(origins: Origins, point: Tensor) -> tuple[Tensor, Tensor]:
+    """Return errors ``(b, c, n, f)`` in units of the long-run spread, 0 where nothing was observed, and where it was."""
+    observed = ~origins.target.isnan()
+    error = (point - origins.target.nan_to_num()) * origins.windows.spread[..., None]
+    return torch.where(observed, error, 0).abs(), observed
+
+
+@torch.no_grad()
+def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], starts: list[int]) -> None:
+    """Stretch every quantile's distance from the median so that it has its share of the validation rows below it.
+
+    References
+    ----------
+    Split conformal prediction with a multiplicative score, as in arXiv 1905.03222.
+    """
+    patches = sum((one.length - start) // network.config.patch_length for one, start in zip(series, starts, strict=True))
+    every = min(max(patches * network.config.streams // CALIBRATION_TOKENS, 1), QUANTILE_TOKENS)
+    ratios: list[list[Tensor]] = [[] for _ in network.config.quantiles]
+    for said in _said_of_validation(network, series, starts):
+        target, middle = said.origins.target[:, :, ::every], said.point[:, :, ::every]
+        found = network.quantile_head(middle, said.hidden[:, ::every])
+        observed = ~target.isnan()
+        for level, kept in enumerate(ratios):
+            kept.append(((target - middle) / (found[..., level] - middle))[observed].double())
+    for level, share in enumerate(network.config.quantiles):
+        values = torch.cat(ratios[level]) if ratios[level] else torch.zeros(0)
+        if share != 0.5 and len(values):
+            rank = share if share > 0.5 else 1 - share
+            stretch = torch.from_numpy(np.quantile(values.cpu().numpy(), [rank]))[0]
+            network.quantile_head.stretch[level] *= stretch.clamp_min(0.05).to(network.dtype)
+
+
+@torch.no_grad()
+def _said_of_validation(
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, after: Phase = "quantiles"
+) -> Iterator[Said]:
+    """Yield what is said from the first row on; origins before ``starts`` have no target."""
+    config = network.config
+    group = max(STREAMS_AT_ONCE // config.streams, 1)
+    for first in range(0, len(series), group):
+        some, begin = series[first : first + group], starts[first : first + group]
+        ends = torch.arange(1, max(one.length for one in some) // config.patch_length + 1) * config.patch_length
+        before = torch.tensor(begin).repeat_interleave(config.streams)
+        which = torch.arange(first, first + len(some)).repeat_interleave(config.streams)
+        state = network.initial_state(len(before))
+        for part in ends.split(TOKENS_AT_ONCE) if len(ends) else ():
+            if after == "direct" and int(part[-1]) < min(begin):
+                continue
+            origins = origins_at(some, [0] * len(some), part, config, dtype=network.dtype)
+            early = (part < before[:, None])[:, None].expand(-1, config.token_channels, -1)
+            origins.target[early] = float("nan")
+            origins = to_device(origins, network.device)
+            block = ((part - before[:, None]) // config.horizon).clamp_min(0)
+            blocks = torch.stack([which[:, None].expand_as(block), block], dim=1)
+            if after == "direct":
+                point = network.direct(origins.windows, origins.extras)
+                yield Said(origins, point, point, point.new_zeros(0), blocks)
+                continue
+            corrected, hidden, state = network.corrected(origins.windows, origins.extras, state)
+            point = corrected
+            if after != "memory":
+                point, state = network.recollect(origins.windows, corrected, state)
+            yield Said(origins, corrected, point, hidden, blocks)

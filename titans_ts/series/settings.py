@@ -1,0 +1,125 @@
+"""How a network is trained: settings, phases, and what each phase trains, and how fast."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from titans_ts.backbones.config import BackboneConfig
+
+
+@dataclass(frozen=True)
+class ForecastConfig:
+    """Everything that is needed to build a forecasting network again.
+
+    Parameters
+    ----------
+    horizon, lookback, patch_length : int
+        Rows forecast, rows of the trailing window, rows of a token.
+    channels : int
+        Channels of a series.
+    mixed : bool
+        Whether a token holds all channels; otherwise every channel is a stream of its own.
+    quantiles : tuple of float
+        Levels that the head gives beside the median.
+    calendar, past, future, static : int
+        Columns of each kind of covariate.
+    recollection : int
+        Numbers of a key of the memory of errors; 0 for none.
+    backbone : BackboneConfig
+        The middle of the network.
+    """
+
+    horizon: int
+    lookback: int = 336
+    patch_length: int = 16
+    channels: int = 1
+    mixed: bool = False
+    quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    calendar: int = 0
+    past: int = 0
+    future: int = 0
+    static: int = 0
+    recollection: int = 0
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+
+    @property
+    def streams(self) -> int:
+        """Streams that one series makes."""
+        return 1 if self.mixed else self.channels
+
+    @property
+    def token_channels(self) -> int:
+        """Channels that a token holds."""
+        return self.channels if self.mixed else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as they go into a model file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ForecastConfig:
+        """Return the configuration of a model file."""
+        values = dict(values)
+        values["quantiles"] = tuple(values["quantiles"])
+        return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
+
+
+Phase = Literal["direct", "memory", "recollection", "quantiles"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    max_steps : int
+        Steps of the second phase, at most, and of the third.
+    direct_steps, quantile_steps : int
+        Steps of the first and of the last phase.
+    learning_rate, direct_learning_rate, quantile_learning_rate : float
+        Peak learning rates of the backbone, of the direct path in the first phase, and of the quantiles.
+    direct_share : float
+        Learning rate of the direct path in the second phase, as a share of the backbone's.
+    weight_decay : float
+        AdamW's, on matrices of the backbone.
+    batch_size : int
+        Streams read side by side.
+    segment : int
+        Tokens between two steps; the state is carried over them, gradients are not.
+    overlap : float
+        Share of training patches that overlap the one before; none does where recollections are trained.
+    evaluate_every, patience : int
+        Steps between two evaluations; evaluations without a better error before the second or third phase stops.
+    gradient_bound : float
+        Largest norm of a step's gradient.
+    caution, precision : float, str
+        See :func:`titans_ts.learn.acceptance.memory_gain`, :func:`titans_ts.learn.run.mixed_precision`.
+    seed : int
+        Source of all chance.
+    """
+
+    max_steps: int = 300
+    direct_steps: int = 400
+    quantile_steps: int = 60
+    learning_rate: float = 1e-3
+    direct_learning_rate: float = 2e-3
+    quantile_learning_rate: float = 1e-2
+    direct_share: float = 1.0
+    weight_decay: float = 0.01
+    batch_size: int = 32
+    segment: int = 256
+    overlap: float = 0.1
+    evaluate_every: int = 25
+    patience: int = 5
+    gradient_bound: float = 1.0
+    caution: float = 1.0
+    precision: str = "auto"
+    seed: int = 0
+
+    def steps_of_phases(self, *, layers: int, recollection: int) -> dict[Phase, int]:
+        """Return the phases in their order, and the steps of each, at most."""
+        recollecting: dict[Phase, int] = {"recollection": self.max_steps} if recollection else {}
+        memory = self.max_steps if layers else 0
+        return {"direct": self.direct_steps, "memory": memory, **recollecting, "quantiles": self.quantile_steps}

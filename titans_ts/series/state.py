@@ -1,0 +1,199 @@
+"""What a forecaster keeps of one series, apart from the forecaster: to be kept in a file, copied, sent and given back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from titans_ts.backbones.stack import State
+from titans_ts.backbones.state import pack, unpack
+from titans_ts.blocks.scale import Scale
+from titans_ts.files.tensors import read_tensors, write_tensors
+
+
+class SeriesState(NamedTuple):
+    """Everything a model keeps of one series, of a size that does not grow with what was read.
+
+    Attributes
+    ----------
+    backbone : State
+        The memory of every layer, written up to the last whole patch that a row has followed. Full attention, a baseline,
+        keeps two vectors of every token instead, and alone breaks the promise of a fixed size.
+    rows : Tensor
+        ``(c, lookback)`` float64: the last raw rows, NaN where missing or before the first.
+    past : Tensor
+        ``(lookback, k)``: the past covariates beside them.
+    calendar : Tensor
+        ``(lookback, k)``: calendar features of those rows.
+    static : Tensor
+        ``(s,)``.
+    scale : Scale
+        Long-run level and spread.
+    n_seen : int
+        Rows read.
+    """
+
+    backbone: State
+    rows: Tensor
+    past: Tensor
+    calendar: Tensor
+    static: Tensor
+    scale: Scale
+    n_seen: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes of all that is carried."""
+        return sum(x.numel() * x.element_size() for x in pack(self).values())
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryState:
+    """All that a forecaster has read of one series, in a size that does not grow with it.
+
+    ``TitansForecaster.state_`` gives it, ``TitansForecaster.remember`` takes it back, in this process or in another: it
+    pickles, and ``save`` writes a file that is never unpickled. It belongs to the weights that read it, and no others take
+    it.
+
+    Attributes
+    ----------
+    id : hashable
+        Of the series; None where there is one without an id.
+    n_seen : int
+        Rows read.
+    last_time : datetime64[ns], int or None
+        Time stamp of the last row, its number without stamps; None before the first.
+    model : str
+        Fingerprint of the forecaster that it belongs to.
+    tensors : dict of str to Tensor
+        The memory of every layer, the last ``lookback`` rows, and the scale; empty before the first row.
+
+    Examples
+    --------
+    >>> from titans_ts import TitansForecaster
+    >>> tide = np.sin(np.arange(400.0) / 8)
+    >>> forecaster = TitansForecaster(horizon=4, lookback=48, max_steps=2, random_state=0).fit(tide)
+    >>> before = forecaster.state_
+    >>> _ = forecaster.update(tide[:100]).remember(before)
+    >>> before.n_seen, forecaster.n_seen_
+    (400, 400)
+    """
+
+    id: Hashable
+    n_seen: int
+    last_time: Any
+    model: str
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes of all that is carried."""
+        return sum(x.numel() * x.element_size() for x in self.tensors.values())
+
+    def copy(self) -> MemoryState:
+        """Return another one that shares no memory with this one."""
+        return replace(self, tensors={name: x.clone() for name, x in self.tensors.items()})
+
+    def forget(self) -> MemoryState:
+        """Return the state of the same series before its first row."""
+        return replace(self, n_seen=0, last_time=None, tensors={})
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to a file, whole or not at all (safetensors with a JSON header).
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; nothing of it is left, and an older one stays whole.
+        TypeError
+            If the id is neither text nor a number.
+        """
+        facts = {"id": plain(self.id), "n_seen": self.n_seen, "last_time": plain(self.last_time), "model": self.model}
+        write_tensors(path, dict(self.tensors), {"memory_state": facts})
+
+    @classmethod
+    def load(cls, path: str | Path) -> MemoryState:
+        """Read the state that :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is damaged, foreign, or holds something else.
+        """
+        tensors, header = read_tensors(path)
+        facts = header.get("memory_state")
+        if not isinstance(facts, dict):
+            raise ValueError(f"{str(path)!r} holds no memory of a series; a fitted model is read by titans_ts.load")
+        return cls(original(facts["id"]), facts["n_seen"], original(facts["last_time"]), facts["model"], tensors)
+
+
+def one_by_one(states: MemoryState | Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Iterable[MemoryState]:
+    """Return states that were given alone, by id, or one after the other."""
+    if isinstance(states, MemoryState):
+        return [states]
+    return states.values() if isinstance(states, Mapping) else states
+
+
+def packed(name: Hashable, state: SeriesState, last_time: Any, model: str) -> MemoryState:
+    """Return a series' state as it leaves a forecaster; tensors are shared, which nothing writes to."""
+    return MemoryState(name, state.n_seen, last_time, model, pack(state) if state.n_seen else {})
+
+
+def unpacked(state: MemoryState, like: SeriesState) -> SeriesState:
+    """Return a state as a forecaster reads on with it; ``like`` is a fresh one, which gives form and place.
+
+    Raises
+    ------
+    ValueError
+        If a part is missing.
+    """
+    if not state.n_seen:
+        return like
+    try:
+        found: SeriesState = unpack(like, state.tensors)
+    except KeyError as error:
+        raise ValueError(f"the memory of series {state.id!r} is damaged: it lacks the part {error}") from None
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return an id or a time stamp with its kind, as JSON can hold it.
+
+    Raises
+    ------
+    TypeError
+        If it is neither text, nor a number, nor a time stamp.
+
+    Examples
+    --------
+    >>> plain("well 7"), plain(np.datetime64("1970-01-01T00:00:01", "s"))
+    (['plain', 'well 7'], ['time', '1000000000'])
+    """
+    if isinstance(value, np.datetime64):
+        return ["time", str(value.astype("datetime64[ns]").astype(np.int64))]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | int | float | bool):
+        return ["plain", value]
+    raise TypeError(f"the series id {value!r} ({type(value).__name__}) cannot be kept in a file; use text or numbers")
+
+
+def original(kept: list[Any] | None) -> Any:
+    """Return what :func:`plain` was given.
+
+    Examples
+    --------
+    >>> original(plain(7))
+    7
+    """
+    if kept is None:
+        return None
+    kind, value = kept
+    return np.datetime64(int(value), "ns") if kind == "time" else value

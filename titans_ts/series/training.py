@@ -1,0 +1,450 @@
+"""The training loop: the direct path, the memory's correction to it, recollections if there are any, the quantiles.
+
+All phases but the last lower the absolute error on streams and keep the weights that are best by validation. The second
+starts from the best direct path, which the head leaves as it is at its first step, the third from a network that no longer
+moves, to which it adds what that got wrong before; of what either finds as much is used as validation can tell from luck.
+The last fits the quantiles. A run can be stopped after any step and taken up again to the same bits.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from titans_ts.backbones.stack import State
+from titans_ts.backbones.state import map_tensors, pack, unpack
+from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
+from titans_ts.learn.run import BestWeights, announce_step, learning_rate_factor, mixed_precision, seeded
+from titans_ts.series.network import ForecastNetwork
+from titans_ts.series.objective import Said, block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
+from titans_ts.series.settings import ForecastConfig, Phase, TrainingConfig
+from titans_ts.series.tensors import Origins, SeriesTensors, origins_at, to_device
+
+TRUST_SHARE = 10.0
+"""Learning rate of what opens to recollections, as a share of the backbone's: it has a long way to go."""
+
+
+def parameter_groups(network: ForecastNetwork, config: TrainingConfig, phase: Phase) -> list[dict[str, Any]]:
+    """Return what a phase trains, and the peak of each group's learning rate."""
+    if phase == "direct":
+        return [{"params": list(network.direct.parameters()), "peak": config.direct_learning_rate}]
+    if phase == "quantiles":
+        return [{"params": list(network.quantile_head.parameters()), "peak": config.quantile_learning_rate}]
+    if phase == "recollection":
+        assert network.recollection is not None
+        fast = [network.recollection.trust, *network.recollection.gates.parameters()]
+        return [
+            {"params": list(network.recollection.features_of.parameters()), "peak": config.learning_rate},
+            {"params": fast, "peak": config.learning_rate * TRUST_SHARE},
+        ]
+    learned = [x for part in (network.embedding, network.backbone, network.head) for x in part.parameters()]
+    peak = config.learning_rate
+    return [
+        {"params": [x for x in learned if x.ndim >= 2], "peak": peak, "weight_decay": config.weight_decay},
+        {"params": [x for x in learned if x.ndim < 2], "peak": peak},
+        {"params": list(network.direct.parameters()), "peak": peak * config.direct_share},
+    ]
+
+
+def patch_ends(length: int, patch: int, generator: torch.Generator, *, overlap: float) -> Tensor:
+    """Return where the patches of a stream end: every ``patch`` rows, but some overlap the one before."""
+    count = length // patch + 1
+    steps = torch.full((count,), patch)
+    shifted = torch.rand(count, generator=generator) < overlap
+    steps = torch.where(shifted, torch.randint(1, patch + 1, (count,), generator=generator), steps)
+    ends = steps.cumsum(0)
+    return ends[ends <= length]
+
+
+@dataclass
+class StreamSampler:
+    """Training segments without end, which can be stopped and taken up again at the same segment.
+
+    Parameters
+    ----------
+    series : list of SeriesTensors
+        Training parts.
+    config : ForecastConfig
+        Sizes.
+    batch : int
+        Streams read side by side, at least; a series counts once for every stream it makes.
+    segment : int
+        Tokens of a step.
+    overlap : float
+        Share of patches that overlap the one before.
+    generator : torch.Generator
+        Source of all chance.
+    dtype : torch.dtype, default=torch.float32
+        Of what comes out.
+    """
+
+    series: list[SeriesTensors]
+    config: ForecastConfig
+    batch: int
+    segment: int
+    overlap: float
+    generator: torch.Generator
+    dtype: torch.dtype = torch.float32
+    drawn_from: torch.Tensor = field(init=False)
+    """State of the generator before the present streams were drawn."""
+    next_token: int = field(init=False, default=0)
+    """First token of the present streams that has not been given out."""
+
+    def __post_init__(self) -> None:
+        self.drawn_from = self.generator.get_state()
+        self._lengths = torch.tensor([float(one.length) for one in self.series])
+        self._draw()
+
+    @property
+    def streams(self) -> int:
+        """Streams read side by side."""
+        return len(self._chosen) * self.config.streams
+
+    def resume(self, drawn_from: Tensor, next_token: int) -> None:
+        """Go back to a segment, by what :attr:`drawn_from` and :attr:`next_token` were."""
+        self.generator.set_state(drawn_from)
+        self.drawn_from = drawn_from
+        self._draw()
+        self.next_token = next_token
+
+    def segments(self) -> Iterator[tuple[bool, Origins]]:
+        """Yield, for ever, whether streams begin with a segment, and its tokens."""
+        while True:
+            if self.next_token >= len(self._ends):
+                self.drawn_from = self.generator.get_state()
+                self._draw()
+            begins = self.next_token == 0
+            part = self._ends[self.next_token : self.next_token + self.segment]
+            self.next_token += self.segment
+            yield begins, origins_at(self._chosen, self._starts, part, self.config, dtype=self.dtype)
+
+    def _draw(self) -> None:
+        """Choose series, where each begins, and where patches end."""
+        crops = max(self.batch // self.config.streams, 1)
+        patch = self.config.patch_length
+        which = torch.multinomial(self._lengths, crops, replacement=True, generator=self.generator).tolist()
+        self._chosen = [self.series[i] for i in which]
+        share = 0.3 + 0.7 * float(torch.rand((), generator=self.generator))
+        longest = max(int(share * max(one.length for one in self._chosen)), patch)
+        self._ends = patch_ends(longest, patch, self.generator, overlap=self.overlap)
+        self._starts = [
+            int(torch.randint(0, max(one.length - longest, 0) + patch, (), generator=self.generator)) for one in self._chosen
+        ]
+        self.next_token = 0
+
+
+SEEDS: dict[Phase, int] = {"direct": 0, "memory": 1, "recollection": 1, "quantiles": 2}
+"""Which stretches a phase trains on, of three draws."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a callback is told after every step.
+
+    Attributes
+    ----------
+    phase : {"direct", "memory", "recollection", "quantiles"}
+        What is being trained.
+    step : int
+        Steps of this phase done.
+    steps : int
+        Steps of this phase at most.
+    loss : float
+        Of this step.
+    validation : float or None
+        Error of an evaluation made after this step.
+    """
+
+    phase: Phase
+    step: int
+    steps: int
+    loss: float
+    validation: float | None
+
+
+class Training:
+    """One run of training, in a form that can be saved between two steps.
+
+    Parameters
+    ----------
+    network : ForecastNetwork
+        Trained in place.
+    series : list of SeriesTensors
+        All rows, validation part included.
+    validation_starts : list of int
+        First validation row of each series; its length where there is none.
+    config : TrainingConfig
+        Settings.
+    callbacks : sequence of callable, default=()
+        Each is called with the run and a :class:`Report` after every step; a true answer stops training: no phase begins
+        after it, and the best weights until then are kept.
+    verbose : int, default=0
+        1 or more shows progress.
+
+    Raises
+    ------
+    ValueError
+        If no row is left to train on.
+    """
+
+    def __init__(
+        self,
+        network: ForecastNetwork,
+        series: list[SeriesTensors],
+        validation_starts: list[int],
+        config: TrainingConfig,
+        *,
+        callbacks: Sequence[Callable[[Training, Report], Any]] = (),
+        verbose: int = 0,
+    ) -> None:
+        self.network, self.series, self.starts, self.config = network, series, validation_starts, config
+        self.callbacks, self.verbose = callbacks, verbose
+        self.validated = any(start < one.length for start, one in zip(validation_starts, series, strict=True))
+        self.best = BestWeights(config.patience)
+        self.floor: dict[str, Tensor] = {}
+        """The direct path as the second phase found it; empty before that phase."""
+        self.gain: MemoryGain | None = None
+        self.recollection_gain: MemoryGain | None = None
+        if not any(start > 0 for start in validation_starts):
+            raise ValueError("there are no rows to train on: all are for validation; make validation_fraction smaller")
+        self.steps_of_phases = config.steps_of_phases(
+            layers=network.config.backbone.layers, recollection=network.config.recollection
+        )
+        self.halted = False
+        self.random_state: Tensor | None = None
+        self.history: list[Report] = []
+        self.begin("direct")
+
+    def begin(self, phase: Phase) -> None:
+        """Set up the first step of a phase."""
+        config, network = self.config, self.network
+        self.phase, self.step, self.stopped = phase, 0, False
+        self.state: State | None = None
+        self.steps = self.steps_of_phases[phase]
+        generator = torch.Generator().manual_seed(config.seed * len(set(SEEDS.values())) + SEEDS[phase])
+        training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
+        segment, batch = config.segment, config.batch_size
+        overlap = 0.0 if phase == "recollection" else config.overlap  # its errors are counted in whole patches
+        self.sampler = StreamSampler(training_part, network.config, batch, segment, overlap, generator, dtype=network.dtype)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(network, config, phase), lr=0.0, betas=(0.9, 0.98), weight_decay=0.0
+        )
+        self.best.waited = 0
+        if phase == "recollection" and network.recollection is not None:
+            network.recollection.open()
+            self.best = BestWeights(config.patience)
+
+    def run(self) -> None:
+        """Train through all phases and leave the best weights in the network."""
+        for callback in self.callbacks:
+            if hasattr(callback, "resume"):
+                callback.resume(self)
+        with seeded(self.config.seed, self.network.device):
+            if self.random_state is not None:
+                torch.set_rng_state(self.random_state)
+            phases = iter(self.steps_of_phases)
+            while next(phases) != self.phase:  # taken up in a later one
+                pass
+            self._run_phase()
+            for phase in phases:
+                self._end_phase()
+                if self.halted:
+                    break
+                self.begin(phase)
+                self._run_phase()
+        self.network.eval()
+        if self.validated:
+            calibrate_quantiles(self.network, self.series, self.starts)
+
+    def _run_phase(self) -> None:
+        if self.phase in ("direct", "recollection") and self.step == 0:
+            self._validate()
+        progress = tqdm(
+            total=self.steps, initial=self.step, desc=self.phase, disable=self.verbose < 1, unit="step", leave=False
+        )
+        with progress:
+            segments = self.sampler.segments()
+            while self.step < self.steps and not (self.stopped or self.halted):
+                announce_step(self, self.phase)
+                begins, origins = next(segments)
+                loss = self._train_step(begins, to_device(origins, self.network.device))
+                self.step += 1
+                due = self.step % self.config.evaluate_every == 0 or self.step == self.steps
+                error = self._validate() if due and self.phase != "quantiles" else None
+                self._report(Report(self.phase, self.step, self.steps, loss, error), progress)
+
+    def _end_phase(self) -> None:
+        """Keep the best of what the phase learned, and of that as much as the validation part supports."""
+        self.best.restore(self.network)
+        if self.phase == "direct":
+            self.floor = {name: x.clone() for name, x in self.network.direct.state_dict().items()}
+        elif self.validated and self.steps:
+            self.network.eval()
+            if self.phase == "memory":
+                self._judge_memory()
+            else:
+                self._judge_recollection()
+
+    def _judge_memory(self) -> None:
+        """Go from the direct path alone towards what the second phase learned."""
+        network = self.network
+        learned = {name: x.clone() for name, x in network.direct.state_dict().items()}
+
+        def direct_path(share: float) -> nn.Module:
+            mixed = copy.deepcopy(network.direct)
+            mixed.load_state_dict({name: x.lerp(learned[name], share) for name, x in self.floor.items()})
+            return mixed
+
+        paths = [direct_path(share) for share in SHARES]
+
+        def with_shares(said: Said) -> list[Tensor]:
+            seen = said.origins.windows, said.origins.extras
+            correction = said.corrected - network.direct(*seen)
+            return [path(*seen) + share * correction for path, share in zip(paths, SHARES, strict=True)]
+
+        errors = block_errors(network, self.series, self.starts, with_shares, after="memory")
+        self.gain = memory_gain(errors, caution=self.config.caution)
+        network.direct.load_state_dict(direct_path(self.gain.share).state_dict())
+        with torch.no_grad():
+            for x in network.head.parameters():
+                x.mul_(self.gain.share)
+
+    def _judge_recollection(self) -> None:
+        """Go from what is said without recollections towards what is said with them."""
+        assert self.network.recollection is not None
+
+        def with_shares(said: Said) -> list[Tensor]:
+            return [said.corrected.lerp(said.point, share) for share in SHARES]
+
+        errors = block_errors(self.network, self.series, self.starts, with_shares)
+        self.recollection_gain = memory_gain(errors, caution=self.config.caution)
+        with torch.no_grad():
+            self.network.recollection.trust.mul_(self.recollection_gain.share)
+
+    def _report(self, report: Report, progress: Any) -> None:
+        """Show a step, note it, tell the callbacks."""
+        progress.update()
+        if report.validation is not None:
+            progress.set_postfix(validation=f"{report.validation:.4f}", best=f"{self.best.error:.4f}")
+            self.history.append(report)
+        for callback in self.callbacks:
+            self.halted |= bool(callback(self, report))
+
+    def _train_step(self, begins: bool, origins: Origins) -> float:
+        """Take one step on a segment; the state goes on, its gradient does not."""
+        config, network = self.config, self.network
+        if network.training != (self.phase == "memory"):
+            network.train(self.phase == "memory")
+        if begins or self.state is None:
+            self.state = network.initial_state(len(origins.target))
+        state = map_tensors(torch.Tensor.detach, self.state)
+        factor = learning_rate_factor(self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        with mixed_precision(config.precision, network.device):
+            loss, state = self._loss(origins, state)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        trained = [x for group in self.optimizer.param_groups for x in group["params"]]
+        nn.utils.clip_grad_norm_(trained, config.gradient_bound)
+        self.optimizer.step()
+        self.state = map_tensors(torch.Tensor.detach, state)
+        return float(loss.detach())
+
+    def _loss(self, origins: Origins, state: State) -> tuple[Tensor, State]:
+        if self.phase == "direct":
+            return point_loss(self.network.direct(origins.windows, origins.extras), origins), state
+        with torch.set_grad_enabled(self.phase == "memory"):
+            point, hidden, state = self.network.corrected(origins.windows, origins.extras, state)
+        if self.phase == "memory":
+            return point_loss(point, origins), state
+        with torch.set_grad_enabled(self.phase == "recollection"):
+            point, state = self.network.recollect(origins.windows, point, state)
+        if self.phase == "recollection":
+            return point_loss(point, origins), state
+        return quantile_loss(self.network, point, hidden, origins, self.step), state
+
+    def _validate(self) -> float | None:
+        """Measure the error on the validation part and note the weights if it is the best so far."""
+        if not self.validated:
+            return None
+        self.network.eval()
+        error = validation_error(self.network, self.series, self.starts, after=self.phase)
+        at_end_of_patience = self.best.see(error, self.step, self.network)
+        self.stopped |= at_end_of_patience and self.phase != "direct"
+        return error
+
+    def identity(self) -> str:
+        """Return what must agree for a run to be taken up."""
+        parts = [asdict(self.network.config), asdict(self.config), self.starts]
+        found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+        for one in self.series:
+            for x in (one.rows, one.calendar, one.past, one.future, one.static, *one.scale):
+                found.update(f"{tuple(x.shape)}".encode())
+                found.update(x.contiguous().numpy().data)
+        return found.hexdigest()
+
+    def kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return every tensor that the rest of the run depends on, and the facts beside them."""
+        return self._tensors(), self._facts()
+
+    def restore(self, tensors: dict[str, Tensor], found: dict[str, Any]) -> None:
+        """Put back what :meth:`kept` returned."""
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+
+        self.begin(found["phase"])
+        self.network.load_state_dict(under("network."))
+        self.step, self.stopped = found["step"], found["stopped"]
+        self.history = [Report(**report) for report in found["history"]]
+        self.floor = under("floor.")
+        gains = [None if gain is None else MemoryGain(**gain) for gain in found["gains"]]
+        self.gain, self.recollection_gain = gains
+        self.best.weights = under("best.")
+        if self.best.weights:
+            self.best.restore(self.network)  # raises where a part is missing
+            self.network.load_state_dict(under("network."))
+        self.best.error, self.best.step, self.best.waited = found["best"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, x in under("optimizer.").items():
+            index, moment = name.split(".")
+            moments.setdefault(int(index), {})[moment] = x
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.sampler.resume(tensors["chance.sampler"], found["next_token"])
+        self.state = unpack(self.network.initial_state(self.sampler.streams), tensors, prefix="state")
+        self.random_state = tensors["chance.torch"]
+
+    def _facts(self) -> dict[str, Any]:
+        best = self.best
+        return {
+            "run": self.identity(),
+            "phase": self.phase,
+            "step": self.step,
+            "stopped": self.stopped,
+            "next_token": self.sampler.next_token,
+            "history": [asdict(report) for report in self.history],
+            "best": [best.error, best.step, best.waited],
+            "gains": [None if gain is None else asdict(gain) for gain in (self.gain, self.recollection_gain)],
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that the rest of the run depends on."""
+        found = {f"network.{name}": x for name, x in self.network.state_dict().items()}
+        found |= {f"best.{name}": x for name, x in self.best.weights.items()}
+        found |= {f"floor.{name}": x for name, x in self.floor.items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{index}.{name}": torch.as_tensor(x) for name, x in values.items()}
+        found |= pack(self.state, prefix="state")
+        found["chance.torch"] = torch.get_rng_state()
+        found["chance.sampler"] = self.sampler.drawn_from
+        return found

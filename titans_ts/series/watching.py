@@ -1,0 +1,325 @@
+"""A network watched while it reads: how its memory opens and closes, what it learns, and what it holds in the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from titans_ts.backbones.observing import observed, silent
+from titans_ts.backbones.stack import require_memory
+from titans_ts.frames.panel import Column, Layout, Panel
+from titans_ts.frames.write import build_frame, id_column, target_names, time_column
+from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX
+from titans_ts.memory.neural_memory import MemoryCarry, NeuralMemory
+from titans_ts.memory.written import Written, distance_between
+from titans_ts.series.network import ForecastNetwork
+from titans_ts.series.reading import absorb, start_state
+from titans_ts.series.recollection import Recollection
+from titans_ts.series.state import SeriesState
+from titans_ts.series.tensors import SeriesTensors
+
+
+@contextmanager
+def direct_only(network: ForecastNetwork) -> Iterator[None]:
+    """Leave the memory's corrections out inside the block: the direct linear path as it was trained beside them."""
+    handle = network.head.register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
+    try:
+        with silent(network, (Recollection,)):
+            yield
+    finally:
+        handle.remove()
+
+
+class Watched(NamedTuple):
+    """What was seen of the memories while they read ``n`` patches, ``(b, l, n)`` each: streams, memory layers, patches.
+
+    Attributes
+    ----------
+    rows : Tensor
+        ``(n,)``, int64: the last row of each patch, counted from 0 from the first row that the state has read.
+    surprise : Tensor
+        Root mean square, over heads and layers of the store, of the norm ``|x||g|`` of the patch's write before clipping.
+    retention, step_size, momentum : Tensor
+        Means over heads of the gates, as plain factors.
+    half_life : Tensor
+        Rows in which half of what was learned would be forgotten at that retention; infinite where nothing is.
+    distance : Tensor
+        Mean over heads of ``|M - M_0|`` after the patch: what the memory has learned since its start.
+    """
+
+    rows: Tensor
+    surprise: Tensor
+    retention: Tensor
+    step_size: Tensor
+    momentum: Tensor
+    half_life: Tensor
+    distance: Tensor
+
+
+class Holdings(NamedTuple):
+    """What the memories of a state hold, ``(b, l, h)`` each: streams, memory layers, heads.
+
+    Attributes
+    ----------
+    start_norm : Tensor
+        ``|M_0|``, the learned start.
+    distance : Tensor
+        ``|M - M_0|``, what was learned since.
+    momentum_norm : Tensor
+        ``|S|``, surprise that is still carried on; 0 for a memory without momentum.
+    share_of_bound : Tensor
+        Largest share, over layers of the store, that the distance has of the bound which nothing that is read can exceed;
+        NaN for a memory that has none.
+    half_life : Tensor
+        Rows in which half is forgotten where a token says nothing, by the gates' learned bias; infinite where nothing is
+        ever forgotten.
+    """
+
+    start_norm: Tensor
+    distance: Tensor
+    momentum_norm: Tensor
+    share_of_bound: Tensor
+    half_life: Tensor
+
+
+@torch.no_grad()
+def watch(
+    network: ForecastNetwork, series: SeriesTensors, *, state: SeriesState | None = None
+) -> tuple[Watched, SeriesState]:
+    """Absorb a series and tell of every patch what it did to each memory.
+
+    It is read piece by piece, so that of a long history only the results are kept. A patch is watched when it is written,
+    which is when a row follows it: the last one, whole or not, still waits.
+
+    Parameters
+    ----------
+    network : ForecastNetwork
+        In evaluation mode, with a memory.
+    series : SeriesTensors
+        The rows to read.
+    state : SeriesState, optional
+        Where reading stopped; by default before the first row. It is left as it was.
+
+    Returns
+    -------
+    watched : Watched
+        Nothing of it depends on rows that came later.
+    state : SeriesState
+        As :func:`~titans_ts.series.reading.absorb` returns it.
+
+    Raises
+    ------
+    ValueError
+        If the network has no memory, by its variant or because it has no layers.
+
+    References
+    ----------
+    arXiv 2501.00663, equations 8 to 14, for surprise and gates.
+    """
+    _memories(network, to_be="watched")
+    if state is None:
+        state = start_state(network, static=series.static, scale=series.scale)
+    with observed(network, _look) as seen:
+        after = absorb(network, state, series)
+    streams = network.config.streams
+    layers = [[torch.cat(x, dim=-1) for x in zip(*pieces, strict=True)] for pieces in seen if pieces]
+    if layers:
+        surprise, retention, step_size, momentum, distance = (torch.stack(x, dim=1) for x in zip(*layers, strict=True))
+    else:
+        empty = torch.zeros(streams, len(seen), 0, dtype=network.dtype, device=network.device)
+        surprise = retention = step_size = momentum = distance = empty
+    patch, count = network.config.patch_length, surprise.shape[-1]
+    written = max(after.n_seen - 1, 0) // patch
+    return Watched(
+        rows=torch.arange(written - count + 1, written + 1) * patch - 1,
+        surprise=surprise,
+        retention=retention,
+        step_size=step_size,
+        momentum=momentum,
+        half_life=patch * _half_life(retention.log()),
+        distance=distance,
+    ), after
+
+
+@torch.no_grad()
+def holdings(network: ForecastNetwork, state: SeriesState) -> Holdings:
+    """Return what each memory of a state holds, by layer and head.
+
+    Parameters
+    ----------
+    network : ForecastNetwork
+        With a memory.
+    state : SeriesState
+        What is kept of a series.
+
+    Raises
+    ------
+    ValueError
+        If the network has no memory, by its variant or because it has no layers.
+
+    Notes
+    -----
+    The bound is that of :class:`titans_ts.ops.WriteRule`: ``step_size * write_bound / (1 - momentum)`` at the largest that
+    the gates allow, divided by the least that they forget. It holds for each layer of the store.
+    """
+    memories = _memories(network, to_be="looked into")
+    patch = network.config.patch_length
+    layers = []
+    for memory, carry in zip(memories, _carries(state.backbone), strict=True):
+        start, now = memory.store(), carry.store.weights
+        distance = distance_between(now, start)
+        nothing = tuple(torch.zeros_like(w) for w in start)
+        by_layer = [distance_between((w,), (first,)) for w, first in zip(now, start, strict=True)]
+        bound = _distance_bound(memory)
+        silence = torch.zeros(1, 1, memory.project.in_features, dtype=distance.dtype, device=distance.device)
+        retention = memory.gates(silence).log_retention
+        at_bias = torch.zeros_like(distance) if retention is None else retention[..., 0].expand_as(distance)
+        layers.append(
+            Holdings(
+                start_norm=distance_between(start, nothing).expand_as(distance),
+                distance=distance,
+                momentum_norm=distance_between(carry.store.momentum or nothing, nothing).expand_as(distance),
+                share_of_bound=torch.stack(by_layer).amax(0) / (math.nan if bound is None else bound),
+                half_life=patch * _half_life(at_bias),
+            )
+        )
+    return Holdings(*(torch.stack(x, dim=1) for x in zip(*layers, strict=True)))
+
+
+def _look(written: Written) -> tuple[Tensor, ...]:
+    """Return what is kept of a piece, ``(b, t)`` each: surprise, retention, step size, momentum, distance."""
+    surprise = written.surprise.square().mean(dim=(0, 2)).sqrt()
+    return surprise, *(x.mean(1) for x in (*written.factors(), written.distances()))
+
+
+def _memories(network: ForecastNetwork, *, to_be: str) -> list[NeuralMemory]:
+    require_memory(network, to_be=to_be)
+    if not network.config.backbone.layers:
+        raise ValueError(f"layers=0: this model has no memory to be {to_be}; fit with layers=1 or more")
+    return [module for module in network.modules() if isinstance(module, NeuralMemory)]
+
+
+def _carries(state: Any) -> Iterator[MemoryCarry]:
+    """Return what each memory carries, in the order of the layers, wherever their layers keep it."""
+    if isinstance(state, MemoryCarry):
+        yield state
+    elif isinstance(state, tuple):
+        for part in state:
+            yield from _carries(part)
+
+
+def _half_life(log_retention: Tensor) -> Tensor:
+    """Return the tokens in which half is forgotten; infinite where the retention is 1."""
+    return math.log(2) / log_retention.abs()
+
+
+def _distance_bound(memory: NeuralMemory) -> float | None:
+    """Return what ``|M - M_0|`` of a layer and head never exceeds, if there is such a bound."""
+    gates, write_bound = memory.gates, memory.rule.write_bound
+    if write_bound is None or (gates.step, gates.retention) != ("bounded", "bounded"):
+        return None
+    largest = STEP_MAX * write_bound / (1 - MOMENTUM_MAX * gates.momentum)
+    return largest / FORGETTING_MIN
+
+
+Measures = Mapping[str, np.ndarray]
+"""What was measured, by name, each ``(b, l, n)``: streams, memory layers, and patches or heads."""
+
+
+def watched_frame(panel: Panel, rows: Mapping[Hashable, np.ndarray], found: Mapping[Hashable, Measures]) -> Any:
+    """Return what was seen of the memories while they read a panel: a row a patch, layer and stream.
+
+    Parameters
+    ----------
+    panel : Panel
+        What was read; its backend is used (pandas for arrays).
+    rows : mapping of id to ndarray (n,)
+        The last row of each patch, from 0.
+    found : mapping of id to Measures
+        Of each series, ``(b, l, n)``.
+
+    Returns
+    -------
+    frame
+        ``unique_id`` where the panel has ids; ``ds``, or ``row`` where rows have no time stamps; ``channel``, the target's
+        name, where there are several streams; ``layer``, from 0; what was measured. Rows by series, channel, layer and time.
+
+    Examples
+    --------
+    >>> from titans_ts.frames.read import read_panel
+    >>> seen = {"surprise": np.array([[[0.5, 0.25]]])}
+    >>> frame = watched_frame(read_panel(np.zeros(9)), {None: np.array([3, 7])}, {None: seen})
+    >>> list(frame), frame["row"].tolist()
+    (['row', 'layer', 'surprise'], [3, 7])
+    """
+    layout = panel.layout
+    parts = []
+    for series in panel:
+        last = rows[series.id]
+        streams, layers, _ = _shape(found[series.id])
+        parts.append(np.tile(last if series.times is None else series.times[last], streams * layers))
+    every = np.concatenate(parts)
+    when: dict[Column, Any] = {"ds": time_column(layout, every)} if layout.has_times else {"row": every}
+    return _frame(layout, {series.id: found[series.id] for series in panel}, before=when)
+
+
+def holdings_frame(layout: Layout, found: Mapping[Hashable, Measures]) -> Any:
+    """Return what memories hold: a row a head, layer and stream.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the container that came in; its backend is used (pandas for arrays).
+    found : mapping of id to Measures
+        Of each series, ``(b, l, h)``.
+
+    Returns
+    -------
+    frame
+        ``unique_id`` where the layout has ids; ``channel``, the target's name, where there are several streams; ``layer``
+        and ``head``, from 0; what was measured.
+
+    Examples
+    --------
+    >>> frame = holdings_frame(Layout("array", "numpy", (0, 1)), {None: {"distance": np.zeros((2, 1, 2))}})
+    >>> frame["channel"].tolist(), frame["head"].tolist()
+    (['y0', 'y0', 'y1', 'y1'], [0, 1, 0, 1])
+    """
+    return _frame(layout, found, number="head")
+
+
+def _shape(measures: Measures) -> tuple[int, ...]:
+    return next(iter(measures.values())).shape
+
+
+def _frame(
+    layout: Layout,
+    found: Mapping[Hashable, Measures],
+    *,
+    before: Mapping[Column, Any] | None = None,
+    number: str | None = None,
+) -> Any:
+    """Put measures below one another, beside what says where they belong; ``number`` names the place on the last axis."""
+    shapes = np.array([_shape(part) for part in found.values()])
+    columns: dict[Column, Any] = {}
+    if not layout.is_single:
+        columns["unique_id"] = id_column(layout, list(found), shapes.prod(1))
+    columns |= before or {}
+    if shapes[0, 0] > 1:
+        names = [str(name) for _ in found for name in target_names(layout)]
+        plain = replace(layout, id_dtype=None)
+        columns["channel"] = id_column(plain, names, np.repeat(shapes[:, 1] * shapes[:, 2], shapes[:, 0]))
+    places = [np.indices(tuple(shape)).reshape(3, -1) for shape in shapes]
+    columns["layer"] = np.concatenate([place[1] for place in places])
+    if number is not None:
+        columns[number] = np.concatenate([place[2] for place in places])
+    for name in next(iter(found.values())):
+        columns[name] = np.concatenate([part[name].ravel() for part in found.values()]).astype(layout.value_dtype)
+    return build_frame(layout, columns)

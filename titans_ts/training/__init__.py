@@ -1,1 +1,0 @@
-"""Training on streams with the state carried: torch's own loop, nothing between."""

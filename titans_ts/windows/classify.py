@@ -1,0 +1,570 @@
+"""What the classifier and the regressor of numeric sequences share: windows as sequences, kernels as linear path."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn import config_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight
+from torch import Tensor
+
+from titans_ts.learn import saving as persistence
+from titans_ts.learn.estimator import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, all_or_nothing, followed
+from titans_ts.learn.fitting import take_pass
+from titans_ts.learn.losses import Objective
+from titans_ts.learn.run import choose_device, number_type, seeded
+from titans_ts.learn.supervised import Labelled, LabelsMixin, NumbersMixin, Split, Start, SupervisedTitans, examples_of
+from titans_ts.learn.two_paths import TwoPaths
+from titans_ts.windows.foretelling import ReadsWindows
+from titans_ts.windows.linear import fit_kernel_path
+from titans_ts.windows.network import WindowConfig, WindowNetwork
+
+_POSITIVE = Interval(Integral, 1, None, closed="left")
+
+
+class SupervisedWindows(ReadsWindows, SupervisedTitans):
+    """Base of estimators that learn from labelled numeric sequences."""
+
+    network_: WindowNetwork
+    _unjudged = 0.0  # the linear path, which is judged by what it was not shown, then answers alone
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "kernel": [_POSITIVE],
+        "patch_length": [_POSITIVE],
+        **ARCHITECTURE_CONSTRAINTS,
+        **TRAINING_CONSTRAINTS,
+    }
+
+    def _check_arguments(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, to have a middle; got {self.kernel}")
+        super()._check_arguments()
+
+    def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
+        known = split.training if split.validation is None or not split.drawn else _joined(split.training, split.validation)
+        with config_context(enable_metadata_routing=False):  # weights go to the models inside whatever is routed around
+            linear = fit_kernel_path(known, objective, outputs, seed=seed)
+        config = WindowConfig(
+            outputs=outputs,
+            channels=self.n_channels_,
+            steps=linear.steps,
+            dilations=linear.shares.dilations,
+            thresholds=linear.shares.thresholds,
+            kernel=int(self.kernel),
+            patch_length=int(self.patch_length),
+            backbone=self._backbone_config(),
+        )
+        with seeded(seed, torch.device("cpu")):
+            network = WindowNetwork(config)
+        if self._goes_on:
+            self._require_same(_without_path(self.network_.config), _without_path(config))
+            fitted = self.network_.state_dict()
+            kept = {name: x for name, x in fitted.items() if name.split(".")[0] in ("stem", "backbone", "head")}
+            network.load_state_dict(kept, strict=False)
+        if number_type(self.precision) == torch.float64:
+            network.double()
+        linear.install(network)
+        held_out = None
+        if split.validation is not None and split.drawn:
+            held_out = torch.from_numpy(linear.held_out[len(split.training.items) :])
+        device = choose_device(self.device)
+        return Start(network.to(device), None if held_out is None else held_out.to(device, network.dtype))
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
+        """Learn from one more part: from the first also what ``y`` is like, the scale and the linear path."""
+        with all_or_nothing(self):
+            self._validate_params()
+            self._check_arguments()
+            first = not hasattr(self, "network_")
+            items = self._read_items(X, reset=first)
+            given = _check_sample_weight(sample_weight, np.empty(len(items)), ensure_non_negative=True)
+            objective, outputs = self._learn_task(y, len(items), classes, first=first)
+            known = Labelled(items, self._read_targets(y, len(items), name="y"), given).part(np.flatnonzero(given))
+            seed = self._draw_seed()
+            network: Any
+            if first:
+                network = self._finish(self._start(Split(known), objective, outputs, seed).network)
+                network.balance.fill_(0.5)  # both learn from now on, together
+                network.share.fill_(1.0)
+                self.memory_gain_, self.training_history_ = None, []
+            else:
+                network = copy.deepcopy(self.network_)
+            take_pass(network, examples_of(known), objective, self._supervised_config(seed))
+            self.network_ = network.eval()
+        return self
+
+    def _learn_task(self, y: Any, n: int, classes: Any, *, first: bool) -> tuple[Objective, int]:
+        """Note what the first part of ``y`` says about the task, and return it with the number of outputs."""
+        raise NotImplementedError
+
+    def _finish(self, network: TwoPaths) -> TwoPaths:
+        """Answers are made in float64: they do not depend on what else is in a batch, to 1e-9."""
+        return network.double()
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        network = WindowNetwork(WindowConfig.from_dict(header["network"]))
+        self._restore_fit(header, persistence.restore_network(network, tensors, "float64", device))
+        self._restore_seen(header["seen"])
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, facts = super()._kept()
+        return tensors, {**facts, "seen": self._seen()}
+
+
+def _joined(first: Labelled, second: Labelled) -> Labelled:
+    return Labelled(
+        [*first.items, *second.items],
+        np.concatenate([first.targets, second.targets]),
+        np.concatenate([first.weights, second.weights]),
+    )
+
+
+def _without_path(config: WindowConfig) -> WindowConfig:
+    """Return a configuration without what is fitted anew."""
+    return replace(config, steps=0, dilations=(), thresholds=1)
+
+
+class TitansClassifier(LabelsMixin, SupervisedWindows):
+    """Classify numeric sequences of any length with a neural memory beside a linear model of shapes.
+
+    Two paths answer together, in shares that validation chooses. *Linear*: ridge regression on values by their step, on how
+    often each of many fixed shapes occurs (kernels of nine weights at several dilations), or on both, whichever answers best
+    about sequences left out. *Memory*: convolutions see motifs, the strongest of every ``patch_length`` steps make a token,
+    and a memory reads the tokens in order.
+
+    Parameters
+    ----------
+    kernel : int, default=11
+        Steps that a motif spans, odd.
+    patch_length : int, default=8
+        Steps that make one token of the memory.
+    class_weight : dict, "balanced" or None, default=None
+        How much each class counts; ``"balanced"`` weighs classes by the inverse of how often they occur.
+    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
+        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
+        without a memory.
+    memory : str, default="titans"
+        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
+    width, layers, heads : int, default=32, 1, 4
+        Size of the network; ``layers=0`` is the linear path alone.
+    memory_depth : int, default=2
+        Layers of the memory itself.
+    refresh_every : int, default=16
+        Tokens that share one reading of the memory for their gradients.
+    window : int, default=32
+        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
+    persistent_tokens : int, default=4
+        Learned tokens that attention always sees.
+    convolution : int, default=4
+        Kernel of the causal convolutions before memory and attention; 1 switches them off.
+    momentum, forgetting : bool, default=True
+        Parts of the memory's rule, where it has them.
+    dropout : float, default=0.2
+        Share of each layer's output that is set to zero in training.
+    max_steps : int, default=300
+        Training steps, at most.
+    learning_rate : float, default=2e-3
+        Peak learning rate.
+    batch_size : int, default=32
+        Sequences of a step.
+    validation_fraction : float, default=0.2
+        Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
+        a validation part instead.
+    patience : int, default=10
+        Evaluations without a lower loss before training stops.
+    caution : float, default=1.0
+        The memory's share of the answer is as much as validation can tell from luck: the smallest share whose gain over the
+        linear path comes within so many standard errors of the best one's. 0 takes the share with the least loss.
+    device : str, default="auto"
+        Where to compute.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.
+    n_jobs : int, optional
+        Not used: sequences are read in batches.
+    random_state : int, RandomState or None, default=None
+        Seed of all chance; the global generators are left as they are.
+    verbose : int, default=0
+        1 shows progress.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last one.
+    callbacks : list of callable, optional
+        Each is called after every step with the run and a report, and may stop it by returning true.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        The labels, sorted.
+    n_channels_ : int
+        Channels of a sequence.
+    n_features_in_ : int
+        Steps of a window, where ``fit`` saw a table.
+    network_ : WindowNetwork
+        The trained network.
+    memory_gain_ : MemoryGain or None
+        What the memory's share of the answer gained on validation over the linear path, how sure that is, and the share;
+        None without a memory or a validation part.
+    training_history_ : list of dict
+        Step, loss and validation loss of every evaluation.
+
+    Notes
+    -----
+    Sequences of a list may differ in length, and none is cut. NaN marks what was not measured: it counts as the channel's
+    mean, and the memory is told. Answers are made in float64, and do not depend on what else is asked.
+
+    Sequences are left out, and drawn for validation, as if they knew nothing of each other. Windows that overlap do: give a
+    later part as ``X_val`` and ``y_val`` then, or the linear path and the memory's share are chosen on what was nearly seen.
+    In a ``Pipeline`` it goes through the steps before this one only if told to: ``transform_input=["X_val"]``.
+
+    References
+    ----------
+    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
+    Dempster, Schmidt, Webb: MiniRocket, arXiv 2012.08791, for the shapes of the linear path.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(60, 40))
+    >>> y = np.repeat(["noise", "wave"], 30)
+    >>> X[30:] += np.sin(np.arange(40) + np.arange(30)[:, None])
+    >>> classifier = TitansClassifier(width=16, max_steps=5, random_state=0).fit(X, y)
+    >>> classifier.predict_proba(X[:3]).shape
+    (3, 2)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        **SupervisedWindows._parameter_constraints,
+    }
+
+    def __init__(
+        self,
+        *,
+        kernel: int = 11,
+        patch_length: int = 8,
+        class_weight: Any = None,
+        variant: str = "mac",
+        memory: str = "titans",
+        width: int = 32,
+        layers: int = 1,
+        heads: int = 4,
+        memory_depth: int = 2,
+        refresh_every: int = 16,
+        window: int = 32,
+        persistent_tokens: int = 4,
+        convolution: int = 4,
+        momentum: bool = True,
+        forgetting: bool = True,
+        dropout: float = 0.2,
+        max_steps: int = 300,
+        learning_rate: float = 2e-3,
+        batch_size: int = 32,
+        validation_fraction: float = 0.2,
+        patience: int = 10,
+        caution: float = 1.0,
+        device: Any = "auto",
+        precision: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.patch_length = patch_length
+        self.class_weight = class_weight
+        self.variant = variant
+        self.memory = memory
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.memory_depth = memory_depth
+        self.refresh_every = refresh_every
+        self.window = window
+        self.persistent_tokens = persistent_tokens
+        self.convolution = convolution
+        self.momentum = momentum
+        self.forgetting = forgetting
+        self.dropout = dropout
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.caution = caution
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+
+    @followed
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> TitansClassifier:
+        """Learn from labelled sequences.
+
+        Parameters
+        ----------
+        X : array-like (n, t), ndarray (n, c, t), or list of arrays (t, c) or (t,)
+            n sequences: windows of one channel as rows of a table, a block, or a list, whose sequences may differ in length.
+        y : array-like (n,)
+            Their labels.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+        X_val, y_val : like X and y, optional
+            What chooses the weights, instead of a share of X.
+
+        Returns
+        -------
+        TitansClassifier
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument, X or y cannot be used; the message names it, the sequence, the step and the channel, and the
+            remedy.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> TitansClassifier:
+        """Learn from one part after another: a gradient step a batch, on both paths.
+
+        The first part sets the scale and the linear path, so let it be a fair sample; nothing is held out for validation,
+        and both paths count half.
+
+        Parameters
+        ----------
+        X, y : as for ``fit``
+            A part.
+        classes : array-like, optional
+            All labels there will be; by default those of the first part.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+
+        Returns
+        -------
+        TitansClassifier
+            Itself.
+        """
+        return self._partial_fit(X, y, sample_weight, classes)
+
+
+class TitansRegressor(NumbersMixin, SupervisedWindows):
+    """Predict numbers from numeric sequences of any length with a neural memory beside a linear model of shapes.
+
+    Two paths answer together, in shares that validation chooses. *Linear*: ridge regression on values by their step, on how
+    often each of many fixed shapes occurs (kernels of nine weights at several dilations), or on both, whichever answers best
+    about sequences left out. *Memory*: convolutions see motifs, the strongest of every ``patch_length`` steps make a token,
+    and a memory reads the tokens in order.
+
+    Parameters
+    ----------
+    kernel : int, default=11
+        Steps that a motif spans, odd.
+    patch_length : int, default=8
+        Steps that make one token of the memory.
+    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
+        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
+        without a memory.
+    memory : str, default="titans"
+        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
+    width, layers, heads : int, default=32, 1, 4
+        Size of the network; ``layers=0`` is the linear path alone.
+    memory_depth : int, default=2
+        Layers of the memory itself.
+    refresh_every : int, default=16
+        Tokens that share one reading of the memory for their gradients.
+    window : int, default=32
+        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
+    persistent_tokens : int, default=4
+        Learned tokens that attention always sees.
+    convolution : int, default=4
+        Kernel of the causal convolutions before memory and attention; 1 switches them off.
+    momentum, forgetting : bool, default=True
+        Parts of the memory's rule, where it has them.
+    dropout : float, default=0.2
+        Share of each layer's output that is set to zero in training.
+    max_steps : int, default=300
+        Training steps, at most.
+    learning_rate : float, default=2e-3
+        Peak learning rate.
+    batch_size : int, default=32
+        Sequences of a step.
+    validation_fraction : float, default=0.2
+        Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
+        a validation part instead.
+    patience : int, default=10
+        Evaluations without a lower loss before training stops.
+    caution : float, default=1.0
+        The memory's share of the answer is as much as validation can tell from luck: the smallest share whose gain over the
+        linear path comes within so many standard errors of the best one's. 0 takes the share with the least loss.
+    device : str, default="auto"
+        Where to compute.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.
+    n_jobs : int, optional
+        Not used: sequences are read in batches.
+    random_state : int, RandomState or None, default=None
+        Seed of all chance; the global generators are left as they are.
+    verbose : int, default=0
+        1 shows progress.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last one.
+    callbacks : list of callable, optional
+        Each is called after every step with the run and a report, and may stop it by returning true.
+
+    Attributes
+    ----------
+    target_names_ : list of str
+        Columns of y; ``y`` alone, or ``y0``, ``y1``, ... where it had no names.
+    n_channels_ : int
+        Channels of a sequence.
+    n_features_in_ : int
+        Steps of a window, where ``fit`` saw a table.
+    network_ : WindowNetwork
+        The trained network.
+    memory_gain_ : MemoryGain or None
+        What the memory's share of the answer gained on validation over the linear path, how sure that is, and the share;
+        None without a memory or a validation part.
+    training_history_ : list of dict
+        Step, loss and validation loss of every evaluation.
+
+    Notes
+    -----
+    Sequences of a list may differ in length, and none is cut. NaN marks what was not measured: it counts as the channel's
+    mean, and the memory is told. Answers are made in float64, and do not depend on what else is asked.
+
+    Sequences are left out, and drawn for validation, as if they knew nothing of each other. Windows that overlap do: give a
+    later part as ``X_val`` and ``y_val`` then, or the linear path and the memory's share are chosen on what was nearly seen.
+    In a ``Pipeline`` it goes through the steps before this one only if told to: ``transform_input=["X_val"]``.
+
+    References
+    ----------
+    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
+    Dempster, Schmidt, Webb: MiniRocket, arXiv 2012.08791, for the shapes of the linear path.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(60, 40)).cumsum(axis=1)
+    >>> regressor = TitansRegressor(width=16, max_steps=5, random_state=0).fit(X, X[:, -8:].mean(axis=1))
+    >>> regressor.predict(X[:3]).shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        *,
+        kernel: int = 11,
+        patch_length: int = 8,
+        variant: str = "mac",
+        memory: str = "titans",
+        width: int = 32,
+        layers: int = 1,
+        heads: int = 4,
+        memory_depth: int = 2,
+        refresh_every: int = 16,
+        window: int = 32,
+        persistent_tokens: int = 4,
+        convolution: int = 4,
+        momentum: bool = True,
+        forgetting: bool = True,
+        dropout: float = 0.2,
+        max_steps: int = 300,
+        learning_rate: float = 2e-3,
+        batch_size: int = 32,
+        validation_fraction: float = 0.2,
+        patience: int = 10,
+        caution: float = 1.0,
+        device: Any = "auto",
+        precision: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.patch_length = patch_length
+        self.variant = variant
+        self.memory = memory
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.memory_depth = memory_depth
+        self.refresh_every = refresh_every
+        self.window = window
+        self.persistent_tokens = persistent_tokens
+        self.convolution = convolution
+        self.momentum = momentum
+        self.forgetting = forgetting
+        self.dropout = dropout
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.caution = caution
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+
+    @followed
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> TitansRegressor:
+        """Learn from sequences with numbers.
+
+        Parameters
+        ----------
+        X : array-like (n, t), ndarray (n, c, t), or list of arrays (t, c) or (t,)
+            n sequences: windows of one channel as rows of a table, a block, or a list, whose sequences may differ in length.
+        y : array-like (n,) or (n, h), or frame
+            What is to be predicted, finite.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+        X_val, y_val : like X and y, optional
+            What chooses the weights, instead of a share of X.
+
+        Returns
+        -------
+        TitansRegressor
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument, X or y cannot be used; the message names it, the sequence, the step and the channel, and the
+            remedy.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> TitansRegressor:
+        """Learn from one part after another: a gradient step a batch, on both paths.
+
+        The first part sets the scales and the linear path, so let it be a fair sample; nothing is held out for validation,
+        and both paths count half.
+
+        Parameters
+        ----------
+        X, y : as for ``fit``
+            A part.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+
+        Returns
+        -------
+        TitansRegressor
+            Itself.
+        """
+        return self._partial_fit(X, y, sample_weight)

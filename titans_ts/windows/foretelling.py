@@ -1,0 +1,351 @@
+"""Training a reader by the sequences themselves: each patch foretold from what was read before it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import Tags, check_array
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import validate_data
+from torch import Tensor, nn
+
+from titans_ts.learn import saving as persistence
+from titans_ts.learn.batches import batches_by_length
+from titans_ts.learn.estimator import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans, all_or_nothing
+from titans_ts.learn.run import (
+    BestWeights,
+    Report,
+    choose_device,
+    learning_rate_factor,
+    mixed_precision,
+    number_type,
+    seeded,
+    take_steps,
+)
+from titans_ts.windows.containers import WindowTable, common_scale, is_table, read_windows, rows_as_windows, unmasked
+from titans_ts.windows.reader import ReaderConfig, ReaderNetwork
+
+
+class ReadsWindows(BaseTitans):
+    """The part of an estimator that reads numeric sequences.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Steps of the windows that ``fit`` saw as rows of a table; missing where it saw a block or a list.
+    n_channels_ : int
+        Channels of a sequence.
+    """
+
+    n_channels_: int
+    _fewest = 2  # sequences that fit learns from
+
+    def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[NDArray[np.float64]]:
+        return self._read_windows(X, reset=reset, name=name).values
+
+    def _read_windows(self, X: Any, *, reset: bool, name: str) -> WindowTable:
+        X = unmasked(X)  # scikit-learn would read what a mask hides
+        if is_table(X) and (reset or not self._saw_sequences):
+            minimum = self._fewest if reset else 1
+            settings = {"dtype": np.float64, "ensure_all_finite": "allow-nan", "ensure_min_samples": minimum}
+            if reset and hasattr(self, "n_channels_"):
+                del self.n_channels_
+            table = validate_data(self, X, reset=reset, **settings)
+            if table.shape[1] == 1:
+                raise ValueError(
+                    f"n_features=1: {name} is a table of windows, a row each, and these have one step; one long series is a "
+                    "list of one, [series]"
+                )
+            found = rows_as_windows(table)
+        elif not reset and len(getattr(X, "shape", ())) == 2:  # a table, where fit saw a block or a list
+            found = rows_as_windows(check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", input_name=name))
+        else:
+            found = read_windows(X, name=name)
+            if reset:
+                for noted in ("n_features_in_", "feature_names_in_"):
+                    self.__dict__.pop(noted, None)
+                if len(found) < self._fewest:
+                    raise ValueError(f"n_samples={len(found)}: {name} holds too few sequences; give {self._fewest} or more")
+        if reset:
+            self.n_channels_ = found.channels
+        elif found.channels != self.n_channels_:
+            raise ValueError(
+                f"{name} has sequences of {found.channels} channels, but {type(self).__name__} was fitted on "
+                f"{self.n_channels_}; give the same ones, in the same order"
+            )
+        return found
+
+    def _seen(self) -> dict[str, Any]:
+        """Return what ``fit`` noted of its sequences, as plain values."""
+        seen: dict[str, Any] = {"n_channels_": self.n_channels_}
+        if hasattr(self, "n_features_in_"):
+            seen["n_features_in_"] = self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            seen["feature_names_in_"] = self.feature_names_in_.tolist()
+        return seen
+
+    def _restore_seen(self, seen: dict[str, Any]) -> None:
+        """Put it back."""
+        for name, value in seen.items():
+            setattr(self, name, np.array(value, dtype=object) if isinstance(value, list) else value)
+
+    @property
+    def _saw_sequences(self) -> bool:
+        """Whether ``fit`` saw a block or a list."""
+        return not hasattr(self, "n_features_in_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+FEW_SEQUENCES = 10
+"""Below so many sequences, the end of each is held out, not whole ones."""
+EVALUATED = 256
+"""Validation sequences of an evaluation, at most."""
+
+
+@dataclass(frozen=True)
+class ForetellingConfig:
+    """How a reader is trained.
+
+    Parameters
+    ----------
+    max_steps, batch_size : int
+        Steps at most, sequences of each.
+    crop : int
+        Tokens of a sequence in a step, at most; longer ones are cropped anew each time, anywhere.
+    learning_rate, weight_decay : float
+        AdamW's: the peak of the first, and the second on matrices.
+    evaluate_every, patience : int
+        Steps between two evaluations; evaluations without a better one before training stops.
+    gradient_bound : float
+        Largest norm of a step's gradient.
+    precision : str
+        See :func:`titans_ts.learn.run.mixed_precision`.
+    seed : int
+        Source of all chance.
+    """
+
+    max_steps: int = 300
+    batch_size: int = 32
+    crop: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    evaluate_every: int = 50
+    patience: int = 10
+    gradient_bound: float = 1.0
+    precision: str = "auto"
+    seed: int = 0
+
+
+class Foretelling:
+    """One run of training.
+
+    Parameters
+    ----------
+    network : ReaderNetwork
+        Trained in place.
+    sequences : list of ndarray (t, c)
+        What is read.
+    validation : list of ndarray (t, c)
+        What chooses the weights; where it is empty the last ones stay.
+    config : ForetellingConfig
+        Settings.
+    callbacks : sequence of callable, default=()
+        Each is called with the run and a :class:`Report` after every step; a true answer stops training.
+    verbose : int, default=0
+        1 or more shows progress.
+    """
+
+    def __init__(
+        self,
+        network: ReaderNetwork,
+        sequences: list[NDArray[np.float64]],
+        validation: list[NDArray[np.float64]],
+        config: ForetellingConfig,
+        *,
+        callbacks: Sequence[Callable[[Foretelling, Report], Any]] = (),
+        verbose: int = 0,
+    ) -> None:
+        self.network, self.sequences, self.config = network, sequences, config
+        self.callbacks, self.verbose = callbacks, verbose
+        self.best = BestWeights(config.patience)
+        self.history: list[Report] = []
+        self.chance = np.random.default_rng(config.seed)
+        self.validation = [self._crop(one) for one in validation[:EVALUATED]]
+        lengths = np.array([len(one) for one in sequences], float)
+        self.shares = lengths / lengths.sum()
+        self.trained = list(network.parameters())
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [x for x in self.trained if x.ndim >= 2], "weight_decay": config.weight_decay},
+                {"params": [x for x in self.trained if x.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=0.0,
+            betas=(0.9, 0.98),
+        )
+
+    def run(self) -> None:
+        """Train to the end and restore the best weights."""
+        steps = self.config.max_steps
+        with seeded(self.config.seed, self.network.device):
+            take_steps(
+                self,
+                steps,
+                lambda step: self._train_step(learning_rate_factor(step, steps)),
+                self._validate if self.validation else None,
+                label="memory",
+            )
+        self.best.restore(self.network)
+        self.network.eval()
+
+    def _crop(self, one: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a stretch of a sequence, from anywhere in it, of as many tokens as a step reads."""
+        most = self.config.crop * self.network.config.patch_length
+        first = int(self.chance.integers(max(len(one) - most, 0) + 1))
+        return one[first : first + most]
+
+    def _train_step(self, factor: float) -> float:
+        network = self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
+        drawn = self.chance.choice(len(self.sequences), size=self.config.batch_size, p=self.shares)
+        with mixed_precision(self.config.precision, network.device):
+            losses = network.losses(*network.batch([self._crop(self.sequences[i]) for i in drawn]))
+        loss = losses.mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.trained, self.config.gradient_bound)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _validate(self, step: int) -> float:
+        network, total = self.network.eval(), 0.0
+        for places in batches_by_length([len(one) for one in self.validation], self.config.batch_size):
+            total += float(network.losses(*network.batch([self.validation[i] for i in places])).sum())
+        error = total / len(self.validation)
+        self.best.see(error, step, network)
+        return error
+
+
+def held_out(
+    sequences: list[NDArray[np.float64]], fraction: float, patch_length: int, chance: np.random.Generator
+) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+    """Return what is trained on and what chooses: a share of the sequences, or of few the end of each.
+
+    Examples
+    --------
+    >>> training, validation = held_out([np.zeros((100, 1))], 0.2, 4, np.random.default_rng(0))
+    >>> len(training[0]), len(validation[0])
+    (80, 20)
+    """
+    if len(sequences) >= FEW_SEQUENCES:
+        spared = set(chance.permutation(len(sequences))[: int(len(sequences) * fraction)].tolist())
+        parts = [[one for i, one in enumerate(sequences) if (i in spared) == kept] for kept in (False, True)]
+        return parts[0], parts[1]
+    cuts = [len(one) - int(len(one) * fraction) for one in sequences]
+    ends = [one[cut:] for one, cut in zip(sequences, cuts, strict=True)]
+    if min(len(end) for end in ends) < 2 * patch_length:  # too short to foretell anything in
+        return sequences, []
+    return [one[:cut] for one, cut in zip(sequences, cuts, strict=True)], ends
+
+
+_CONSTRAINTS = {**ARCHITECTURE_CONSTRAINTS, **TRAINING_CONSTRAINTS}
+
+
+class Foretold(ReadsWindows):
+    """Base of estimators whose network learns to foretell.
+
+    Attributes
+    ----------
+    network_ : ReaderNetwork
+        The trained network, in float64.
+    training_history_ : list of dict
+        Step, loss and validation loss of every evaluation.
+    """
+
+    network_: ReaderNetwork
+    training_history_: list[dict[str, Any]]
+    _fewest = 1
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "patch_length": [Interval(Integral, 1, None, closed="left")],
+        **{name: kinds for name, kinds in _CONSTRAINTS.items() if name != "caution"},
+    }
+
+    def _learn(self, X: Any) -> Self:
+        """Check everything, read X, train; an interrupted fit leaves the fitted model as it was."""
+        with all_or_nothing(self):
+            self._validate_params()
+            self._check_arguments()
+            items = self._read_items(X, reset=True)
+            self._train(items, self._draw_seed())
+        return self
+
+    @property
+    def _adapts(self) -> bool:
+        """Whether the memory that foretells goes on learning when ``fit`` is done."""
+        return False
+
+    def _check_arguments(self) -> None:
+        """Refuse, by name, arguments that are wrong or do not fit each other."""
+        self._check_callbacks()
+        self._backbone_config()
+        choose_device(self.device)
+
+    def _train(self, items: list[NDArray[np.float64]], seed: int) -> None:
+        config = ReaderConfig(
+            channels=self.n_channels_,
+            patch_length=int(self.patch_length),
+            adapts=self._adapts,
+            backbone=self._backbone_config(),
+        )
+        if self._goes_on:
+            self._require_same(self.network_.config, config)
+            network = copy.deepcopy(self.network_).to(number_type(self.precision))
+        else:
+            with seeded(seed, torch.device("cpu")):
+                network = ReaderNetwork(config).to(number_type(self.precision))
+        network.level, network.spread = common_scale(items)  # in float64, whatever the weights are
+        training, validation = held_out(
+            items, float(self.validation_fraction), int(self.patch_length), np.random.default_rng(seed)
+        )
+        run = Foretelling(
+            network.to(choose_device(self.device)),
+            training,
+            validation,
+            ForetellingConfig(
+                max_steps=self.max_steps,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                patience=self.patience,
+                precision=self.precision,
+                seed=seed,
+            ),
+            callbacks=self._run_callbacks(),
+            verbose=int(self.verbose),
+        )
+        run.run()
+        self.network_ = network.double().eval()
+        self.training_history_ = [vars(report) for report in run.history]
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        facts = {"network": self.network_.config.to_dict(), "history": self.training_history_, "seen": self._seen()}
+        return persistence.network_tensors(self.network_), facts
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        network = ReaderNetwork(ReaderConfig.from_dict(header["network"]))
+        self.network_ = persistence.restore_network(network, tensors, "float64", device)
+        self.training_history_ = header["history"]
+        self._restore_seen(header["seen"])

@@ -1,0 +1,222 @@
+"""A sequence of numbers read in order, each patch foretold from what was read before: trained by the sequence itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.stack import Backbone, State
+from titans_ts.blocks.scale import Scale
+from titans_ts.learn.batches import batches_by_length
+from titans_ts.learn.two_paths import Pooled
+from titans_ts.memory.foretelling import ForetellingCarry, ForetellingMemory
+from titans_ts.windows.containers import as_windows
+
+
+@dataclass(frozen=True)
+class ReaderConfig:
+    """Everything that is needed to build a reader again.
+
+    Parameters
+    ----------
+    channels, patch_length : int
+        Channels of a sequence, steps of a token.
+    adapts : bool
+        Whether the memory that foretells is written while sequences are read.
+    backbone : BackboneConfig
+        The middle of the network.
+    """
+
+    channels: int
+    patch_length: int = 8
+    adapts: bool = False
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as they go into a model file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ReaderConfig:
+        """Return the configuration of a model file."""
+        return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
+
+
+class ReaderCarry(NamedTuple):
+    """What is carried from one piece of a sequence to the next."""
+
+    backbone: State
+    top: ForetellingCarry
+
+
+class Reading(NamedTuple):
+    """What a reader made of ``n`` patches.
+
+    Attributes
+    ----------
+    hidden : Tensor
+        ``(b, n, d)``: what it holds after each.
+    foretold : Tensor
+        ``(b, n, c, p)``: the patch that it expects after each.
+    errors : Tensor
+        ``(b, n, c, p)``: by how much each patch was not what it had expected; 0 where nothing was measured.
+    measured : Tensor
+        ``(b, n, c, p)``: 1 where something was.
+    state : ReaderCarry
+        To hand to the next call.
+    """
+
+    hidden: Tensor
+    foretold: Tensor
+    errors: Tensor
+    measured: Tensor
+    state: ReaderCarry
+
+    @property
+    def surprise(self) -> Tensor:
+        """Return how much each patch surprised the memory that foretold it, ``(b, n)``.
+
+        The norm ``|x||g|`` of what the patch asks to be written, before any clipping, as if all of it had been measured and
+        divided by the root of its size: keys have length 1, so that it is the root mean square of the errors.
+        """
+        squares, measured = (x.flatten(2).sum(-1) for x in (self.errors.square(), self.measured))
+        return (squares / measured.clamp_min(1)).sqrt()
+
+
+class ReaderNetwork(nn.Module):
+    """Patches to tokens, tokens through a backbone, and above it a memory that foretells the next patch.
+
+    Parameters
+    ----------
+    config : ReaderConfig
+        Settings.
+
+    Attributes
+    ----------
+    level, spread : Tensor
+        ``(1, c)`` float64: what sequences are standardised by.
+
+    Examples
+    --------
+    >>> network = ReaderNetwork(ReaderConfig(channels=2, backbone=BackboneConfig(width=16, heads=2, layers=1)))
+    >>> reading = network(*network.batch([np.zeros((20, 2))]), network.initial_state(1))
+    >>> reading.hidden.shape, reading.foretold.shape
+    (torch.Size([1, 3, 16]), torch.Size([1, 3, 2, 8]))
+    """
+
+    level: Tensor
+    spread: Tensor
+
+    def __init__(self, config: ReaderConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, patch = config.backbone.width, config.channels * config.patch_length
+        self.embed = nn.Linear(2 * patch, width)
+        self.backbone = Backbone(config.backbone)
+        self.top = ForetellingMemory(width, patch, adapts=config.adapts)
+        self.register_buffer("level", torch.zeros(1, config.channels, dtype=torch.float64))
+        self.register_buffer("spread", torch.ones(1, config.channels, dtype=torch.float64))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Kind of number that the network computes in."""
+        return self.embed.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return self.embed.weight.device
+
+    def initial_state(self, batch: int) -> ReaderCarry:
+        """Return the state before the first patch."""
+        return ReaderCarry(self.backbone.initial_state(batch), self.top.initial_state(batch))
+
+    def batch(self, items: Sequence[NDArray[np.float64]]) -> tuple[Tensor, Tensor]:
+        """Return sequences ``(t, c)`` as one batch ``(b, 2 c, t)``, standardised, and their lengths ``(b,)``."""
+        return as_windows(items, Scale(self.level.double(), self.spread.double()), device=self.device, dtype=self.dtype)
+
+    def patches(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values and what was measured of them, ``(b, n, c, p)`` each; past the end of a sequence nothing was."""
+        outside = (torch.arange(inputs.shape[-1], device=inputs.device) >= lengths[:, None])[:, None]
+        values, missing = inputs.chunk(2, dim=1)
+        measured = torch.where(outside, 0, 1 - missing)
+        over = -inputs.shape[-1] % self.config.patch_length
+        found = (F.pad(x, (0, over)).unflatten(-1, (-1, self.config.patch_length)).movedim(2, 1) for x in (values, measured))
+        return next(found), next(found)
+
+    def forward(self, inputs: Tensor, lengths: Tensor, state: ReaderCarry) -> Reading:
+        """Read ``(b, 2 c, t)``, of which the first ``lengths`` steps count; pieces end where patches do."""
+        values, measured = self.patches(inputs, lengths)
+        flat, known = values.flatten(2), measured.flatten(2)
+        hidden, backbone = self.backbone(self.embed(torch.cat([flat, 1 - known], dim=-1)), state.backbone)
+        said, errors, top = self.top(hidden, flat, known.amin(-1), state.top)
+        foretold, errors = (x.unflatten(-1, values.shape[2:]) for x in (said, errors))
+        return Reading(hidden, foretold, errors * measured, measured, ReaderCarry(backbone, top))
+
+    def losses(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Return the error of what was foretold of each sequence, ``(b,)``, averaged over what was measured.
+
+        Squared up to one spread, and linear beyond (Huber 1964): one spike says no more than it must.
+        """
+        reading = self(inputs, lengths, self.initial_state(len(inputs)))
+        losses = F.huber_loss(reading.errors, torch.zeros_like(reading.errors), reduction="none")
+        return losses.flatten(1).sum(1) / reading.measured.flatten(1).sum(1).clamp_min(1)
+
+
+TOKENS_AT_ONCE = 4096
+"""Tokens of a sequence read in one call; bounds what a long one holds and changes no answer."""
+SIDE_BY_SIDE = 64
+"""Sequences of a batch; changes nothing else."""
+
+
+@torch.no_grad()
+def described(network: ReaderNetwork, items: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return mean, maximum and last of what a reader holds after each patch of a sequence, ``(n, 3 d)``."""
+    width, patch = network.config.backbone.width, network.config.patch_length
+    found = np.zeros((len(items), 3 * width))
+    for places in batches_by_length([len(one) for one in items], SIDE_BY_SIDE):
+        pooled = Pooled.nothing(torch.zeros(len(places), width, dtype=network.dtype, device=network.device))
+        tokens = torch.tensor([-(-len(items[i]) // patch) for i in places], device=network.device)
+        for reading in readings(network, [items[i] for i in places]):
+            inside = tokens.clamp(0, reading.hidden.shape[1])
+            pooled, tokens = pooled.add(reading.hidden, inside), tokens - inside
+        found[places] = pooled.features().cpu().numpy()
+    return found
+
+
+@torch.no_grad()
+def surprises(network: ReaderNetwork, items: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Return how much each step of each sequence ``(t, c)`` surprised the memory, read from its learned start.
+
+    Every step of a patch has the patch's value, see :attr:`titans_ts.windows.reader.Reading.surprise`.
+
+    Returns
+    -------
+    list of ndarray (t,)
+    """
+    found: list[NDArray[np.float64]] = [np.zeros(0)] * len(items)
+    for places in batches_by_length([len(one) for one in items], SIDE_BY_SIDE):
+        values = torch.cat([reading.surprise for reading in readings(network, [items[i] for i in places])], dim=1)
+        rows = values.cpu().numpy().repeat(network.config.patch_length, axis=1)
+        for place, row in zip(places, rows, strict=True):
+            found[place] = row[: len(items[place])]
+    return found
+
+
+def readings(network: ReaderNetwork, items: Sequence[NDArray[np.float64]]) -> Iterator[Reading]:
+    """Read sequences side by side from the learned start, part by part, the state carried along."""
+    network.eval()
+    inputs, lengths = network.batch(items)
+    state, step = network.initial_state(len(items)), TOKENS_AT_ONCE * network.config.patch_length
+    for first in range(0, inputs.shape[-1], step):
+        reading = network(inputs[..., first : first + step], lengths - first, state)
+        state = reading.state
+        yield reading
