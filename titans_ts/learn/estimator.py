@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from titans_ts import __version__
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
-from titans_ts.learn import saving as persistence
+from titans_ts.learn import saving
+from titans_ts.learn.arguments import argument, constraints, with_arguments
 from titans_ts.learn.run import PRECISIONS, number_type, seeded
 
 try:
@@ -113,55 +114,78 @@ def followed(fit: Fit) -> Fit:
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_POSITIVE = Interval(Integral, 1, None, closed="left")
-_COUNT = Interval(Integral, 0, None, closed="left")
-
-ARCHITECTURE_CONSTRAINTS: dict[str, list[Any]] = {
-    "variant": [StrOptions(set(VARIANTS))],
-    "memory": [str],
-    "width": [_POSITIVE],
-    "layers": [_COUNT],
-    "heads": [_POSITIVE],
-    "memory_depth": [_POSITIVE],
-    "refresh_every": [_POSITIVE],
-    "window": [_POSITIVE],
-    "persistent_tokens": [_COUNT],
-    "convolution": [_POSITIVE],
-    "momentum": ["boolean"],
-    "forgetting": ["boolean"],
-    "dropout": [Interval(Real, 0, 1, closed="left")],
-}
-TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
-    "max_steps": [_COUNT],
-    "learning_rate": [Interval(Real, 0, None, closed="neither")],
-    "batch_size": [_POSITIVE],
-    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-    "patience": [_POSITIVE],
-    "caution": [Interval(Real, 0, None, closed="left")],
-    "device": [str, object],
-    "precision": [StrOptions(set(PRECISIONS))],
-    "n_jobs": [None, Integral],
-    "random_state": ["random_state"],
-    "verbose": ["verbose"],
-    "warm_start": ["boolean"],
-    "callbacks": [None, list, tuple],
-}
-
+POSITIVE = Interval(Integral, 1, None, closed="left")
+COUNT = Interval(Integral, 0, None, closed="left")
 
 DOCUMENTATION = "https://pypi.org/project/titans-ts/{version}/"
 """Where a person finds the documentation of an estimator, with ``{version}``, ``{path}`` and ``{name}`` of its class."""
 
 
+@with_arguments
 class BaseTitans(CallbackSupportMixin, BaseEstimator):
-    """Base of every estimator.
+    """Base of every estimator: the arguments that all have, chance, files, callbacks.
 
     Progress is told in three ways: ``verbose=1`` shows a bar, functions in ``callbacks`` are called after every step, and
     ``set_callbacks`` takes those of scikit-learn 1.9 or newer (``sklearn.callback.ProgressBar``), which show a fit within
     its pipeline and its search.
     """
 
+    variant: str = argument(
+        "mac",
+        StrOptions(set(VARIANTS)),
+        doc="Where the memory sits: as context of attention (mac), as its gate (mag), as a layer before it (mal), or alone "
+        "(lmm). The others are baselines without a memory.",
+    )
+    memory: str = argument(
+        "titans", str, doc="Which rule writes the memory: a name of :data:`titans_ts.memory.presets.PRESETS`."
+    )
+    width: int = argument(64, POSITIVE, doc="Width of the network.")
+    layers: int = argument(1, COUNT, doc="Layers of the network; 0 is the linear path alone, where there is one.")
+    heads: int = argument(4, POSITIVE, doc="Heads of each layer.")
+    memory_depth: int = argument(2, POSITIVE, doc="Layers of the memory itself.")
+    refresh_every: int = argument(16, POSITIVE, doc="Tokens that share one reading of the memory for their gradients.")
+    window: int = argument(
+        32, POSITIVE, doc="Tokens of a segment (mac) or of the sliding window (mag, mal, attention, hopfield)."
+    )
+    persistent_tokens: int = argument(4, COUNT, doc="Learned tokens that attention always sees.")
+    convolution: int = argument(
+        4, POSITIVE, doc="Kernel of the causal convolutions before memory and attention; 1 switches them off."
+    )
+    momentum: bool = argument(True, "boolean", doc="Whether past surprise counts, where the rule has momentum.")
+    forgetting: bool = argument(True, "boolean", doc="Whether the memory forgets, where the rule does.")
+    dropout: float = argument(
+        0.2, Interval(Real, 0, 1, closed="left"), doc="Share of each layer's output that is set to zero in training."
+    )
+    max_steps: int = argument(300, COUNT, doc="Training steps, at most.")
+    learning_rate: float = argument(2e-3, Interval(Real, 0, None, closed="neither"), doc="Peak learning rate.")
+    batch_size: int = argument(32, POSITIVE, doc="Sequences of a step.")
+    validation_fraction: float = argument(
+        0.1, Interval(Real, 0, 1, closed="left"), doc="Share of the training data that chooses the weights; 0 for none."
+    )
+    patience: int = argument(10, POSITIVE, doc="Evaluations without a lower loss before training stops.")
+    device: Any = argument("auto", str, object, doc='Where to compute; ``"auto"`` is CUDA where there is one.')
+    precision: str = argument(
+        "auto",
+        StrOptions(set(PRECISIONS)),
+        doc='Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.',
+    )
+    random_state: Any = argument(None, "random_state", doc="Seed of all chance; the global generators are left as they are.")
+    verbose: int = argument(0, "verbose", doc="1 shows progress.")
+    warm_start: bool = argument(False, "boolean", doc="Whether ``fit`` goes on from the weights of the last one.")
+    callbacks: Any = argument(
+        None,
+        None,
+        list,
+        tuple,
+        doc="Functions; each is called after every step with the run and a report, and may stop it by returning true.",
+    )
+
     _doc_link_module = "titans_ts"
     _doc_link_template = DOCUMENTATION
+
+    @property
+    def _parameter_constraints(self) -> dict[str, list[Any]]:
+        return constraints(type(self))
 
     def _doc_link_url_param_generator(self) -> dict[str, str]:
         """Return what may stand in the braces of the link in the HTML representation."""
@@ -229,7 +253,7 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
             If it cannot be written; an older file is left as it was.
         """
         check_is_fitted(self)
-        persistence.save(self, path)
+        saving.save(self, path)
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the tensors and the plain facts that a model file keeps beside the arguments."""
@@ -264,14 +288,14 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
 
 
 @contextmanager
-def all_or_nothing(estimator: BaseTitans) -> Iterator[None]:
+def all_or_nothing(fitted: BaseTitans) -> Iterator[None]:
     """Leave an estimator as it was if what is done to it does not come to its end: a fit that is interrupted, for one."""
-    before = dict(vars(estimator))
+    before = dict(vars(fitted))
     try:
         yield
     except BaseException:
-        estimator.__dict__.clear()
-        estimator.__dict__.update(before)
+        fitted.__dict__.clear()
+        fitted.__dict__.update(before)
         raise
 
 
@@ -284,3 +308,14 @@ def validation_rows(rows: int, fraction: float) -> int:
     2880
     """
     return min(math.floor(rows * fraction + 1e-6), rows)
+
+
+_CONSTRAINTS: dict[str, list[Any]] = constraints(BaseTitans) | {
+    "caution": [Interval(Real, 0, None, closed="left")],
+    "n_jobs": [None, Integral],
+}
+_TRAINING = "max_steps learning_rate batch_size validation_fraction patience caution device precision n_jobs random_state"
+TRAINING_CONSTRAINTS = {
+    name: _CONSTRAINTS[name] for name in (*_TRAINING.split(), "verbose", "warm_start", "callbacks")
+}  # until every estimator has fields
+ARCHITECTURE_CONSTRAINTS = {name: kinds for name, kinds in _CONSTRAINTS.items() if name not in TRAINING_CONSTRAINTS}
