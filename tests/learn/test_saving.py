@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from series.estimator_cases import COVARIATES, HOURS, covariate_frame, fitted, long_frame, rows_ahead, wave, wide_frame
 
-from titans_ts import load
+from titans_ts import TitansEmbedder, load
 from titans_ts.files import tensors as files
 
 LATER = HOURS + pd.Timedelta(hours=300)
@@ -163,3 +163,15 @@ def test_a_file_of_ours_that_holds_no_forecaster_is_told_apart(path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file .*absent"):
         load(tmp_path / "absent.titans")
+
+
+def test_arguments_that_an_estimator_no_longer_has_are_ignored_and_no_others(tmp_path):
+    model = TitansEmbedder(max_steps=0, width=8, heads=2, random_state=0).fit(np.random.default_rng(0).normal(size=(4, 32)))
+    model.save(tmp_path / "a.titans")
+    tensors, header = files.read_tensors(tmp_path / "a.titans")
+    older = {**header["arguments"], "caution": 1.0, "n_jobs": None}  # neither did anything in an embedder
+    files.write_tensors(tmp_path / "a.titans", tensors, {**header, "arguments": older})
+    assert load(tmp_path / "a.titans").get_params() == model.get_params()
+    files.write_tensors(tmp_path / "a.titans", tensors, {**header, "arguments": {**older, "colour": 1}})
+    with pytest.raises(ValueError, match=r"a\.titans' is damaged: .*colour"):
+        load(tmp_path / "a.titans")

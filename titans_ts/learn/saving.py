@@ -33,6 +33,9 @@ HOME_OF = {
 }
 """Estimators whose files can be read; any other name in a file is refused."""
 
+_DROPPED = ("caution", "n_jobs")
+"""Arguments that did nothing in some estimators and are gone there; their older files still hold them."""
+
 
 def load(path: str | Path, *, device: str = "auto") -> Any:
     """Read a fitted model, with the memory it had.
@@ -72,7 +75,8 @@ def load(path: str | Path, *, device: str = "auto") -> Any:
     if name not in HOME_OF:
         raise ValueError(f"{str(path)!r} holds no fitted model of titans_ts; it may be a checkpoint of a training run")
     try:
-        estimator = getattr(import_module(HOME_OF[name]), name)(**_arguments(header["arguments"]))
+        kind = getattr(import_module(HOME_OF[name]), name)
+        estimator = kind(**_arguments(kind, header["arguments"]))
         estimator._restore(header, tensors, choose_device(device))
     except (KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}; save the model again") from None
@@ -121,5 +125,11 @@ def _json_arguments(estimator: Any) -> dict[str, Any]:
     return kept
 
 
-def _arguments(kept: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+def _arguments(kind: Any, kept: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a file as the constructor of an estimator takes them."""
+    known = kind._get_param_names()
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in kept.items()
+        if name in known or name not in _DROPPED
+    }
