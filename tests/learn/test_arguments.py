@@ -7,7 +7,7 @@ from learn.every_case import EVERY
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import InvalidParameterError, StrOptions
 
-from titans_ts.learn.arguments import argument, constraints, with_arguments
+from titans_ts.learn.arguments import argument, constraints, positional, with_arguments
 
 
 @with_arguments
@@ -19,7 +19,7 @@ class Reader(BaseEstimator):
     Slowly.
     """
 
-    rows: int = argument(3, Integral, doc="How many.", positional=True)
+    rows: int = positional(Integral, default=3, doc="How many.")
     order: str = argument("up", StrOptions({"up", "down"}), None, doc="Which way.")
 
     _parameter_constraints = property(lambda self: constraints(type(self)))

@@ -16,7 +16,7 @@ _SECTION = re.compile(r"^(Attributes|Methods|See Also|Notes|References|Examples)
 _LINE = 120
 
 
-def argument(default: Any, *allowed: Any, doc: str, positional: bool = False) -> Any:
+def argument(default: Any, *allowed: Any, doc: str) -> Any:
     """Return an argument of an estimator, as a field of its class.
 
     Parameters
@@ -27,8 +27,6 @@ def argument(default: Any, *allowed: Any, doc: str, positional: bool = False) ->
         What it may be, in the terms of scikit-learn's ``_parameter_constraints``.
     doc : str
         What it does; it becomes part of the docstring.
-    positional : bool, default=False
-        Whether it may be given without its name.
 
     Examples
     --------
@@ -36,10 +34,16 @@ def argument(default: Any, *allowed: Any, doc: str, positional: bool = False) ->
     >>> argument(3, Integral, doc="Rows.").default
     3
     """
-    return field(default=default, kw_only=not positional, metadata={"allowed": list(allowed), "doc": doc})
+    return field(default=default, kw_only=True, metadata={"allowed": list(allowed), "doc": doc})
 
 
-@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(argument,))
+def positional(*allowed: Any, default: Any, doc: str) -> Any:
+    """Return an :func:`argument` that may be given without its name."""
+    return field(default=default, kw_only=False, metadata={"allowed": list(allowed), "doc": doc})
+
+
+# To a type checker only `positional` is a specifier: what else follows `=` it takes for a default, which it is.
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(positional,))
 def with_arguments(kind: Kind) -> Kind:
     """Make the constructor of an estimator from its fields, and their part of its docstring.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -28,14 +28,8 @@ from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import is_stream
 from titans_ts.frames.write import Forecast, forecast_container, row_values_container
 from titans_ts.learn.acceptance import MemoryGain
-from titans_ts.learn.estimator import (
-    ARCHITECTURE_CONSTRAINTS,
-    TRAINING_CONSTRAINTS,
-    BaseTitans,
-    all_or_nothing,
-    followed,
-    validation_rows,
-)
+from titans_ts.learn.arguments import argument, positional, with_arguments
+from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing, followed, validation_rows
 from titans_ts.learn.run import choose_device
 from titans_ts.learn.saving import network_tensors, restore_network
 from titans_ts.series import reading
@@ -548,95 +542,12 @@ def _measures(found: Watched | Holdings) -> Measures:
 _COLUMNS = [None, str, Integral, list, tuple]
 
 
+@with_arguments
 class TitansForecaster(WatchedMemory, SeriesMemory):
     """Forecast one or many series with a neural memory that learns while it reads.
 
     ``fit`` learns how to memorise. ``predict`` and ``update`` memorise: any length of history goes into a state of fixed
     size, at constant cost a row, with nothing cut and nothing trained.
-
-    Parameters
-    ----------
-    horizon : int, default=24
-        Rows to forecast. One model serves every shorter horizon too.
-    lookback : int, default=336
-        Rows of the trailing window that scales a forecast and that the direct linear path sees.
-    patch_length : int, default=16
-        Rows that make one token of the memory.
-    channels : {"independent", "mixed"}, default="independent"
-        Whether each channel is a stream of its own with shared weights, or a token holds all channels.
-    quantiles : sequence of float, default=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-        Levels learned beside the median; ``level=90`` needs .05 and .95 or wider ones.
-    past_covariates, future_covariates, static_covariates : str, int or list, optional
-        Columns of X that are known up to now, known in advance, or constant within a series; indices for arrays.
-    freq : str, optional
-        Step of the time stamps, as pandas spells it; inferred by default.
-    id_column, time_column : str, default="unique_id", "ds"
-        A frame with ``id_column`` is a long one, of many series.
-    target_columns : str, int or list, optional
-        Columns to forecast; by default ``y`` of a long frame, else every numeric column without another role.
-    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
-        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
-        without a memory: attention to a window, attention to everything, an LSTM, a modern Hopfield layer.
-    memory : str, default="titans"
-        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`. Beside a baseline it must be left at its
-        default.
-    width, layers, heads : int, default=64, 2, 4
-        Size of the network; ``layers=0`` is the direct linear path alone.
-    memory_depth : int, default=2
-        Layers of the memory itself.
-    refresh_every : int, default=16
-        Tokens that share one reading of the memory for their gradients.
-    window : int, default=32
-        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
-    persistent_tokens : int, default=4
-        Learned tokens that attention always sees; learned stored patterns (hopfield).
-    convolution : int, default=4
-        Kernel of the causal convolutions before memory and attention; 1 switches them off.
-    momentum, forgetting : bool, default=True
-        Parts of the memory's rule, where it has them; with ``forgetting=False`` nothing bounds the memory but its clipped
-        writes, which add up.
-    damping : bool, default=True
-        Whether patches that share a reading of the memory share the step of their writes where their keys are alike
-        (:mod:`titans_ts.ops.decay`). The paper's rule has nothing like it: without it the writes of a quiet stretch
-        overshoot together, and over some 10,000 rows rounding grows until the cut of the rows moves a forecast.
-    recollection : int, default=0
-        Numbers of a key of a further memory, of what the forecast got wrong when the look-back looked as it does now
-        (:mod:`titans_ts.series.recollection`); 0 for none. It is trained after all the rest, which stays as it is without
-        it, and pays where patterns recur after long absences. 256 is a beginning; what was last seen 100,000 rows ago
-        takes 2,048.
-    dropout : float, default=0.2
-        Share of each layer's output that is set to zero in training.
-    max_steps : int, default=300
-        Training steps of the memory, at most, and of ``recollection``; the direct path before them has a few hundred fast
-        ones of its own.
-    learning_rate : float, default=1e-3
-        Peak learning rate.
-    batch_size : int, default=16
-        Streams read side by side.
-    validation_fraction : float, default=0.1
-        Share of each series' last rows that chooses the weights and fits the intervals; 0 for none.
-    patience : int, default=5
-        Evaluations without a better error before training stops.
-    caution : float, default=1.0
-        Of the memory's correction of the direct path as much is used as validation can tell from luck: the smallest share
-        whose gain comes within so many standard errors of the best one's. 0 takes the share with the least error. Without
-        a validation part, all of it is used.
-    device : str, default="auto"
-        Where to compute.
-    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
-        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere. The memory itself is never below
-        float32.
-    n_jobs : int, optional
-        Series that ``predict`` and ``update`` read side by side, in threads. It changes no number.
-    random_state : int, RandomState or None, default=None
-        Seed of all chance; the global generators are left as they are.
-    verbose : int, default=0
-        1 shows progress.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last one.
-    callbacks : list of callable, optional
-        Each is called after every step with the run and a report, and may stop it by returning true;
-        :class:`titans_ts.learn.checkpoint.Checkpoint` makes a run that can be interrupted.
 
     Attributes
     ----------
@@ -678,109 +589,66 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
     424
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "horizon": [Interval(Integral, 1, None, closed="left")],
-        "lookback": [Interval(Integral, 1, None, closed="left")],
-        "patch_length": [Interval(Integral, 1, None, closed="left")],
-        "channels": [StrOptions({"independent", "mixed"})],
-        "quantiles": ["array-like"],
-        "past_covariates": _COLUMNS,
-        "future_covariates": _COLUMNS,
-        "static_covariates": _COLUMNS,
-        "freq": [None, object],
-        "id_column": [str],
-        "time_column": [str],
-        "target_columns": _COLUMNS,
-        **ARCHITECTURE_CONSTRAINTS,
-        "damping": ["boolean"],
-        "recollection": [Interval(Integral, 0, None, closed="left")],
-        **TRAINING_CONSTRAINTS,
-    }
-
-    def __init__(
-        self,
-        horizon: int = 24,
-        *,
-        lookback: int = 336,
-        patch_length: int = 16,
-        channels: str = "independent",
-        quantiles: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
-        past_covariates: Any = None,
-        future_covariates: Any = None,
-        static_covariates: Any = None,
-        freq: Any = None,
-        id_column: str = "unique_id",
-        time_column: str = "ds",
-        target_columns: Any = None,
-        variant: str = "mac",
-        memory: str = "titans",
-        width: int = 64,
-        layers: int = 2,
-        heads: int = 4,
-        memory_depth: int = 2,
-        refresh_every: int = 16,
-        window: int = 32,
-        persistent_tokens: int = 4,
-        convolution: int = 4,
-        momentum: bool = True,
-        forgetting: bool = True,
-        damping: bool = True,
-        recollection: int = 0,
-        dropout: float = 0.2,
-        max_steps: int = 300,
-        learning_rate: float = 1e-3,
-        batch_size: int = 16,
-        validation_fraction: float = 0.1,
-        patience: int = 5,
-        caution: float = 1.0,
-        device: Any = "auto",
-        precision: str = "auto",
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-        warm_start: bool = False,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.horizon = horizon
-        self.lookback = lookback
-        self.patch_length = patch_length
-        self.channels = channels
-        self.quantiles = quantiles
-        self.past_covariates = past_covariates
-        self.future_covariates = future_covariates
-        self.static_covariates = static_covariates
-        self.freq = freq
-        self.id_column = id_column
-        self.time_column = time_column
-        self.target_columns = target_columns
-        self.variant = variant
-        self.memory = memory
-        self.width = width
-        self.layers = layers
-        self.heads = heads
-        self.memory_depth = memory_depth
-        self.refresh_every = refresh_every
-        self.window = window
-        self.persistent_tokens = persistent_tokens
-        self.convolution = convolution
-        self.momentum = momentum
-        self.forgetting = forgetting
-        self.damping = damping
-        self.recollection = recollection
-        self.dropout = dropout
-        self.max_steps = max_steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.caution = caution
-        self.device = device
-        self.precision = precision
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.callbacks = callbacks
+    horizon: int = positional(POSITIVE, default=24, doc="Rows to forecast. One model serves every shorter horizon too.")
+    lookback: int = argument(
+        336, POSITIVE, doc="Rows of the trailing window that scales a forecast and that the direct linear path sees."
+    )
+    patch_length: int = argument(16, POSITIVE, doc="Rows that make one token of the memory.")
+    channels: str = argument(
+        "independent",
+        StrOptions({"independent", "mixed"}),
+        doc="Whether each channel is a stream of its own with shared weights, or a token holds all channels.",
+    )
+    quantiles: Sequence[float] = argument(
+        (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+        "array-like",
+        doc="Levels learned beside the median; ``level=90`` needs .05 and .95 or wider ones.",
+    )
+    past_covariates: Any = argument(
+        None, *_COLUMNS, doc="Columns of X that are known up to now, by name; by number for arrays."
+    )
+    future_covariates: Any = argument(None, *_COLUMNS, doc="Columns that are known in advance.")
+    static_covariates: Any = argument(None, *_COLUMNS, doc="Columns that are constant within a series.")
+    freq: Any = argument(None, None, object, doc="Step of the time stamps, as pandas spells it; inferred by default.")
+    id_column: str = argument("unique_id", str, doc="A frame with this column is a long one, of many series.")
+    time_column: str = argument("ds", str, doc="Column of the time stamps.")
+    target_columns: Any = argument(
+        None,
+        *_COLUMNS,
+        doc="Columns to forecast; by default ``y`` of a long frame, else every numeric column without another role.",
+    )
+    layers: int = 2
+    damping: bool = argument(
+        True,
+        "boolean",
+        doc="Whether patches that share a reading of the memory share the step of their writes where their keys are alike "
+        "(:mod:`titans_ts.ops.decay`). The paper's rule has nothing like it: without it the writes of a quiet stretch "
+        "overshoot together, and over some 10,000 rows rounding grows until the cut of the rows moves a forecast.",
+    )
+    recollection: int = argument(
+        0,
+        COUNT,
+        doc="Key width of a second memory (:mod:`titans_ts.series.recollection`) that stores past forecast errors and finds "
+        "them again when a similar look-back returns; 0 switches it off. It is trained last and changes nothing else. It "
+        "pays where patterns recur after long absences: 256 is a beginning; what was last seen 100,000 rows ago takes "
+        "2,048.",
+    )
+    learning_rate: float = 1e-3
+    batch_size: int = 16
+    patience: int = 5
+    caution: float = argument(
+        1.0,
+        Interval(Real, 0, None, closed="left"),
+        doc="How sure validation must be before the memory may correct the linear path. The smallest share whose gain is "
+        "within ``caution`` standard errors of the best is used; 0 takes the best. Without a validation part, all of the "
+        "correction is used.",
+    )
+    n_jobs: int | None = argument(
+        None,
+        None,
+        Integral,
+        doc="Series that ``predict`` and ``update`` read side by side, in threads. It changes no number.",
+    )
 
     def _backbone_config(self) -> BackboneConfig:
         return replace(super()._backbone_config(), damping=bool(self.damping))
