@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from titans_ts.datasets.series import Seed
 from titans_ts.dna.bases import LETTERS, Codes, N, decode, encode, reverse_complement
 
-Seed = int | np.random.Generator | None
 _DRAWS, _SWAPS_PER_BASE = 20, 20
 
 
@@ -24,25 +24,25 @@ def make_dna_motifs(
     noise: float = 0.0,
     random_state: Seed = 0,
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """Make sequences whose class is the motifs they carry, at random places, and which counting letters cannot tell.
+    """Make sequences that carry the motifs of their class at random places; counting letters does not tell the class.
 
-    Motifs are dealt out to the classes from 1 on in turn; class 0 has none. A sequence carries each motif of its class
-    once, apart from each other, and the letters of all other motifs scattered, so that every class has the same
-    composition. Before noise, no sequence holds a motif of another class, on either strand, not even by chance.
+    The classes from 1 on get the motifs in turn; class 0 has none. A sequence carries each motif of its class once, and
+    the letters of all other motifs scattered, so that every class has the same composition. Motifs do not overlap. Before
+    noise, no sequence holds a motif of another class, on either strand, not even by chance.
 
     Parameters
     ----------
     n_sequences : int, default=1000
         How many, at least 1; classes are as equal in size as can be, in random order.
     length : int or (int, int), default=100
-        Bases of a sequence, or the shortest and the longest length, both included. All motifs must fit beside each
-        other.
+        Bases of a sequence, or the shortest and the longest length, both included. All motifs must fit side by side.
     motifs : sequence of str, default=("TATAAA", "CCAAT")
-        Words in A, C, G and T, at least one a class but 0. None may lie in one of another class, on either strand.
+        Words in A, C, G and T, at least one for each class but 0. None may lie in one of another class, on either
+        strand.
     n_classes : int, default=2
         At least 2.
     strands : {"both", "forward"}, default="both"
-        Whether a motif is planted as it is or, as often, as its reverse complement; or always as it is.
+        ``"both"`` plants half of the motifs as their reverse complement, ``"forward"`` none.
     noise : float, default=0.0
         Probability that a base, in a motif or not, is replaced by one of the three others, in [0, 1].
     random_state : int, numpy.random.Generator or None, default=0

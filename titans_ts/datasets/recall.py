@@ -1,7 +1,7 @@
-"""Recall made to order: sequences whose answer stands once, far back, so that it can come from memory alone.
+"""Recall tasks made to order: the answer stands once, far back in the sequence, so that only memory can give it.
 
-Three tasks, after multi-query associative recall (arXiv 2312.04927), the needles in a haystack of RULER (2404.06654), and
-the second for a real-valued series.
+There are three: multi-query associative recall (arXiv 2312.04927), RULER's needles in a haystack (2404.06654), and the
+first of these for a series of numbers.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from titans_ts.datasets.series import Seed
+
 Task = Literal["associative", "needle", "motif"]
 TASKS: tuple[Task, ...] = ("associative", "needle", "motif")
 NEEDLES = ("pass-key", "number", "word")
 
 FILLERS, KEYS, VALUES, LETTERS, DIGITS = 16, 32, 32, 16, 10
 PAIRS, KEY_LETTERS, ANSWER_DIGITS = 8, 4, 4
-CUE, MOTIF, MOTIFS = 8, 8, 2
-"""Steps of a cue, steps of the motif that follows it, and cues with motifs in a series."""
+CUE, MOTIF, MOTIFS = 8, 8, 2  # steps of a cue, steps of the motif that follows it, and such pairs in a series
 _NEEDLE, _ASK = 0, 1  # marks of the needle and of the question
 VOCABULARY: dict[Task, int] = {
     "associative": FILLERS + KEYS + VALUES,
@@ -31,55 +32,24 @@ SHORTEST = 64
 
 @dataclass(frozen=True)
 class RecallSet:
-    """Sequences and what is asked of them.
+    """Sequences and what is asked of them: tokens of int64, or for ``"motif"`` numbers of float32."""
 
-    Attributes
-    ----------
-    inputs : ndarray (n, t) of int64, or (n, t, 1) of float32 for ``"motif"``
-        What is read.
-    targets : ndarray (n, t) of int64, or of float32 for ``"motif"``
-        What is to be answered at each token; -1 (NaN) where nothing is asked.
-    kinds : ndarray (n,) of int64
-        Which of :data:`NEEDLES` a sequence holds; 0 for the other tasks.
-    distances : ndarray (n,) of int64
-        Steps from what was seen to the first question about it; the least of a sequence.
-    """
-
-    inputs: NDArray[np.generic]
-    targets: NDArray[np.generic]
-    kinds: NDArray[np.int64]
-    distances: NDArray[np.int64]
+    inputs: NDArray[np.generic]  # (n, t), or (n, t, 1) for "motif"
+    targets: NDArray[np.generic]  # (n, t), the answer at each token; -1 (NaN) where nothing is asked
+    kinds: NDArray[np.int64]  # (n,), which of NEEDLES a sequence holds; 0 for the other tasks
+    distances: NDArray[np.int64]  # (n,), fewest steps from what was seen to the first question about it
 
 
-def make_recall(
-    task: Task, *, length: int = 128, sequences: int = 32, random_state: int | np.random.Generator | None = 0
-) -> RecallSet:
-    """Make sequences that ask for what they said long before.
+def make_recall(task: Task, *, length: int = 128, sequences: int = 32, random_state: Seed = 0) -> RecallSet:
+    """Make sequences of ``length`` tokens, 64 or more, that ask for what they said long before.
 
-    Parameters
-    ----------
-    task : {"associative", "needle", "motif"}
-        ``"associative"``: 8 keys, each followed by its value, in the first third; half of the last third are keys
-        again, whose values are asked. ``"needle"``: a marked key and a number of 4 digits anywhere but in the last
-        quarter, asked for at the end; the haystack is one sentence again and again (pass-key), random words (number), or
-        random words that share letters with a key of 4 letters (word). ``"motif"``: a noisy series in which two cues of
-        8 steps are each followed by a motif of 8 steps; at the end one cue comes again, and its motif is asked.
-    length : int, default=128
-        Tokens t, at least 64.
-    sequences : int, default=32
-        How many, n.
-    random_state : int, numpy.random.Generator or None, default=0
-        Seed or generator; None draws a fresh seed.
-
-    Returns
-    -------
-    RecallSet
-        Inputs, targets, and how far back the answers stand.
-
-    Raises
-    ------
-    ValueError
-        If the task is not known, or the length or number of sequences too small.
+    * ``"associative"``: the first third holds 8 keys, each followed by its value. Half of the last third are keys again,
+      and their values are asked.
+    * ``"needle"``: a marked key and a number of 4 digits stand anywhere but in the last quarter, and the number is asked
+      at the end. The haystack is one sentence again and again (pass-key), random words (number), or random words that
+      share letters with a key of 4 letters (word).
+    * ``"motif"``: in a noisy series two cues of 8 steps are each followed by a motif of 8 steps. At the end one cue comes
+      again, and its motif is asked.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Series made to order: seasonal curves, motifs that return after a long absence, and panels of many series.
+"""Series made to order: seasonal curves, motifs and events that return after a long absence, and panels of series.
 
 They carry no licence and need no download, so examples and tests can start from them. Randomness comes from
 `random_state` alone; the global generators are neither read nor moved.
@@ -15,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Seed = int | np.random.Generator | None
+PERSISTENCE = 0.5  # share of the background that one step keeps of the last
+ALIKE = 0.6  # two cues that are about at the same time correlate less than this
+_TRIES, _PLACINGS = 1000, 100
+_EVENT = np.dtype([(name, np.int64) for name in ("start", "origin", "lag", "slot", "occurrence", "pair")])
 
 
 def make_seasonal(
@@ -28,7 +32,7 @@ def make_seasonal(
 ) -> NDArray[np.float64]:
     """Make seasonal series: for every period a wave and its overtone, a straight trend and white noise.
 
-    A look-back of the longest period holds all there is to know: the easy case that every forecaster must solve.
+    This is the easy case that every forecaster must solve: a look-back of the longest period holds all there is to know.
 
     Parameters
     ----------
@@ -39,7 +43,7 @@ def make_seasonal(
     periods : sequence of float, default=(24, 168)
         Seasons, in steps, each above 0; an empty sequence leaves trend and noise.
     trend : float, default=0.0
-        What the level gains from the first row to the last.
+        How much the level rises from the first row to the last.
     noise : float, default=0.1
         Standard deviation of the noise, at least 0.
     random_state : int, numpy.random.Generator or None, default=0
@@ -87,9 +91,9 @@ def make_regimes(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Make series of recurring motifs, where only a long memory can know what follows.
 
-    A motif, a fixed smooth curve, plays `n_repeats` times; then another takes over. Each round visits all of them in a
-    fresh order, so one that returns was last heard about ``n_motifs * n_repeats * motif_length`` steps ago: its first
-    steps say which one it is, and no shorter look-back holds what follows.
+    A motif is a fixed smooth curve. It plays `n_repeats` times; then another takes over. Each round visits all motifs in a
+    fresh order, so one that returns last played about ``n_motifs * n_repeats * motif_length`` steps ago. Its first steps
+    say which one it is, and no shorter look-back holds what follows.
 
     Parameters
     ----------
@@ -194,47 +198,7 @@ def make_panel(
         "ds": np.datetime64(start, "us") + steps * np.timedelta64(minutes_per_step, "m"),
         "y": np.concatenate(values),
     }
-    return _to_frame(columns, return_frame)
-
-
-def _smooth_curves(rng: np.random.Generator, n: int, length: int, channels: int) -> NDArray[np.float64]:
-    """Return n random curves (n, length, channels) of mean 0 and variance 1, smooth over a tenth of the length."""
-    width = max(length // 10, 1)
-    rough = rng.standard_normal((n, length + width - 1, channels))
-    curves = np.lib.stride_tricks.sliding_window_view(rough, width, axis=1).mean(axis=-1)
-    curves = curves - curves.mean(axis=1, keepdims=True)
-    return curves / curves.std(axis=1, keepdims=True)
-
-
-def _to_frame(columns: Mapping[str, Any], return_frame: Literal["pandas", "polars"]) -> Any:
-    """Return the columns as a frame of the kind asked for."""
-    import narwhals as nw
-
-    if return_frame not in ("pandas", "polars"):
-        raise ValueError(f"return_frame={return_frame!r} is unknown; take 'pandas' or 'polars'")
-    return nw.from_dict(columns, backend=return_frame).to_native()
-
-
-def _require(**counts: int) -> None:
-    """Refuse counts below 1, by name."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name}={value!r} must be at least 1")
-
-
-def _require_not_negative(**sizes: float) -> None:
-    """Refuse sizes below 0 and NaN, by name."""
-    for name, value in sizes.items():
-        if not value >= 0:
-            raise ValueError(f"{name}={value!r} must be 0 or more")
-
-
-PERSISTENCE = 0.5
-"""Share of the background that one step keeps of the last."""
-ALIKE = 0.6
-"""Two cues that are about at the same time correlate less than this."""
-_TRIES, _PLACINGS = 1000, 100
-_EVENT = np.dtype([(name, np.int64) for name in ("start", "origin", "lag", "slot", "occurrence", "pair")])
+    return frame_of(columns, return_frame)
 
 
 def make_recurring(
@@ -252,24 +216,24 @@ def make_recurring(
 ) -> Any:  # by return_events, as Returns says
     """Make a quiet series in which cues, each followed by its response, recur at given lags.
 
-    Cue and response are smooth curves drawn independently, with mean 0 and variance 1: nothing in a cue tells its
-    response but having seen the two together, which was a lag ago. A look-back shorter than ``lag - response_length``
-    rows holds no trace of it. No two events ever overlap.
+    Cue and response are smooth curves drawn independently, with mean 0 and variance 1. Only who has seen the two together,
+    a lag ago, can know the response; a look-back shorter than ``lag - response_length`` rows holds no trace of it. No two
+    events overlap.
 
     Parameters
     ----------
     n_steps : int, default=400_000
         Length t, at least twice the longest lag and an event more, so that every slot recurs.
     lags : sequence of int, default=(1_000, 10_000, 100_000)
-        Steps from an event to its recurrence. Events of two lags can only stay apart where the lags have a large common
-        divisor: choose multiples of each other.
+        Steps from an event to its recurrence. Choose multiples of each other: events of two lags stay apart only where
+        the lags have a large common divisor.
     slots : sequence of int, default=(2, 6, 8)
         Events of each lag, each at a phase of its own.
     cue_length, response_length : int, default=32 and 32
         Steps of a cue, at least 8 for cues to be told apart, and of a response, at least 2.
     lifetime : int, optional
-        Times that a slot plays the same pair of cue and response before it draws another; None keeps one for ever. With
-        a lifetime, a model cannot learn the pairs by heart and must memorise while it reads.
+        How often a slot plays the same pair of cue and response before it draws another; None keeps one for ever. With a
+        lifetime, a model cannot learn the pairs by heart and must memorise while it reads.
     smoothness : int, default=4
         Steps that curves are averaged over, at least 1: rows nearer to each other than this are alike.
     noise : float, default=0.1
@@ -277,7 +241,7 @@ def make_recurring(
     random_state : int, numpy.random.Generator or None, default=0
         Seed or generator; None draws a fresh seed.
     return_events : bool, default=False
-        Whether to tell the events too.
+        Whether to return the events too.
 
     Returns
     -------
@@ -301,7 +265,7 @@ def make_recurring(
     (True, 200)
     """
     length = cue_length + response_length
-    _check(n_steps, lags, slots, cue_length, response_length, lifetime, smoothness, noise)
+    _check_recurring(n_steps, lags, slots, cue_length, response_length, lifetime, smoothness, noise)
     rng = np.random.default_rng(random_state)
     phases = _phases(rng, lags, slots, length)
     series = _background(rng, n_steps, noise)
@@ -317,7 +281,39 @@ def make_recurring(
     return (series[:, None], events) if return_events else series[:, None]
 
 
-def _check(
+def _smooth_curves(rng: np.random.Generator, n: int, length: int, channels: int) -> NDArray[np.float64]:
+    """Return n random curves (n, length, channels) of mean 0 and variance 1, smooth over a tenth of the length."""
+    width = max(length // 10, 1)
+    rough = rng.standard_normal((n, length + width - 1, channels))
+    curves = np.lib.stride_tricks.sliding_window_view(rough, width, axis=1).mean(axis=-1)
+    curves = curves - curves.mean(axis=1, keepdims=True)
+    return curves / curves.std(axis=1, keepdims=True)
+
+
+def frame_of(columns: Mapping[str, Any], return_frame: Literal["pandas", "polars"]) -> Any:
+    """Return columns as a frame of the kind asked for."""
+    import narwhals as nw
+
+    if return_frame not in ("pandas", "polars"):
+        raise ValueError(f"return_frame={return_frame!r} is unknown; take 'pandas' or 'polars'")
+    return nw.from_dict(columns, backend=return_frame).to_native()
+
+
+def _require(**counts: int) -> None:
+    """Refuse counts below 1, by name."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name}={value!r} must be at least 1")
+
+
+def _require_not_negative(**sizes: float) -> None:
+    """Refuse sizes below 0 and NaN, by name."""
+    for name, value in sizes.items():
+        if not value >= 0:
+            raise ValueError(f"{name}={value!r} must be 0 or more")
+
+
+def _check_recurring(
     n_steps: int,
     lags: Sequence[int],
     slots: Sequence[int],
@@ -348,8 +344,7 @@ def _check(
         raise ValueError(f"lifetime={lifetime!r} must be at least 2 for a pair to recur, or None to keep it for ever")
     if smoothness < 1:
         raise ValueError(f"smoothness={smoothness!r} must be at least 1 step, which leaves curves as they are drawn")
-    if not noise >= 0:
-        raise ValueError(f"noise={noise!r} must be 0 or more")
+    _require_not_negative(noise=noise)
 
 
 def _phases(rng: np.random.Generator, lags: Sequence[int], slots: Sequence[int], length: int) -> list[tuple[int, int, int]]:

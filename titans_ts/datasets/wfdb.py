@@ -1,6 +1,7 @@
 """PhysioNet's records: a header in words, signals in format 212 and annotations in MIT format, decoded by NumPy.
 
-Only what a registered record needs is read; whatever else a header may ask for is refused by name, never guessed.
+This reads what the registered record needs and refuses by name whatever else a header may ask for. The `wfdb` package
+reads everything, and brings 32 packages.
 
 Sources
 -------
@@ -15,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-DEFAULT_GAIN = 200.0
-"""Units of the converter per physical unit where a header gives none, or 0."""
+DEFAULT_GAIN = 200.0  # units of the converter per physical unit where a header gives none, or 0
 _INVALID = -2048  # the least number of 12 bits stands for "not measured"
 _SKIP, _NUMBER, _SUBTYPE, _CHANNEL, _TEXT = 59, 60, 61, 62, 63
 _BY_CODE = ' NLRaVFJASEj/Q~ | sT*D"=pB^t+u?![]en@xf()r'  # from 0 on; a space is no code
@@ -26,79 +26,35 @@ SYMBOLS = {code: symbol for code, symbol in enumerate(_BY_CODE) if symbol != " "
 
 @dataclass(frozen=True)
 class Signal:
-    """One signal of a record, as its header describes it.
-
-    Attributes
-    ----------
-    name, units : str
-        What it is called, and its physical unit.
-    gain : float
-        Units of the converter in one physical unit.
-    baseline : int
-        What the converter says of 0 physical units.
-    first, checksum : int or None
-        First value, and sum of all values in 16 bits; None where the header does not say.
-    """
+    """One signal of a record, as its header describes it."""
 
     name: str
-    units: str
-    gain: float
-    baseline: int
-    first: int | None
-    checksum: int | None
+    units: str  # physical ones
+    gain: float  # units of the converter in one physical unit
+    baseline: int  # what the converter says of 0 physical units
+    first: int | None  # first value; None where the header does not say
+    checksum: int | None  # sum of all values in 16 bits; None where the header does not say
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says of a record.
+    """What a header says of a record."""
 
-    Attributes
-    ----------
-    rate : float
-        Rows a second.
-    n_steps : int
-        Rows.
-    signals : tuple of Signal
-        Columns, in order.
-    """
-
-    rate: float
+    rate: float  # rows a second
     n_steps: int
-    signals: tuple[Signal, ...]
+    signals: tuple[Signal, ...]  # the columns, in order
 
 
 def header_words(content: bytes) -> bytes:
-    r"""Return what a header says: its lines without comments, blank lines and carriage returns.
-
-    Copies of a record are found with different comments; what is said must be the same.
-
-    Examples
-    --------
-    >>> header_words(b"# a comment\n100 2 360 650000\r\n\r\n")
-    b'100 2 360 650000\n'
-    """
+    """Return the lines of a header without comments, which differ between copies, blank lines and carriage returns."""
     lines = (line.strip() for line in content.splitlines())
     return b"".join(line + b"\n" for line in lines if line and not line.startswith(b"#"))
 
 
 def read_header(content: bytes, *, name: str) -> Header:
-    r"""Read a header whose signals are all in one file of format 212.
+    r"""Read a ``.hea`` file whose signals are all in one file of format 212; ``name`` is what errors call it.
 
-    Parameters
-    ----------
-    content : bytes
-        The ``.hea`` file.
-    name : str
-        What errors call it.
-
-    Returns
-    -------
-    Header
-
-    Raises
-    ------
-    ValueError
-        It is damaged, or describes what is not read here: several segments, other formats, skewed signals.
+    Several segments, other formats and skewed signals are refused.
 
     Examples
     --------
@@ -136,33 +92,9 @@ def _signal(words: list[str], name: str) -> Signal:
 
 
 def read_signals(content: bytes, header: Header, *, name: str) -> NDArray[np.float64]:
-    """Read signals in format 212: two numbers of 12 bits in three bytes, the signals taking turns.
+    """Return the signals ``(t, c)`` of a ``.dat`` file in physical units, NaN where the converter had no number.
 
-    Parameters
-    ----------
-    content : bytes
-        The ``.dat`` file.
-    header : Header
-        What it holds.
-    name : str
-        What errors call it.
-
-    Returns
-    -------
-    ndarray of float64, shape (t, c)
-        In physical units, ``(number - baseline) / gain``; NaN where the converter had none.
-
-    Raises
-    ------
-    ValueError
-        Its size, first values or checksums are not what the header says.
-
-    Examples
-    --------
-    >>> leads = [Signal(name, "mV", 200.0, 1024, None, None) for name in ("MLII", "V5")]
-    >>> header = Header(rate=360.0, n_steps=1, signals=tuple(leads))
-    >>> read_signals(bytes.fromhex("e333f3"), header, name="100.dat").tolist()
-    [[-0.145, -0.065]]
+    Format 212 puts two numbers of 12 bits into three bytes, and the signals take turns.
     """
     c = len(header.signals)
     count = header.n_steps * c
@@ -192,37 +124,15 @@ def read_signals(content: bytes, header: Header, *, name: str) -> NDArray[np.flo
 
 
 def _in_16_bits(number: int) -> int:
-    """Return a sum as 16 bits with a sign hold it; some headers write it without."""
+    """Return a sum as 16 bits with a sign hold it; some headers write it without a sign."""
     return (number + 0x8000) % 0x10000 - 0x8000
 
 
 def read_annotations(content: bytes, *, name: str) -> tuple[NDArray[np.int64], list[str]]:
-    """Read annotations in MIT format: two bytes each, ten bits of steps since the last one and six of a code.
+    """Return the row ``(n,)`` that each annotation of an ``.atr`` file is about, counted from 0, and its symbol.
 
-    Parameters
-    ----------
-    content : bytes
-        The ``.atr`` file.
-    name : str
-        What errors call it.
-
-    Returns
-    -------
-    rows : ndarray of int64, shape (n,)
-        Which row each is about, counted from 0.
-    symbols : list of str, length n
-        See :data:`SYMBOLS`. Subtypes, numbers, channels and texts are read over.
-
-    Raises
-    ------
-    ValueError
-        It is damaged; the message says where.
-
-    Examples
-    --------
-    >>> rows, symbols = read_annotations(bytes.fromhex("1270 03fc 284e0000 3b04 0000"), name="100.atr")
-    >>> rows.tolist(), symbols
-    ([18, 77], ['+', 'N'])
+    MIT format takes two bytes each: ten bits of steps since the last one and six of a code. Subtypes, numbers, channels
+    and texts are skipped.
     """
     words = np.frombuffer(content[: len(content) // 2 * 2], dtype="<u2").tolist()
     rows: list[int] = []
