@@ -27,7 +27,17 @@ class Reader(BaseEstimator):
 
 @with_arguments
 class FastReader(Reader):
-    """Read fast."""
+    """Read fast.
+
+    Attributes
+    ----------
+    speed_ : float
+        Rows a second.
+
+    Notes
+    -----
+    But not at once.
+    """
 
     rows: int = 30
 
@@ -51,6 +61,14 @@ def test_the_docstring_has_every_argument_once_before_its_other_sections():
     assert places == sorted(places)
     assert 'order : {"down", "up"} or None, default="up"\n    Which way.' in text
     assert "rows : int, default=30" in FastReader.__doc__
+
+
+def test_attributes_and_notes_of_the_base_come_after_those_of_the_class():
+    text = FastReader.__doc__
+    assert text.count("Notes\n-----") == 1
+    assert text.endswith(
+        "Attributes\n----------\nspeed_ : float\n    Rows a second.\n\nNotes\n-----\nBut not at once.\n\nSlowly."
+    )
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -12,7 +12,10 @@ from sklearn.utils._param_validation import StrOptions
 
 Kind = TypeVar("Kind", bound=type)
 
-_SECTION = re.compile(r"^(Attributes|Methods|See Also|Notes|References|Examples)\n-+$", re.MULTILINE)
+_SECTIONS = ("Parameters", "Attributes", "Methods", "See Also", "Notes", "References", "Examples")
+_SECTION = re.compile(rf"^({'|'.join(_SECTIONS)})\n-+$", re.MULTILINE)
+_INHERITED = {"Attributes": "\n", "Notes": "\n\n", "References": "\n"}
+"""Sections to which those of the base are added, and what stands between them."""
 _LINE = 120
 
 
@@ -47,7 +50,8 @@ def positional(*allowed: Any, default: Any, doc: str) -> Any:
 def with_arguments(kind: Kind) -> Kind:
     """Make the constructor of an estimator from its fields, and their part of its docstring.
 
-    A field without range and meaning (``width: int = 32``) gives an inherited argument another default.
+    A field without range and meaning (``width: int = 32``) gives an inherited argument another default. Attributes, notes
+    and references of the base are added to the docstring, so that they too are written once.
 
     Examples
     --------
@@ -80,12 +84,21 @@ def constraints(kind: type) -> dict[str, list[Any]]:
 
 
 def _documented(kind: type) -> str:
-    """Return the docstring of a class with its arguments after what it says first."""
-    text = inspect.cleandoc(kind.__doc__ or "")
-    section = _SECTION.search(text)
-    first, rest = (text, "") if section is None else (text[: section.start()], text[section.start() :])
-    entries = "\n".join(_entry(one) for one in fields(kind))
-    return f"{first.rstrip()}\n\nParameters\n----------\n{entries}" + (f"\n\n{rest}" if rest else "")
+    """Return the docstring of a class with its arguments after what it says first, and what its base says of itself."""
+    own, base = _sections(kind), next((_sections(x) for x in kind.__mro__[1:] if "__dataclass_fields__" in vars(x)), {})
+    own["Parameters"] = "\n".join(_entry(one) for one in fields(kind))
+    for name, between in _INHERITED.items():
+        parts = [part[name] for part in (own, base) if name in part]
+        if parts:
+            own[name] = between.join(parts)
+    bodies = [f"{name}\n{'-' * len(name)}\n{own[name]}" for name in _SECTIONS if name in own]
+    return "\n\n".join([own[""], *bodies])
+
+
+def _sections(kind: type) -> dict[str, str]:
+    """Return the sections of a docstring by their names; what comes before them is nameless."""
+    first, *others = _SECTION.split(inspect.cleandoc(vars(kind)["__doc__"] or ""))
+    return {"": first.strip(), **{name: body.strip("\n") for name, body in zip(others[::2], others[1::2], strict=True)}}
 
 
 def _entry(one: Any) -> str:

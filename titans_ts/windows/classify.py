@@ -1,12 +1,11 @@
-"""What the classifier and the regressor of numeric sequences share: windows as sequences, kernels as linear path."""
+"""The classifier and the regressor of numeric sequences: a memory beside a linear path of kernels."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
-from typing import Any, ClassVar, Self
+from numbers import Real
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,31 +15,88 @@ from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from titans_ts.learn import saving as persistence
-from titans_ts.learn.estimator import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, all_or_nothing, followed
+from titans_ts.learn.arguments import argument, with_arguments
+from titans_ts.learn.estimator import POSITIVE, all_or_nothing, followed
 from titans_ts.learn.fitting import take_pass
 from titans_ts.learn.losses import Objective
 from titans_ts.learn.run import choose_device, number_type, seeded
 from titans_ts.learn.supervised import Labelled, LabelsMixin, NumbersMixin, Split, Start, SupervisedTitans, examples_of
 from titans_ts.learn.two_paths import TwoPaths
-from titans_ts.windows.foretelling import ReadsWindows
+from titans_ts.windows.foretelling import WindowEstimator
 from titans_ts.windows.linear import fit_kernel_path
 from titans_ts.windows.network import WindowConfig, WindowNetwork
 
-_POSITIVE = Interval(Integral, 1, None, closed="left")
 
+@with_arguments
+class SupervisedWindows(WindowEstimator, SupervisedTitans):
+    """Base of estimators that learn from labelled numeric sequences.
 
-class SupervisedWindows(ReadsWindows, SupervisedTitans):
-    """Base of estimators that learn from labelled numeric sequences."""
+    Attributes
+    ----------
+    network_ : WindowNetwork
+        The trained network.
+    memory_gain_ : MemoryGain or None
+        What the memory's share of the answer gained on validation over the linear path, how sure that is, and the share;
+        None without a memory or a validation part.
 
-    network_: WindowNetwork
+    Notes
+    -----
+    Two paths answer together, in shares that validation chooses. *Linear*: ridge regression on values by their step, on how
+    often each of many fixed shapes occurs (kernels of nine weights at several dilations), or on both, whichever answers best
+    about sequences left out. *Memory*: convolutions see motifs, the strongest of every ``patch_length`` steps make a token,
+    and a memory reads the tokens in order. Where a value is missing, the linear path sees the channel's mean.
+
+    Sequences are left out, and drawn for validation, as if they knew nothing of each other. Windows that overlap do: give a
+    later part as ``X_val`` and ``y_val`` then, or the linear path and the memory's share are chosen on what was nearly seen.
+    In a ``Pipeline`` it goes through the steps before this one only if told to: ``transform_input=["X_val"]``.
+
+    References
+    ----------
+    Dempster, Schmidt, Webb: MiniRocket, arXiv 2012.08791, for the shapes of the linear path.
+    """
+
+    kernel: int = argument(11, POSITIVE, doc="Steps that a motif spans, odd.")
+    caution: float = argument(
+        1.0,
+        Interval(Real, 0, None, closed="left"),
+        doc="How sure validation must be before the memory may correct the linear path. The smallest share of the memory is "
+        "used whose gain is within ``caution`` standard errors of the best one's; 0 takes the best.",
+    )
+    validation_fraction: float = argument(
+        0.2,
+        Interval(Real, 0, 1, closed="left"),
+        doc="Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` "
+        "takes a validation part instead.",
+    )
+
     _unjudged = 0.0  # the linear path, which is judged by what it was not shown, then answers alone
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "kernel": [_POSITIVE],
-        "patch_length": [_POSITIVE],
-        **ARCHITECTURE_CONSTRAINTS,
-        **TRAINING_CONSTRAINTS,
-    }
+    @followed
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
+        """Learn from sequences with labels, or with numbers.
+
+        Parameters
+        ----------
+        X : array-like (n, t), ndarray (n, c, t), or list of arrays (t, c) or (t,)
+            n sequences: windows of one channel as rows of a table, a block, or a list, whose sequences may differ in length.
+        y : array-like (n,); for a regressor also (n, h), or frame
+            A label, or one or several finite numbers, of each sequence.
+        sample_weight : array-like (n,), optional
+            How much each counts.
+        X_val, y_val : like X and y, optional
+            What chooses the weights, instead of a share of X.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument, X or y cannot be used; the message names it, the sequence, the step and the channel, and the
+            remedy.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val)
 
     def _check_arguments(self) -> None:
         if self.kernel % 2 == 0:
@@ -131,101 +187,14 @@ def _without_path(config: WindowConfig) -> WindowConfig:
     return replace(config, steps=0, dilations=(), thresholds=1)
 
 
+@with_arguments
 class TitansClassifier(LabelsMixin, SupervisedWindows):
     """Classify numeric sequences of any length with a neural memory beside a linear model of shapes.
-
-    Two paths answer together, in shares that validation chooses. *Linear*: ridge regression on values by their step, on how
-    often each of many fixed shapes occurs (kernels of nine weights at several dilations), or on both, whichever answers best
-    about sequences left out. *Memory*: convolutions see motifs, the strongest of every ``patch_length`` steps make a token,
-    and a memory reads the tokens in order.
-
-    Parameters
-    ----------
-    kernel : int, default=11
-        Steps that a motif spans, odd.
-    patch_length : int, default=8
-        Steps that make one token of the memory.
-    class_weight : dict, "balanced" or None, default=None
-        How much each class counts; ``"balanced"`` weighs classes by the inverse of how often they occur.
-    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
-        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
-        without a memory.
-    memory : str, default="titans"
-        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
-    width, layers, heads : int, default=32, 1, 4
-        Size of the network; ``layers=0`` is the linear path alone.
-    memory_depth : int, default=2
-        Layers of the memory itself.
-    refresh_every : int, default=16
-        Tokens that share one reading of the memory for their gradients.
-    window : int, default=32
-        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
-    persistent_tokens : int, default=4
-        Learned tokens that attention always sees.
-    convolution : int, default=4
-        Kernel of the causal convolutions before memory and attention; 1 switches them off.
-    momentum, forgetting : bool, default=True
-        Parts of the memory's rule, where it has them.
-    dropout : float, default=0.2
-        Share of each layer's output that is set to zero in training.
-    max_steps : int, default=300
-        Training steps, at most.
-    learning_rate : float, default=2e-3
-        Peak learning rate.
-    batch_size : int, default=32
-        Sequences of a step.
-    validation_fraction : float, default=0.2
-        Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
-        a validation part instead.
-    patience : int, default=10
-        Evaluations without a lower loss before training stops.
-    caution : float, default=1.0
-        The memory's share of the answer is as much as validation can tell from luck: the smallest share whose gain over the
-        linear path comes within so many standard errors of the best one's. 0 takes the share with the least loss.
-    device : str, default="auto"
-        Where to compute.
-    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
-        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.
-    n_jobs : int, optional
-        Not used: sequences are read in batches.
-    random_state : int, RandomState or None, default=None
-        Seed of all chance; the global generators are left as they are.
-    verbose : int, default=0
-        1 shows progress.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last one.
-    callbacks : list of callable, optional
-        Each is called after every step with the run and a report, and may stop it by returning true.
 
     Attributes
     ----------
     classes_ : ndarray
         The labels, sorted.
-    n_channels_ : int
-        Channels of a sequence.
-    n_features_in_ : int
-        Steps of a window, where ``fit`` saw a table.
-    network_ : WindowNetwork
-        The trained network.
-    memory_gain_ : MemoryGain or None
-        What the memory's share of the answer gained on validation over the linear path, how sure that is, and the share;
-        None without a memory or a validation part.
-    training_history_ : list of dict
-        Step, loss and validation loss of every evaluation.
-
-    Notes
-    -----
-    Sequences of a list may differ in length, and none is cut. NaN marks what was not measured: it counts as the channel's
-    mean, and the memory is told. Answers are made in float64, and do not depend on what else is asked.
-
-    Sequences are left out, and drawn for validation, as if they knew nothing of each other. Windows that overlap do: give a
-    later part as ``X_val`` and ``y_val`` then, or the linear path and the memory's share are chosen on what was nearly seen.
-    In a ``Pipeline`` it goes through the steps before this one only if told to: ``transform_input=["X_val"]``.
-
-    References
-    ----------
-    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
-    Dempster, Schmidt, Webb: MiniRocket, arXiv 2012.08791, for the shapes of the linear path.
 
     Examples
     --------
@@ -238,103 +207,15 @@ class TitansClassifier(LabelsMixin, SupervisedWindows):
     (3, 2)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-        **SupervisedWindows._parameter_constraints,
-    }
+    class_weight: Any = argument(
+        None,
+        dict,
+        StrOptions({"balanced"}),
+        None,
+        doc='How much each class counts; ``"balanced"`` weighs classes by the inverse of how often they occur.',
+    )
 
-    def __init__(
-        self,
-        *,
-        kernel: int = 11,
-        patch_length: int = 8,
-        class_weight: Any = None,
-        variant: str = "mac",
-        memory: str = "titans",
-        width: int = 32,
-        layers: int = 1,
-        heads: int = 4,
-        memory_depth: int = 2,
-        refresh_every: int = 16,
-        window: int = 32,
-        persistent_tokens: int = 4,
-        convolution: int = 4,
-        momentum: bool = True,
-        forgetting: bool = True,
-        dropout: float = 0.2,
-        max_steps: int = 300,
-        learning_rate: float = 2e-3,
-        batch_size: int = 32,
-        validation_fraction: float = 0.2,
-        patience: int = 10,
-        caution: float = 1.0,
-        device: Any = "auto",
-        precision: str = "auto",
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-        warm_start: bool = False,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.kernel = kernel
-        self.patch_length = patch_length
-        self.class_weight = class_weight
-        self.variant = variant
-        self.memory = memory
-        self.width = width
-        self.layers = layers
-        self.heads = heads
-        self.memory_depth = memory_depth
-        self.refresh_every = refresh_every
-        self.window = window
-        self.persistent_tokens = persistent_tokens
-        self.convolution = convolution
-        self.momentum = momentum
-        self.forgetting = forgetting
-        self.dropout = dropout
-        self.max_steps = max_steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.caution = caution
-        self.device = device
-        self.precision = precision
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.callbacks = callbacks
-
-    @followed
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> TitansClassifier:
-        """Learn from labelled sequences.
-
-        Parameters
-        ----------
-        X : array-like (n, t), ndarray (n, c, t), or list of arrays (t, c) or (t,)
-            n sequences: windows of one channel as rows of a table, a block, or a list, whose sequences may differ in length.
-        y : array-like (n,)
-            Their labels.
-        sample_weight : array-like (n,), optional
-            How much each counts.
-        X_val, y_val : like X and y, optional
-            What chooses the weights, instead of a share of X.
-
-        Returns
-        -------
-        TitansClassifier
-            Itself.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument, X or y cannot be used; the message names it, the sequence, the step and the channel, and the
-            remedy.
-        """
-        return self._fit(X, y, sample_weight, X_val, y_val)
-
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> TitansClassifier:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Learn from one part after another: a gradient step a batch, on both paths.
 
         The first part sets the scale and the linear path, so let it be a fair sample; nothing is held out for validation,
@@ -351,105 +232,19 @@ class TitansClassifier(LabelsMixin, SupervisedWindows):
 
         Returns
         -------
-        TitansClassifier
-            Itself.
+        self
         """
         return self._partial_fit(X, y, sample_weight, classes)
 
 
+@with_arguments
 class TitansRegressor(NumbersMixin, SupervisedWindows):
     """Predict numbers from numeric sequences of any length with a neural memory beside a linear model of shapes.
-
-    Two paths answer together, in shares that validation chooses. *Linear*: ridge regression on values by their step, on how
-    often each of many fixed shapes occurs (kernels of nine weights at several dilations), or on both, whichever answers best
-    about sequences left out. *Memory*: convolutions see motifs, the strongest of every ``patch_length`` steps make a token,
-    and a memory reads the tokens in order.
-
-    Parameters
-    ----------
-    kernel : int, default=11
-        Steps that a motif spans, odd.
-    patch_length : int, default=8
-        Steps that make one token of the memory.
-    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
-        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
-        without a memory.
-    memory : str, default="titans"
-        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
-    width, layers, heads : int, default=32, 1, 4
-        Size of the network; ``layers=0`` is the linear path alone.
-    memory_depth : int, default=2
-        Layers of the memory itself.
-    refresh_every : int, default=16
-        Tokens that share one reading of the memory for their gradients.
-    window : int, default=32
-        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
-    persistent_tokens : int, default=4
-        Learned tokens that attention always sees.
-    convolution : int, default=4
-        Kernel of the causal convolutions before memory and attention; 1 switches them off.
-    momentum, forgetting : bool, default=True
-        Parts of the memory's rule, where it has them.
-    dropout : float, default=0.2
-        Share of each layer's output that is set to zero in training.
-    max_steps : int, default=300
-        Training steps, at most.
-    learning_rate : float, default=2e-3
-        Peak learning rate.
-    batch_size : int, default=32
-        Sequences of a step.
-    validation_fraction : float, default=0.2
-        Share of the training sequences that chooses the weights, drawn by chance and stratified; 0 for none. ``fit`` takes
-        a validation part instead.
-    patience : int, default=10
-        Evaluations without a lower loss before training stops.
-    caution : float, default=1.0
-        The memory's share of the answer is as much as validation can tell from luck: the smallest share whose gain over the
-        linear path comes within so many standard errors of the best one's. 0 takes the share with the least loss.
-    device : str, default="auto"
-        Where to compute.
-    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
-        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.
-    n_jobs : int, optional
-        Not used: sequences are read in batches.
-    random_state : int, RandomState or None, default=None
-        Seed of all chance; the global generators are left as they are.
-    verbose : int, default=0
-        1 shows progress.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last one.
-    callbacks : list of callable, optional
-        Each is called after every step with the run and a report, and may stop it by returning true.
 
     Attributes
     ----------
     target_names_ : list of str
         Columns of y; ``y`` alone, or ``y0``, ``y1``, ... where it had no names.
-    n_channels_ : int
-        Channels of a sequence.
-    n_features_in_ : int
-        Steps of a window, where ``fit`` saw a table.
-    network_ : WindowNetwork
-        The trained network.
-    memory_gain_ : MemoryGain or None
-        What the memory's share of the answer gained on validation over the linear path, how sure that is, and the share;
-        None without a memory or a validation part.
-    training_history_ : list of dict
-        Step, loss and validation loss of every evaluation.
-
-    Notes
-    -----
-    Sequences of a list may differ in length, and none is cut. NaN marks what was not measured: it counts as the channel's
-    mean, and the memory is told. Answers are made in float64, and do not depend on what else is asked.
-
-    Sequences are left out, and drawn for validation, as if they knew nothing of each other. Windows that overlap do: give a
-    later part as ``X_val`` and ``y_val`` then, or the linear path and the memory's share are chosen on what was nearly seen.
-    In a ``Pipeline`` it goes through the steps before this one only if told to: ``transform_input=["X_val"]``.
-
-    References
-    ----------
-    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
-    Dempster, Schmidt, Webb: MiniRocket, arXiv 2012.08791, for the shapes of the linear path.
 
     Examples
     --------
@@ -460,96 +255,7 @@ class TitansRegressor(NumbersMixin, SupervisedWindows):
     (3,)
     """
 
-    def __init__(
-        self,
-        *,
-        kernel: int = 11,
-        patch_length: int = 8,
-        variant: str = "mac",
-        memory: str = "titans",
-        width: int = 32,
-        layers: int = 1,
-        heads: int = 4,
-        memory_depth: int = 2,
-        refresh_every: int = 16,
-        window: int = 32,
-        persistent_tokens: int = 4,
-        convolution: int = 4,
-        momentum: bool = True,
-        forgetting: bool = True,
-        dropout: float = 0.2,
-        max_steps: int = 300,
-        learning_rate: float = 2e-3,
-        batch_size: int = 32,
-        validation_fraction: float = 0.2,
-        patience: int = 10,
-        caution: float = 1.0,
-        device: Any = "auto",
-        precision: str = "auto",
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-        warm_start: bool = False,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.kernel = kernel
-        self.patch_length = patch_length
-        self.variant = variant
-        self.memory = memory
-        self.width = width
-        self.layers = layers
-        self.heads = heads
-        self.memory_depth = memory_depth
-        self.refresh_every = refresh_every
-        self.window = window
-        self.persistent_tokens = persistent_tokens
-        self.convolution = convolution
-        self.momentum = momentum
-        self.forgetting = forgetting
-        self.dropout = dropout
-        self.max_steps = max_steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.caution = caution
-        self.device = device
-        self.precision = precision
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.callbacks = callbacks
-
-    @followed
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> TitansRegressor:
-        """Learn from sequences with numbers.
-
-        Parameters
-        ----------
-        X : array-like (n, t), ndarray (n, c, t), or list of arrays (t, c) or (t,)
-            n sequences: windows of one channel as rows of a table, a block, or a list, whose sequences may differ in length.
-        y : array-like (n,) or (n, h), or frame
-            What is to be predicted, finite.
-        sample_weight : array-like (n,), optional
-            How much each counts.
-        X_val, y_val : like X and y, optional
-            What chooses the weights, instead of a share of X.
-
-        Returns
-        -------
-        TitansRegressor
-            Itself.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument, X or y cannot be used; the message names it, the sequence, the step and the channel, and the
-            remedy.
-        """
-        return self._fit(X, y, sample_weight, X_val, y_val)
-
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> TitansRegressor:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from one part after another: a gradient step a batch, on both paths.
 
         The first part sets the scales and the linear path, so let it be a fair sample; nothing is held out for validation,
@@ -564,7 +270,6 @@ class TitansRegressor(NumbersMixin, SupervisedWindows):
 
         Returns
         -------
-        TitansRegressor
-            Itself.
+        self
         """
         return self._partial_fit(X, y, sample_weight)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any, ClassVar, Self
+from numbers import Real
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from titans_ts.learn import saving as persistence
+from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.batches import batches_by_length
-from titans_ts.learn.estimator import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans, all_or_nothing
+from titans_ts.learn.estimator import POSITIVE, BaseTitans, all_or_nothing, followed
 from titans_ts.learn.run import (
     BestWeights,
     Report,
@@ -33,18 +34,32 @@ from titans_ts.windows.containers import WindowTable, common_scale, is_table, re
 from titans_ts.windows.reader import ReaderConfig, ReaderNetwork
 
 
-class ReadsWindows(BaseTitans):
-    """The part of an estimator that reads numeric sequences.
+@with_arguments
+class WindowEstimator(BaseTitans):
+    """Base of estimators that read numeric sequences.
 
     Attributes
     ----------
-    n_features_in_ : int
-        Steps of the windows that ``fit`` saw as rows of a table; missing where it saw a block or a list.
     n_channels_ : int
         Channels of a sequence.
+    n_features_in_ : int
+        Steps of a window, where ``fit`` saw a table; missing where it saw a block or a list.
+    training_history_ : list of dict
+        Step, loss and validation loss of every evaluation.
+
+    Notes
+    -----
+    Sequences of a list may differ in length, and none is cut: one of millions of steps is read in a state of fixed size.
+    NaN marks what was not measured. Answers are made in float64, and do not depend on what else is asked.
+
+    References
+    ----------
+    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
     """
 
-    n_channels_: int
+    patch_length: int = argument(8, POSITIVE, doc="Steps that make one token of the memory.")
+    width: int = 32
+
     _fewest = 2  # sequences that fit learns from
 
     def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[NDArray[np.float64]]:
@@ -74,7 +89,7 @@ class ReadsWindows(BaseTitans):
                 if len(found) < self._fewest:
                     raise ValueError(f"n_samples={len(found)}: {name} holds too few sequences; give {self._fewest} or more")
         if reset:
-            self.n_channels_ = found.channels
+            self.n_channels_: int = found.channels
         elif found.channels != self.n_channels_:
             raise ValueError(
                 f"{name} has sequences of {found.channels} channels, but {type(self).__name__} was fitted on "
@@ -261,31 +276,46 @@ def held_out(
     return [one[:cut] for one, cut in zip(sequences, cuts, strict=True)], ends
 
 
-_CONSTRAINTS = {**ARCHITECTURE_CONSTRAINTS, **TRAINING_CONSTRAINTS}
-
-
-class Foretold(ReadsWindows):
-    """Base of estimators whose network learns to foretell.
+@with_arguments
+class UnsupervisedWindows(WindowEstimator):
+    """Base of estimators that learn without labels, by forecasting the next patch of a sequence.
 
     Attributes
     ----------
     network_ : ReaderNetwork
         The trained network, in float64.
-    training_history_ : list of dict
-        Step, loss and validation loss of every evaluation.
     """
 
-    network_: ReaderNetwork
-    training_history_: list[dict[str, Any]]
+    validation_fraction: float = argument(
+        0.2,
+        Interval(Real, 0, 1, closed="left"),
+        doc="Share of the sequences that chooses the weights, drawn by chance; of fewer than ten sequences, this share of "
+        "the end of each. 0 for none.",
+    )
+
     _fewest = 1
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "patch_length": [Interval(Integral, 1, None, closed="left")],
-        **{name: kinds for name, kinds in _CONSTRAINTS.items() if name != "caution"},
-    }
+    @followed
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from sequences, without labels.
 
-    def _learn(self, X: Any) -> Self:
-        """Check everything, read X, train; an interrupted fit leaves the fitted model as it was."""
+        Parameters
+        ----------
+        X : array-like (n, t), ndarray (n, c, t), or list of arrays (t, c) or (t,)
+            n sequences: windows of one channel as rows of a table, a block, or a list, whose sequences may differ in length;
+            one long series is a list of one.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument or X cannot be used; the message names it, the sequence, the step and the channel, and the remedy.
+        """
         with all_or_nothing(self):
             self._validate_params()
             self._check_arguments()
@@ -337,7 +367,7 @@ class Foretold(ReadsWindows):
             verbose=int(self.verbose),
         )
         run.run()
-        self.network_ = network.double().eval()
+        self.network_: ReaderNetwork = network.double().eval()
         self.training_history_ = [vars(report) for report in run.history]
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
