@@ -22,6 +22,7 @@ from titans_ts.dna.network import LanguageStem, SequenceConfig, SequenceNetwork
 from titans_ts.dna.paths import fit_linear_path
 from titans_ts.dna.sequences import read_sequences
 from titans_ts.dna.strands import averaged, either_strand
+from titans_ts.files.tensors import under
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.batches import Averaging
 from titans_ts.learn.estimator import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, followed
@@ -131,7 +132,7 @@ class SupervisedDNA(ExplainedDNA):
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
         network = SequenceNetwork(SequenceConfig.from_dict(header["network"]))
         if isinstance(network.stem, LanguageStem):
-            network.stem.language.direct.set_tables(persistence.under("contexts.", tensors))
+            network.stem.language.direct.set_tables(under("contexts.", tensors))
         self._restore_fit(header, persistence.restore_network(network, tensors, self.precision, device))
 
     def __sklearn_clone__(self) -> Self:

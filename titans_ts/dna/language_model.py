@@ -28,6 +28,7 @@ from titans_ts.dna.language import LanguageConfig, LanguageNetwork, RecordState,
 from titans_ts.dna.language_training import LanguageTraining, LanguageTrainingConfig, hold_out
 from titans_ts.dna.sequences import Piece, format_of, has_sequence_suffix, read_sequences, stream_pieces
 from titans_ts.dna.variants import Variant, read_variants, window_of
+from titans_ts.files.tensors import under
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.estimator import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans, followed
 from titans_ts.learn.run import choose_device
@@ -328,7 +329,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
         if validation:
             network.direct.learn(codes)
         self.network_ = network.eval()
-        self.training_history_ = [vars(report) for report in run.history]
+        self.training_history_ = run.told()
         self.states_ = {}
         return self
 
@@ -505,7 +506,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
         network = LanguageNetwork(LanguageConfig.from_dict(header["network"]))
-        network.direct.set_tables(persistence.under("contexts.", tensors))
+        network.direct.set_tables(under("contexts.", tensors))
         self.network_ = persistence.restore_network(network, tensors, self.precision, device)
         self.training_history_ = header["history"]
         self.states_ = {}

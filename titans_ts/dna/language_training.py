@@ -6,7 +6,7 @@ that the mixture learns how far each order can be trusted on bases that were not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from titans_ts.backbones.state import map_tensors
 from titans_ts.dna.bases import Codes, N, reverse_complement
 from titans_ts.dna.language import LanguageCarry, LanguageNetwork, log_likelihoods
 from titans_ts.dna.strands import as_codes, other_strand
-from titans_ts.learn.run import BestWeights, Report, learning_rate_factor, mixed_precision, seeded, take_steps
+from titans_ts.learn.run import Run, RunConfig, mixed_precision
 
 VALIDATION_BASES = 131_072
 """Bases of the validation part that an evaluation reads, at most: from its beginning, in as many streams as a step has."""
@@ -29,64 +29,35 @@ FEW_RECORDS = 10
 
 
 @dataclass(frozen=True)
-class LanguageTrainingConfig:
-    """How a language model is trained.
-
-    Parameters
-    ----------
-    max_steps, batch_size : int
-        Steps at most, streams read side by side.
-    segment : int
-        Bases between two steps; the memory is carried over them, gradients are not.
-    crop : int
-        Bases of a stream, at most; then it begins anew elsewhere, with a fresh memory.
-    learning_rate, weight_decay : float
-        AdamW's: the peak of the first, and the second on matrices.
-    direct_factor : float
-        Learning rate of the mixture of contexts, as a multiple of it.
-    evaluate_every, patience : int
-        Steps between two evaluations; evaluations without a better one before training stops.
-    gradient_bound : float
-        Largest norm of a step's gradient.
-    precision : str
-        See :func:`titans_ts.learn.run.mixed_precision`.
-    seed : int
-        Source of all chance.
-    """
+class LanguageTrainingConfig(RunConfig):
+    """How a language model is trained."""
 
     max_steps: int = 1500
-    batch_size: int = 16
-    segment: int = 256
-    crop: int = 16_384
-    learning_rate: float = 2e-3
+    batch_size: int = 16  # streams read side by side
+    segment: int = 256  # bases between two steps; the memory is carried over them, gradients are not
+    crop: int = 16_384  # bases of a stream, at most; then it begins anew elsewhere, with a fresh memory
     weight_decay: float = 0.01
-    direct_factor: float = 2.0
+    direct_factor: float = 2.0  # learning rate of the mixture of contexts, as a multiple
     evaluate_every: int = 100
-    patience: int = 10
-    gradient_bound: float = 1.0
-    precision: str = "auto"
-    seed: int = 0
 
 
-class LanguageTraining:
-    """One run of training.
+class LanguageTraining(Run):
+    """One training of a language model.
 
     Parameters
     ----------
     network : LanguageNetwork
         Trained in place; its direct path has counted ``records``.
-    records : list of ndarray (t,)
-        What to learn.
-    validation : list of ndarray (t,)
-        What chooses the weights; empty for none.
+    records, validation : list of ndarray (t,)
+        What to learn, and what chooses the weights; the latter may be empty.
     config : LanguageTrainingConfig
         Settings.
-    callbacks : sequence of callable, default=()
-        Each is called with the run and a :class:`~titans_ts.learn.run.Report` after every step; a true answer
-        stops training.
-    verbose : int, default=0
-        1 or more shows progress.
+    **watching
+        ``callbacks`` and ``verbose`` of :class:`titans_ts.learn.run.Run`.
     """
+
+    label = "language"
+    config: LanguageTrainingConfig
 
     def __init__(
         self,
@@ -94,20 +65,18 @@ class LanguageTraining:
         records: list[Codes],
         validation: list[Codes],
         config: LanguageTrainingConfig,
-        *,
-        callbacks: Sequence[Callable[[LanguageTraining, Report], Any]] = (),
-        verbose: int = 0,
+        **watching: Any,
     ) -> None:
-        self.network, self.records, self.config = network, records, config
-        self.validation = _streams(validation, config.batch_size)
-        self.callbacks, self.verbose = callbacks, verbose
-        self.best = BestWeights(config.patience)
-        self.history: list[Report] = []
-        self.chance = np.random.default_rng(config.seed)
+        super().__init__(network, config, **watching)
+        self.records, self.validation = records, _streams(validation, config.batch_size)
+        lengths = np.array([len(one) for one in records], dtype=float)
+        self.shares = lengths / lengths.sum()
+        self.streams = torch.zeros(config.batch_size, 0, dtype=torch.uint8)
+        self.read = 0  # bases of the present streams that steps have read
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, x in network.named_parameters():
             groups.setdefault((name.startswith("direct."), x.ndim >= 2), []).append(x)
-        self.optimizer = torch.optim.AdamW(
+        self.optimize(
             [
                 {
                     "params": members,
@@ -115,66 +84,46 @@ class LanguageTraining:
                     "peak": config.learning_rate * (config.direct_factor if direct else 1.0),
                 }
                 for (direct, matrix), members in groups.items()
-            ],
-            lr=0.0,
-            betas=(0.9, 0.98),
+            ]
         )
 
     def run(self) -> None:
         """Train to the end and restore the best weights."""
-        config = self.config
-        with seeded(config.seed, self.network.device):
-            segments = self._segments()
-            take_steps(
-                self,
-                config.max_steps,
-                lambda step: self._train_step(*next(segments), learning_rate_factor(step, config.max_steps)),
-                self._validate if self.validation else None,
-                label="language",
-            )
+        with self.begun():
+            for _ in self.take(self.config.max_steps):
+                self.done(self._loss(self._segment()), self._error if self.validation else None)
         self.best.restore(self.network)
-        self.network.eval()
 
-    def _segments(self) -> Iterator[tuple[bool, Tensor]]:
-        """Yield segments of codes ``(b, segment)`` without end, and whether fresh streams begin with it."""
-        chances = np.array([len(one) for one in self.records], dtype=float)
-        chances /= chances.sum()
+    def _segment(self) -> Tensor:
+        """Return the next codes ``(b, segment)`` of the streams; where these are at their end, begin others."""
         config = self.config
-        while True:
+        if self.read >= self.streams.shape[1]:
             crops = []
-            for place in self.chance.choice(len(self.records), config.batch_size, p=chances):
+            for place in self.chance.choice(len(self.records), config.batch_size, p=self.shares):
                 record = self.records[place]
                 begin = int(self.chance.integers(max(len(record) - config.crop, 0) + 1))
                 crop = record[begin : begin + config.crop]
                 crops.append(reverse_complement(crop) if self.chance.random() < 0.5 else crop)
-            codes, _ = as_codes(crops, self.network.device)
-            for first in range(0, codes.shape[1], config.segment):
-                yield first == 0, codes[:, first : first + config.segment]
+            self.streams, _ = as_codes(crops, self.network.device)
+            self.read, self.state = 0, self.network.initial_state(len(crops))
+        found = self.streams[:, self.read : self.read + config.segment]
+        self.read += config.segment
+        return found
 
-    def _train_step(self, begins: bool, codes: Tensor, factor: float) -> float:
+    def _loss(self, codes: Tensor) -> Tensor:
+        """Return the nats a base of a segment; the state goes on, its gradient does not."""
         network = self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
-        if begins:
-            self.state = network.initial_state(len(codes))
         with mixed_precision(self.config.precision, network.device):
             logits, state = self._read(codes)
+        self.state = map_tensors(Tensor.detach, state)
         targets = codes.long().masked_fill(codes >= N, -1)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum")
-        loss = loss / (targets >= 0).sum().clamp_min(1)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        trained = [x for group in self.optimizer.param_groups for x in group["params"]]
-        nn.utils.clip_grad_norm_(trained, self.config.gradient_bound)
-        self.optimizer.step()
-        self.state = map_tensors(Tensor.detach, state)
-        return float(loss.detach())
+        return loss / (targets >= 0).sum().clamp_min(1)
 
     def _read(self, codes: Tensor) -> tuple[Tensor, LanguageCarry]:
         """Return logits of codes, and the state after them; from both sides, what comes after is the segment's rest."""
         network = self.network
-        state = map_tensors(Tensor.detach, self.state)
-        logits, _, after = network(codes, state, held_out=True)
+        logits, _, after = network(codes, map_tensors(Tensor.detach, self.state), held_out=True)
         if network.config.both_sides:
             lengths = torch.full((len(codes),), codes.shape[1], device=codes.device)
             turned = other_strand(codes, lengths)
@@ -182,12 +131,24 @@ class LanguageTraining:
             logits = network.from_both_sides(logits, back, lengths)
         return logits, after
 
-    def _validate(self, step: int) -> float:
+    def _error(self) -> float:
         """Return the validation part's nats a base."""
         values = np.concatenate(log_likelihoods(self.network, self.validation, batch_size=len(self.validation)))
-        error = -float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else 0.0
-        self.best.see(error, step, self.network)
-        return error
+        return -float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else 0.0
+
+    def _data(self) -> Iterable[Any]:
+        return [*self.records, *self.validation]
+
+    def kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return also the present streams."""
+        tensors, facts = super().kept()
+        return tensors | {"streams": self.streams}, facts | {"read": self.read}
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Put back what :meth:`kept` returned."""
+        super().restore(tensors, facts)
+        self.streams, self.read = tensors["streams"].to(self.network.device), facts["read"]
+        self.restore_state(self.network.initial_state(len(self.streams)), tensors)
 
 
 def _streams(records: list[Codes], batch: int) -> list[Codes]:

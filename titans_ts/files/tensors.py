@@ -99,6 +99,11 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, header
 
 
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a file whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+
+
 def digest(tensors: dict[str, Tensor], header: str) -> str:
     """Return the SHA-256 of everything in a file: a flipped bit in a weight would be read without a word."""
     found = hashlib.sha256(header.encode())

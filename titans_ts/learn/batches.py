@@ -28,23 +28,47 @@ def batches_by_length(
     size : int
         Sequences of a batch, at most; fewer where they are long (:data:`STEPS_AT_ONCE`).
     chance : numpy.random.Generator, optional
-        For training: order the sequences by chance, sort them by length within pools, and the batches by chance again. By
-        default shortest first.
+        For training: see :class:`BatchSampler`. By default shortest first.
 
     Examples
     --------
     >>> list(batches_by_length([5, 2, 9, 2], 2))
     [[1, 3], [0, 2]]
     """
-    known = np.asarray(lengths)
-    order = np.arange(len(known)) if chance is None else chance.permutation(len(known))
-    pool = max(len(known), 1) if chance is None else _POOL * size
-    for first in range(0, len(order), pool):
-        part = order[first : first + pool]
-        part = part[np.argsort(known[part], kind="stable")]
-        found = list(_cut(part, known, size))
-        for i in range(len(found)) if chance is None else chance.permutation(len(found)):
-            yield found[i]
+    if chance is None:
+        known = np.asarray(lengths)
+        yield from _cut(np.argsort(known, kind="stable"), known, size)
+    elif len(lengths):
+        batches = BatchSampler(lengths, size, chance)
+        yield next(batches)
+        while batches.left:
+            yield next(batches)
+
+
+class BatchSampler:
+    """Batches without end for training, which can be taken up again at the same batch.
+
+    Each pass orders the sequences by chance, sorts them by length within pools, and their batches by chance again.
+    """
+
+    def __init__(self, lengths: Sequence[int], size: int, chance: np.random.Generator) -> None:
+        self.lengths, self.size, self.chance = np.asarray(lengths), size, chance
+        self.order = np.zeros(0, np.int64)  # places that this pass has still to cut into batches
+        self.batches: list[list[int]] = []  # of the present pool, still to come
+
+    @property
+    def left(self) -> bool:
+        """Whether this pass has still a batch to give."""
+        return bool(len(self.order) or self.batches)
+
+    def __next__(self) -> list[int]:
+        if not self.left:
+            self.order = self.chance.permutation(len(self.lengths))
+        if not self.batches:
+            pool, self.order = np.split(self.order, [_POOL * self.size])
+            found = list(_cut(pool[np.argsort(self.lengths[pool], kind="stable")], self.lengths, self.size))
+            self.batches = [found[i] for i in self.chance.permutation(len(found))]
+        return self.batches.pop(0)
 
 
 def _cut(order: np.ndarray, lengths: np.ndarray, size: int) -> Iterator[list[int]]:

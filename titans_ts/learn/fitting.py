@@ -8,7 +8,7 @@ path's answers held out, fold by fold) it learned next to nothing in the same ti
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
-from titans_ts.learn.batches import Averaging, answer_all, batches_by_length
+from titans_ts.learn.batches import Averaging, BatchSampler, answer_all, batches_by_length
 from titans_ts.learn.losses import Objective, sequence_loss
-from titans_ts.learn.run import BestWeights, Report, learning_rate_factor, mixed_precision, seeded, take_steps
+from titans_ts.learn.run import Run, RunConfig, mixed_precision, seeded
 from titans_ts.learn.two_paths import TwoPaths
 
 Augmentation = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
@@ -30,35 +30,13 @@ BALANCES = tuple((linear / 10, memory / 10) for linear in range(11) for memory i
 
 
 @dataclass(frozen=True)
-class SupervisedConfig:
-    """How a network is trained on labelled sequences.
-
-    Parameters
-    ----------
-    max_steps, batch_size : int
-        Steps at most, sequences of each.
-    learning_rate, weight_decay : float
-        AdamW's: the peak of the first, and the second on matrices.
-    evaluate_every, patience : int
-        Steps between two evaluations; evaluations without a better error before training stops.
-    gradient_bound : float
-        Largest norm of a step's gradient.
-    caution, precision : float, str
-        See :func:`titans_ts.learn.acceptance.memory_gain`, :func:`titans_ts.learn.run.mixed_precision`.
-    seed : int
-        Source of all chance.
-    """
+class SupervisedConfig(RunConfig):
+    """How a network is trained on labelled sequences."""
 
     max_steps: int = 2000
     batch_size: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
     evaluate_every: int = 100
-    patience: int = 10
-    gradient_bound: float = 1.0
-    caution: float = 1.0
-    precision: str = "auto"
-    seed: int = 0
+    caution: float = 1.0  # see titans_ts.learn.acceptance.memory_gain
 
 
 class Examples(NamedTuple):
@@ -84,19 +62,19 @@ class Examples(NamedTuple):
         return Examples([self.items[i] for i in places], self.targets[index], self.weights[index])
 
 
-class SupervisedTraining:
-    """One run of training.
+class SupervisedTraining(Run):
+    """One training of the memory; the linear path is left as it is.
 
     Parameters
     ----------
     network : TwoPaths
-        Trained in place, its linear path left as it is.
+        Trained in place.
     examples : Examples
         What to learn.
     validation : Examples or None
         What chooses the weights, the balance and the share; without it the last weights stay, and the balance is even.
-    objective : str
-        A name of :data:`titans_ts.learn.losses.Objective`.
+    objective : {"binary", "classes", "numbers"}
+        What is asked.
     config : SupervisedConfig
         Settings.
     augment : callable, optional
@@ -108,11 +86,11 @@ class SupervisedTraining:
         seen that one; by default the linear path has not seen them, and is asked.
     unjudged : float, default=1.0
         The memory's share where there is no validation part to tell how good it is.
-    callbacks : sequence of callable, default=()
-        Each is called with the run and a :class:`Report` after every step; a true answer stops training.
-    verbose : int, default=0
-        1 or more shows progress.
+    **watching
+        ``callbacks`` and ``verbose`` of :class:`titans_ts.learn.run.Run`.
     """
+
+    config: SupervisedConfig
 
     def __init__(
         self,
@@ -126,40 +104,22 @@ class SupervisedTraining:
         average: Averaging | None = None,
         held_out: Tensor | None = None,
         unjudged: float = 1.0,
-        callbacks: Sequence[Callable[[SupervisedTraining, Report], Any]] = (),
-        verbose: int = 0,
+        **watching: Any,
     ) -> None:
-        self.network, self.examples, self.validation = network, examples, validation
-        self.objective, self.config, self.augment, self.average = objective, config, augment, average
+        super().__init__(network, config, **watching)
+        self.examples, self.validation, self.objective = examples, validation, objective
+        self.augment, self.average = augment, average
         self.held_out, self.unjudged = held_out, unjudged
-        self.callbacks, self.verbose = callbacks, verbose
-        self.best = BestWeights(config.patience)
-        self.history: list[Report] = []
         self.gain: MemoryGain | None = None
-        self.chance = np.random.default_rng(config.seed)
-        self.trained = [x for name, x in network.named_parameters() if name.split(".")[0] not in network.linear_parts]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [x for x in self.trained if x.ndim >= 2], "weight_decay": config.weight_decay},
-                {"params": [x for x in self.trained if x.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=0.0,
-            betas=(0.9, 0.98),
-        )
+        self.batches = BatchSampler([len(one) for one in examples.items], config.batch_size, self.chance)
+        linear = network.linear_parts
+        self.optimize_all([x for name, x in network.named_parameters() if name.split(".")[0] not in linear])
 
     def run(self) -> None:
         """Train to the end, restore the best weights, and use as much of the correction as validation supports."""
-        config = self.config
-        steps = 0 if self.network.is_linear else config.max_steps
-        with seeded(config.seed, self.network.device):
-            batches = self._batches()
-            take_steps(
-                self,
-                steps,
-                lambda step: self._train_step(next(batches), learning_rate_factor(step, steps)),
-                self._validate if self.validation else None,
-                label="memory",
-            )
+        with self.begun():
+            for _ in self.take(0 if self.network.is_linear else self.config.max_steps):
+                self.done(self._loss(self.examples.part(next(self.batches))), self._error if self.validation else None)
         self._finish()
 
     def ended_here(self) -> SupervisedTraining:
@@ -180,37 +140,22 @@ class SupervisedTraining:
             self.best.restore(self.network)
             self._judge(self.validation)
 
-    def _batches(self) -> Iterator[Examples]:
-        lengths = [len(one) for one in self.examples.items]
-        while True:
-            for places in batches_by_length(lengths, self.config.batch_size, chance=self.chance):
-                yield self.examples.part(places)
-
-    def _train_step(self, batch: Examples, factor: float) -> float:
+    def _loss(self, batch: Examples) -> Tensor:
         network = self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * factor
         inputs, lengths = network.batch(batch.items)
         if self.augment is not None:
             inputs = self.augment(inputs, lengths, self.chance)
         with mixed_precision(self.config.precision, network.device):
             answers = network.memory_answer(inputs, lengths)
-        loss = self._losses(answers, batch).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.trained, self.config.gradient_bound)
-        self.optimizer.step()
-        return float(loss.detach())
+        return self._losses(answers, batch).mean()
 
     def _losses(self, answers: Tensor, batch: Examples) -> Tensor:
         targets, weights = batch.targets.to(answers.device), batch.weights.to(answers.device)
         return sequence_loss(self.objective, answers, targets) * weights
 
-    def _validate(self, step: int) -> float:
+    def _error(self) -> float:
         assert self.validation is not None
-        error = float(self._losses(self._answers(self.validation), self.validation).mean())
-        self.best.see(error, step, self.network)
-        return error
+        return float(self._losses(self._answers(self.validation), self.validation).mean())
 
     def _answers(self, examples: Examples) -> Tensor:
         return answer_all(self.network, examples.items, average=self.average, by="memory")
@@ -230,6 +175,23 @@ class SupervisedTraining:
         errors = torch.stack([losses((1 + share * (best[0] - 1), share * best[1])) for share in SHARES])
         self.gain = memory_gain(errors, caution=self.config.caution, overlap=0.0)
         self.network.share.fill_(self.gain.share)
+
+    def _data(self) -> Iterable[Any]:
+        ways = [getattr(way, "__qualname__", "") for way in (self.augment, self.average)]
+        yield np.frombuffer(repr((self.objective, ways, self.unjudged)).encode(), np.uint8)
+        for part in (self.examples, self.validation):
+            if part is not None:
+                yield from (*part.items, part.targets, part.weights)
+
+    def kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return also which batches are still to come."""
+        tensors, facts = super().kept()
+        return tensors | {"order": torch.from_numpy(self.batches.order)}, facts | {"batches": self.batches.batches}
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Put back what :meth:`kept` returned."""
+        super().restore(tensors, facts)
+        self.batches.order, self.batches.batches = tensors["order"].numpy(), facts["batches"]
 
 
 def take_pass(network: TwoPaths, examples: Examples, objective: Objective, config: SupervisedConfig) -> None:

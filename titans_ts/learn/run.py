@@ -1,83 +1,300 @@
-"""One step after another: now and then an evaluation, a report to whoever asked, and an end before the last if need be."""
+"""One way to train: steps that the caller takes, with all around them that every training shares.
+
+A training is a subclass of :class:`Run`. It draws its batches and computes their losses; the run sets the learning rate,
+takes the gradient step, evaluates now and then, tells whoever asked, and knows when to end::
+
+    with self.begun():
+        for _ in self.take(config.max_steps):
+            self.done(loss, validate)
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from titans_ts.backbones.state import map_tensors, pack, unpack
+from titans_ts.files.tensors import under
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings that every training has."""
+
+    max_steps: int = 300  # at most
+    batch_size: int = 32  # sequences of a step
+    learning_rate: float = 2e-3  # AdamW's, at its peak
+    weight_decay: float = 0.05  # AdamW's, on matrices
+    evaluate_every: int = 50  # steps between two evaluations
+    patience: int = 10  # evaluations without a lower error before training stops
+    gradient_bound: float = 1.0  # largest norm of a step's gradient
+    precision: str = "auto"  # see mixed_precision
+    seed: int = 0  # source of all chance
+
 
 @dataclass(frozen=True)
 class Report:
-    """What a callback is told after every step.
+    """What a callback is told after every step."""
 
-    Attributes
-    ----------
-    step, steps : int
-        Steps done, and at most.
-    loss : float
-        Of this step.
-    validation : float or None
-        Loss of an evaluation made after this step.
-    """
-
-    step: int
-    steps: int
-    loss: float
-    validation: float | None
+    phase: str | None  # what is being trained, where one thing is after another
+    step: int  # steps of this phase done
+    steps: int  # steps of this phase, at most
+    loss: float  # of this step
+    validation: float | None  # error of an evaluation made after this step
 
 
-def announce_step(run: Any, label: str) -> None:
-    """Tell those callbacks of a run that have a ``before_step`` that one begins."""
-    for callback in run.callbacks:
-        if hasattr(callback, "before_step"):
-            callback.before_step(run, label)
-
-
-def take_steps(
-    run: Any,
-    steps: int,
-    train_step: Callable[[int], float],
-    validate: Callable[[int], float] | None,
-    *,
-    label: str,
-) -> None:
-    """Train until the last step, the end of patience, or a callback's word.
+class Run:
+    """One training, which can be kept in a file between two steps and taken up again to the same bits.
 
     Parameters
     ----------
-    run : SupervisedTraining or LanguageTraining
-        With ``config``, ``best``, ``history``, ``callbacks`` and ``verbose``.
-    steps : int
-        At most.
-    train_step : callable
-        Takes the step of a number counted from 0; returns its loss.
-    validate : callable or None
-        Notes the weights of a step and returns their loss on validation.
-    label : str
-        What is trained, for the progress bar.
+    network : nn.Module
+        Trained in place.
+    config : RunConfig
+        Settings.
+    callbacks : sequence of callable, default=()
+        Each is called with the run and a :class:`Report` after every step; a true answer stops training. One that has
+        ``before_step`` or ``resume`` is called by them before each step and at the beginning.
+    verbose : int, default=0
+        1 or more shows progress.
     """
-    progress = tqdm(range(steps), desc=label, disable=run.verbose < 1, unit="step", leave=False)
-    with progress:
-        for step in progress:
-            announce_step(run, label)
-            loss = train_step(step)
-            due = (step + 1) % run.config.evaluate_every == 0 or step + 1 == steps
-            error = validate(step + 1) if due and validate is not None else None
-            report = Report(step + 1, steps, loss, error)
-            if error is not None:
-                progress.set_postfix(validation=f"{error:.4f}", best=f"{run.best.error:.4f}")
-                run.history.append(report)
-            halted = [bool(callback(run, report)) for callback in run.callbacks]
-            if any(halted) or run.best.waited >= run.config.patience:
-                break
+
+    phase: Any = None  # what is being trained, where one thing is after another
+    label = "memory"  # what a progress bar says, where there is no phase
+    state: Any = None  # what the network carries from step to step, if anything
+
+    def __init__(
+        self,
+        network: Any,
+        config: RunConfig,
+        *,
+        callbacks: Sequence[Callable[[Any, Report], Any]] = (),
+        verbose: int = 0,
+    ) -> None:
+        self.network, self.config, self.callbacks, self.verbose = network, config, callbacks, verbose
+        self.best = BestWeights(config.patience)
+        self.history: list[Report] = []
+        self.chance = np.random.default_rng(config.seed)
+        self.step = self.steps = 0  # done, and at most, in this phase
+        self.halted = False  # by a callback
+        self._generators: dict[str, Tensor] = {}
+        self._identity = ""
+
+    def optimize(self, groups: list[dict[str, Any]], *, trained: Sequence[nn.Parameter] | None = None) -> None:
+        """Set up AdamW for groups of parameters, each with the ``peak`` of its learning rate.
+
+        ``trained`` are the parameters in the order in which the norm of their gradient is summed; by default the groups'.
+        """
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
+        self.trained = [x for group in groups for x in group["params"]] if trained is None else trained
+
+    def optimize_all(self, trained: Sequence[nn.Parameter]) -> None:
+        """Set up AdamW for parameters that learn alike; matrices decay."""
+        peak, decay = self.config.learning_rate, self.config.weight_decay
+        groups = [
+            {"params": [x for x in trained if x.ndim >= 2], "peak": peak, "weight_decay": decay},
+            {"params": [x for x in trained if x.ndim < 2], "peak": peak},
+        ]
+        self.optimize(groups, trained=trained)
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Take up what a callback kept, and seed all chance while the run lasts."""
+        for callback in self.callbacks:
+            if hasattr(callback, "resume"):
+                callback.resume(self)
+        with seeded(self.config.seed, self.network.device):
+            if self._generators:
+                torch.set_rng_state(self._generators["torch"])
+            if "cuda" in self._generators:
+                torch.cuda.set_rng_state(self._generators["cuda"], self.network.device)
+            yield
+        self.network.eval()
+
+    def take(self, steps: int) -> Iterator[int]:
+        """Yield the number of each step to take, until the last, the end of patience, or a callback's word."""
+        self.steps = steps
+        what = self.phase or self.label
+        bar = tqdm(total=steps, initial=self.step, desc=what, disable=self.verbose < 1, unit="step", leave=False)
+        with bar:
+            while self.step < self.steps and not (self.halted or self.impatient):
+                for callback in self.callbacks:
+                    if hasattr(callback, "before_step"):
+                        callback.before_step(self, what)
+                factor = learning_rate_factor(self.step, self.steps)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = group["peak"] * factor
+                yield self.step
+                bar.update()
+                if self.report.validation is not None:
+                    bar.set_postfix(validation=f"{self.report.validation:.4f}", best=f"{self.best.error:.4f}")
+                for callback in self.callbacks:
+                    self.halted |= bool(callback(self, self.report))
+
+    def done(self, loss: Tensor, validate: Callable[[], float] | None = None) -> None:
+        """End a step: lower its loss, and evaluate where that is due."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.trained, self.config.gradient_bound)
+        self.optimizer.step()
+        self.step += 1
+        due = self.step % self.config.evaluate_every == 0 or self.step == self.steps
+        error = self.evaluate(validate) if due and validate is not None else None
+        self.report = Report(self.phase, self.step, self.steps, float(loss.detach()), error)
+        if error is not None:
+            self.history.append(self.report)
+
+    def evaluate(self, validate: Callable[[], float]) -> float:
+        """Measure the error on validation, and note the weights if it is the least so far."""
+        self.network.eval()
+        error = validate()
+        self.best.see(error, self.step, self.network)
+        return error
+
+    @property
+    def impatient(self) -> bool:
+        """Whether so many evaluations brought nothing that training stops."""
+        return self.best.waited >= self.best.patience
+
+    def told(self) -> list[dict[str, Any]]:
+        """Return the evaluations as plain values; the phase where there is one."""
+        return [{name: x for name, x in asdict(one).items() if (name, x) != ("phase", None)} for one in self.history]
+
+    def _data(self) -> Iterable[Any]:
+        """Yield the data trained on, as tensors or arrays, and whatever else makes a run another one."""
+        raise NotImplementedError
+
+    def identity(self) -> str:
+        """Return what must agree for a run to be taken up: kind, network, settings, data."""
+        if not self._identity:
+            found = hashlib.sha256(f"{type(self).__name__} {self.network.config} {self.config}".encode())
+            for part in self._data():
+                x = np.ascontiguousarray(part)
+                found.update(f"{x.dtype} {x.shape}".encode())
+                found.update(x.data)
+            self._identity = found.hexdigest()
+        return self._identity
+
+    def kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return every tensor that the rest of the run depends on, and the facts beside them."""
+        best = self.best
+        tensors = {f"network.{name}": x for name, x in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": x for name, x in best.weights.items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(x) for name, x in values.items()}
+        tensors |= pack(self.state, prefix="state")
+        tensors["chance.torch"] = torch.get_rng_state()
+        if self.network.device.type == "cuda":
+            tensors["chance.cuda"] = torch.cuda.get_rng_state(self.network.device)
+        facts = {
+            "run": self.identity(),
+            "phase": self.phase,
+            "step": self.step,
+            "history": [asdict(report) for report in self.history],
+            "best": [best.error, best.step, best.waited],
+            "chance": self.chance.bit_generator.state,
+        }
+        return tensors, facts
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Put back what :meth:`kept` returned."""
+        best = self.best
+        self.step = facts["step"]
+        self.history = [Report(**report) for report in facts["history"]]
+        best.error, best.step, best.waited = facts["best"]
+        best.weights = under("best.", tensors)
+        if best.weights:
+            best.restore(self.network)  # raises where a part is missing
+        self.network.load_state_dict(under("network.", tensors))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, x in under("optimizer.", tensors).items():
+            index, moment = name.split(".")
+            moments.setdefault(int(index), {})[moment] = x
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.chance.bit_generator.state = facts["chance"]
+        self._generators = {"torch": tensors["chance.torch"], **under("chance.", tensors)}
+
+    def restore_state(self, like: Any, tensors: dict[str, Tensor]) -> None:
+        """Put back what the network carried, of the same form as ``like``."""
+        self.state = map_tensors(lambda x: x.to(self.network.device), unpack(like, tensors, prefix="state"))
+
+
+@dataclass
+class BestWeights:
+    """Remember the weights with the least validation error.
+
+    Parameters
+    ----------
+    patience : int
+        Evaluations without a better error before training should stop.
+
+    Examples
+    --------
+    >>> best = BestWeights(patience=2)
+    >>> layer = nn.Linear(1, 1)
+    >>> [best.see(error, step, layer) for step, error in enumerate([1.0, 0.5, 0.6, 0.7])]
+    [False, False, False, True]
+    >>> best.error, best.step
+    (0.5, 1)
+    """
+
+    patience: int
+    error: float = float("inf")
+    step: int = -1
+    waited: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def see(self, error: float, step: int, network: nn.Module) -> bool:
+        """Note an evaluation; returns whether patience is at its end."""
+        if error < self.error:
+            self.error, self.step, self.waited = error, step, 0
+            self.weights = {name: x.detach().clone() for name, x in network.state_dict().items()}
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, network: nn.Module) -> None:
+        """Put the best weights back."""
+        if self.weights:
+            network.load_state_dict(self.weights)
+
+
+def learning_rate_factor(step: int, total: int, *, warm_up: int = 20) -> float:
+    """Return the factor on the learning rate at a step, counted from 0.
+
+    References
+    ----------
+    arXiv 1608.03983.
+
+    Examples
+    --------
+    >>> [round(learning_rate_factor(step, 100, warm_up=10), 2) for step in (0, 9, 50, 99)]
+    [0.1, 0.98, 0.5, 0.0]
+    """
+    warmed = min(1.0, (step + 1) / max(warm_up, 1))
+    return warmed * 0.5 * (1 + math.cos(math.pi * step / max(total, 1)))
+
+
+def stop_after(seconds: float) -> Callable[[Any, Any], bool]:
+    """Return a callback of an estimator that ends training so long after its first step."""
+    end: list[float] = []
+
+    def callback(_training: Any, _report: Any) -> bool:
+        end.append(time.perf_counter() + seconds)
+        return time.perf_counter() > end[0]
+
+    return callback
 
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float64")
@@ -136,70 +353,3 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-def learning_rate_factor(step: int, total: int, *, warm_up: int = 20) -> float:
-    """Return the factor on the learning rate at a step, counted from 0.
-
-    References
-    ----------
-    arXiv 1608.03983.
-
-    Examples
-    --------
-    >>> [round(learning_rate_factor(step, 100, warm_up=10), 2) for step in (0, 9, 50, 99)]
-    [0.1, 0.98, 0.5, 0.0]
-    """
-    warmed = min(1.0, (step + 1) / max(warm_up, 1))
-    return warmed * 0.5 * (1 + math.cos(math.pi * step / max(total, 1)))
-
-
-@dataclass
-class BestWeights:
-    """Remember the weights with the least validation error.
-
-    Parameters
-    ----------
-    patience : int
-        Evaluations without a better error before training should stop.
-
-    Examples
-    --------
-    >>> best = BestWeights(patience=2)
-    >>> layer = nn.Linear(1, 1)
-    >>> [best.see(error, step, layer) for step, error in enumerate([1.0, 0.5, 0.6, 0.7])]
-    [False, False, False, True]
-    >>> best.error, best.step
-    (0.5, 1)
-    """
-
-    patience: int
-    error: float = float("inf")
-    step: int = -1
-    waited: int = 0
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-    def see(self, error: float, step: int, network: nn.Module) -> bool:
-        """Note an evaluation; returns whether patience is at its end."""
-        if error < self.error:
-            self.error, self.step, self.waited = error, step, 0
-            self.weights = {name: x.detach().clone() for name, x in network.state_dict().items()}
-        else:
-            self.waited += 1
-        return self.waited >= self.patience
-
-    def restore(self, network: nn.Module) -> None:
-        """Put the best weights back."""
-        if self.weights:
-            network.load_state_dict(self.weights)
-
-
-def stop_after(seconds: float) -> Callable[[Any, Any], bool]:
-    """Return a callback of an estimator that ends training so long after its first step."""
-    end: list[float] = []
-
-    def callback(_training: Any, _report: Any) -> bool:
-        end.append(time.perf_counter() + seconds)
-        return time.perf_counter() > end[0]
-
-    return callback

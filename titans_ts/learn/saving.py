@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from titans_ts.files.tensors import read_tensors, write_tensors
+from titans_ts.files.tensors import read_tensors, under, write_tensors
 from titans_ts.learn.run import choose_device, number_type
 
 if TYPE_CHECKING:
@@ -94,11 +94,6 @@ def save(estimator: Any, path: str | Path) -> None:
 def network_tensors(network: nn.Module) -> dict[str, Tensor]:
     """Return a network's weights by their names in a file."""
     return {f"network.{name}": x for name, x in network.state_dict().items()}
-
-
-def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a file whose names begin with a prefix, without it."""
-    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
 
 def restore_network(network: nn.Module, tensors: dict[str, Tensor], precision: str, device: torch.device) -> Any:

@@ -205,7 +205,7 @@ class SupervisedTitans(BaseTitans):
         return {
             "network_": self._finish(run.network).eval(),
             "memory_gain_": run.gain,
-            "training_history_": [vars(report) for report in run.history],
+            "training_history_": run.told(),
         }
 
     def _learned_so_far(self, run: SupervisedTraining) -> dict[str, Any]:

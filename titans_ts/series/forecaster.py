@@ -369,7 +369,7 @@ def fit_forecaster(forecaster: TitansForecaster, panel: Panel) -> None:
     forecaster.network_, forecaster.preparation_ = network, preparation
     forecaster.layout_, forecaster.scales_ = layout, scales
     forecaster.memory_gain_, forecaster.recollection_gain_ = training.gain, training.recollection_gain
-    forecaster.training_history_ = [vars(report) for report in training.history]
+    forecaster.training_history_ = training.told()
     forecaster.training_rows_ = {one.id: rows for one, rows in zip(panel, training_rows, strict=True)}
     forecaster.note_features(layout)
     forecaster.first_times_ = {one.id: None if one.times is None else one.times[0] for one in panel}

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from titans_ts.backbones.config import BackboneConfig
+from titans_ts.learn.run import RunConfig
 
 
 @dataclass(frozen=True)
@@ -69,54 +70,24 @@ Phase = Literal["direct", "memory", "recollection", "quantiles"]
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """How a network is trained.
+class TrainingConfig(RunConfig):
+    """How a forecaster is trained.
 
-    Parameters
-    ----------
-    max_steps : int
-        Steps of the second phase, at most, and of the third.
-    direct_steps, quantile_steps : int
-        Steps of the first and of the last phase.
-    learning_rate, direct_learning_rate, quantile_learning_rate : float
-        Peak learning rates of the backbone, of the direct path in the first phase, and of the quantiles.
-    direct_share : float
-        Learning rate of the direct path in the second phase, as a share of the backbone's.
-    weight_decay : float
-        AdamW's, on matrices of the backbone.
-    batch_size : int
-        Streams read side by side.
-    segment : int
-        Tokens between two steps; the state is carried over them, gradients are not.
-    overlap : float
-        Share of training patches that overlap the one before; none does where recollections are trained.
-    evaluate_every, patience : int
-        Steps between two evaluations; evaluations without a better error before the second or third phase stops.
-    gradient_bound : float
-        Largest norm of a step's gradient.
-    caution, precision : float, str
-        See :func:`titans_ts.learn.acceptance.memory_gain`, :func:`titans_ts.learn.run.mixed_precision`.
-    seed : int
-        Source of all chance.
+    The steps, patience and peak of :class:`titans_ts.learn.run.RunConfig` are those of the second phase and of the third.
     """
 
-    max_steps: int = 300
-    direct_steps: int = 400
-    quantile_steps: int = 60
+    direct_steps: int = 400  # of the first phase
+    quantile_steps: int = 60  # of the last phase
     learning_rate: float = 1e-3
-    direct_learning_rate: float = 2e-3
-    quantile_learning_rate: float = 1e-2
-    direct_share: float = 1.0
+    direct_learning_rate: float = 2e-3  # peak, of the first phase
+    quantile_learning_rate: float = 1e-2  # peak, of the last phase
+    direct_share: float = 1.0  # learning rate of the direct path in the second phase, as a share of the backbone's
     weight_decay: float = 0.01
-    batch_size: int = 32
-    segment: int = 256
-    overlap: float = 0.1
+    segment: int = 256  # tokens between two steps; the state is carried over them, gradients are not
+    overlap: float = 0.1  # share of training patches that overlap the one before; none where recollections are trained
     evaluate_every: int = 25
     patience: int = 5
-    gradient_bound: float = 1.0
-    caution: float = 1.0
-    precision: str = "auto"
-    seed: int = 0
+    caution: float = 1.0  # see titans_ts.learn.acceptance.memory_gain
 
     def steps_of_phases(self, *, layers: int, recollection: int) -> dict[Phase, int]:
         """Return the phases in their order, and the steps of each, at most."""

@@ -9,20 +9,19 @@ The last fits the quantiles. A run can be stopped after any step and taken up ag
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from titans_ts.backbones.stack import State
-from titans_ts.backbones.state import map_tensors, pack, unpack
+from titans_ts.backbones.state import map_tensors
+from titans_ts.files.tensors import under
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
-from titans_ts.learn.run import BestWeights, announce_step, learning_rate_factor, mixed_precision, seeded
+from titans_ts.learn.run import BestWeights, Run, mixed_precision
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.objective import Said, block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
 from titans_ts.series.settings import ForecastConfig, Phase, TrainingConfig
@@ -145,33 +144,8 @@ SEEDS: dict[Phase, int] = {"direct": 0, "memory": 1, "recollection": 1, "quantil
 """Which stretches a phase trains on, of three draws."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a callback is told after every step.
-
-    Attributes
-    ----------
-    phase : {"direct", "memory", "recollection", "quantiles"}
-        What is being trained.
-    step : int
-        Steps of this phase done.
-    steps : int
-        Steps of this phase at most.
-    loss : float
-        Of this step.
-    validation : float or None
-        Error of an evaluation made after this step.
-    """
-
-    phase: Phase
-    step: int
-    steps: int
-    loss: float
-    validation: float | None
-
-
-class Training:
-    """One run of training, in a form that can be saved between two steps.
+class Training(Run):
+    """One training of a forecaster, phase by phase.
 
     Parameters
     ----------
@@ -183,11 +157,9 @@ class Training:
         First validation row of each series; its length where there is none.
     config : TrainingConfig
         Settings.
-    callbacks : sequence of callable, default=()
-        Each is called with the run and a :class:`Report` after every step; a true answer stops training: no phase begins
-        after it, and the best weights until then are kept.
-    verbose : int, default=0
-        1 or more shows progress.
+    **watching
+        ``callbacks`` and ``verbose`` of :class:`titans_ts.learn.run.Run`. Where one stops training, no phase begins after
+        it, and the best weights until then are kept.
 
     Raises
     ------
@@ -195,22 +167,20 @@ class Training:
         If no row is left to train on.
     """
 
+    config: TrainingConfig
+
     def __init__(
         self,
         network: ForecastNetwork,
         series: list[SeriesTensors],
         validation_starts: list[int],
         config: TrainingConfig,
-        *,
-        callbacks: Sequence[Callable[[Training, Report], Any]] = (),
-        verbose: int = 0,
+        **watching: Any,
     ) -> None:
-        self.network, self.series, self.starts, self.config = network, series, validation_starts, config
-        self.callbacks, self.verbose = callbacks, verbose
+        super().__init__(network, config, **watching)
+        self.series, self.starts = series, validation_starts
         self.validated = any(start < one.length for start, one in zip(validation_starts, series, strict=True))
-        self.best = BestWeights(config.patience)
-        self.floor: dict[str, Tensor] = {}
-        """The direct path as the second phase found it; empty before that phase."""
+        self.floor: dict[str, Tensor] = {}  # the direct path as the second phase found it
         self.gain: MemoryGain | None = None
         self.recollection_gain: MemoryGain | None = None
         if not any(start > 0 for start in validation_starts):
@@ -218,25 +188,18 @@ class Training:
         self.steps_of_phases = config.steps_of_phases(
             layers=network.config.backbone.layers, recollection=network.config.recollection
         )
-        self.halted = False
-        self.random_state: Tensor | None = None
-        self.history: list[Report] = []
         self.begin("direct")
 
     def begin(self, phase: Phase) -> None:
         """Set up the first step of a phase."""
         config, network = self.config, self.network
-        self.phase, self.step, self.stopped = phase, 0, False
-        self.state: State | None = None
-        self.steps = self.steps_of_phases[phase]
+        self.phase, self.step, self.state = phase, 0, None
         generator = torch.Generator().manual_seed(config.seed * len(set(SEEDS.values())) + SEEDS[phase])
         training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
         segment, batch = config.segment, config.batch_size
         overlap = 0.0 if phase == "recollection" else config.overlap  # its errors are counted in whole patches
         self.sampler = StreamSampler(training_part, network.config, batch, segment, overlap, generator, dtype=network.dtype)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(network, config, phase), lr=0.0, betas=(0.9, 0.98), weight_decay=0.0
-        )
+        self.optimize(parameter_groups(network, config, phase))
         self.best.waited = 0
         if phase == "recollection" and network.recollection is not None:
             network.recollection.open()
@@ -244,42 +207,31 @@ class Training:
 
     def run(self) -> None:
         """Train through all phases and leave the best weights in the network."""
-        for callback in self.callbacks:
-            if hasattr(callback, "resume"):
-                callback.resume(self)
-        with seeded(self.config.seed, self.network.device):
-            if self.random_state is not None:
-                torch.set_rng_state(self.random_state)
-            phases = iter(self.steps_of_phases)
-            while next(phases) != self.phase:  # taken up in a later one
-                pass
+        with self.begun():
+            phases = list(self.steps_of_phases)
             self._run_phase()
-            for phase in phases:
+            for phase in phases[phases.index(self.phase) + 1 :]:
                 self._end_phase()
                 if self.halted:
                     break
                 self.begin(phase)
                 self._run_phase()
-        self.network.eval()
         if self.validated:
             calibrate_quantiles(self.network, self.series, self.starts)
 
     def _run_phase(self) -> None:
-        if self.phase in ("direct", "recollection") and self.step == 0:
-            self._validate()
-        progress = tqdm(
-            total=self.steps, initial=self.step, desc=self.phase, disable=self.verbose < 1, unit="step", leave=False
-        )
-        with progress:
-            segments = self.sampler.segments()
-            while self.step < self.steps and not (self.stopped or self.halted):
-                announce_step(self, self.phase)
-                begins, origins = next(segments)
-                loss = self._train_step(begins, to_device(origins, self.network.device))
-                self.step += 1
-                due = self.step % self.config.evaluate_every == 0 or self.step == self.steps
-                error = self._validate() if due and self.phase != "quantiles" else None
-                self._report(Report(self.phase, self.step, self.steps, loss, error), progress)
+        validate = self._error if self.validated and self.phase != "quantiles" else None
+        if validate and self.phase in ("direct", "recollection") and self.step == 0:
+            self.evaluate(validate)
+        segments = self.sampler.segments()
+        for _ in self.take(self.steps_of_phases[self.phase]):
+            begins, origins = next(segments)
+            self.done(self._loss(begins, to_device(origins, self.network.device)), validate)
+
+    @property
+    def impatient(self) -> bool:
+        """Whether training stops; the direct path always takes all its steps."""
+        return super().impatient and self.phase != "direct"
 
     def _end_phase(self) -> None:
         """Keep the best of what the phase learned, and of that as much as the validation part supports."""
@@ -329,37 +281,20 @@ class Training:
         with torch.no_grad():
             self.network.recollection.trust.mul_(self.recollection_gain.share)
 
-    def _report(self, report: Report, progress: Any) -> None:
-        """Show a step, note it, tell the callbacks."""
-        progress.update()
-        if report.validation is not None:
-            progress.set_postfix(validation=f"{report.validation:.4f}", best=f"{self.best.error:.4f}")
-            self.history.append(report)
-        for callback in self.callbacks:
-            self.halted |= bool(callback(self, report))
-
-    def _train_step(self, begins: bool, origins: Origins) -> float:
-        """Take one step on a segment; the state goes on, its gradient does not."""
-        config, network = self.config, self.network
+    def _loss(self, begins: bool, origins: Origins) -> Tensor:
+        """Return the loss on a segment; the state goes on, its gradient does not."""
+        network = self.network
         if network.training != (self.phase == "memory"):
             network.train(self.phase == "memory")
         if begins or self.state is None:
             self.state = network.initial_state(len(origins.target))
-        state = map_tensors(torch.Tensor.detach, self.state)
-        factor = learning_rate_factor(self.step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
-        with mixed_precision(config.precision, network.device):
-            loss, state = self._loss(origins, state)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        trained = [x for group in self.optimizer.param_groups for x in group["params"]]
-        nn.utils.clip_grad_norm_(trained, config.gradient_bound)
-        self.optimizer.step()
-        self.state = map_tensors(torch.Tensor.detach, state)
-        return float(loss.detach())
+        state = map_tensors(Tensor.detach, self.state)
+        with mixed_precision(self.config.precision, network.device):
+            loss, state = self._loss_and_state(origins, state)
+        self.state = map_tensors(Tensor.detach, state)
+        return loss
 
-    def _loss(self, origins: Origins, state: State) -> tuple[Tensor, State]:
+    def _loss_and_state(self, origins: Origins, state: State) -> tuple[Tensor, State]:
         if self.phase == "direct":
             return point_loss(self.network.direct(origins.windows, origins.extras), origins), state
         with torch.set_grad_enabled(self.phase == "memory"):
@@ -372,79 +307,26 @@ class Training:
             return point_loss(point, origins), state
         return quantile_loss(self.network, point, hidden, origins, self.step), state
 
-    def _validate(self) -> float | None:
-        """Measure the error on the validation part and note the weights if it is the best so far."""
-        if not self.validated:
-            return None
-        self.network.eval()
-        error = validation_error(self.network, self.series, self.starts, after=self.phase)
-        at_end_of_patience = self.best.see(error, self.step, self.network)
-        self.stopped |= at_end_of_patience and self.phase != "direct"
-        return error
+    def _error(self) -> float:
+        return validation_error(self.network, self.series, self.starts, after=self.phase)
 
-    def identity(self) -> str:
-        """Return what must agree for a run to be taken up."""
-        parts = [asdict(self.network.config), asdict(self.config), self.starts]
-        found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    def _data(self) -> Iterable[Any]:
+        yield np.array(self.starts)
         for one in self.series:
-            for x in (one.rows, one.calendar, one.past, one.future, one.static, *one.scale):
-                found.update(f"{tuple(x.shape)}".encode())
-                found.update(x.contiguous().numpy().data)
-        return found.hexdigest()
+            yield from (one.rows, one.calendar, one.past, one.future, one.static, *one.scale)
 
     def kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return every tensor that the rest of the run depends on, and the facts beside them."""
-        return self._tensors(), self._facts()
+        """Return also where the streams stand, and what earlier phases found."""
+        tensors, facts = super().kept()
+        tensors |= {f"floor.{name}": x for name, x in self.floor.items()} | {"sampler": self.sampler.drawn_from}
+        gains = [None if gain is None else asdict(gain) for gain in (self.gain, self.recollection_gain)]
+        return tensors, facts | {"next_token": self.sampler.next_token, "gains": gains}
 
-    def restore(self, tensors: dict[str, Tensor], found: dict[str, Any]) -> None:
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Put back what :meth:`kept` returned."""
-
-        def under(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
-
-        self.begin(found["phase"])
-        self.network.load_state_dict(under("network."))
-        self.step, self.stopped = found["step"], found["stopped"]
-        self.history = [Report(**report) for report in found["history"]]
-        self.floor = under("floor.")
-        gains = [None if gain is None else MemoryGain(**gain) for gain in found["gains"]]
-        self.gain, self.recollection_gain = gains
-        self.best.weights = under("best.")
-        if self.best.weights:
-            self.best.restore(self.network)  # raises where a part is missing
-            self.network.load_state_dict(under("network."))
-        self.best.error, self.best.step, self.best.waited = found["best"]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, x in under("optimizer.").items():
-            index, moment = name.split(".")
-            moments.setdefault(int(index), {})[moment] = x
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.sampler.resume(tensors["chance.sampler"], found["next_token"])
-        self.state = unpack(self.network.initial_state(self.sampler.streams), tensors, prefix="state")
-        self.random_state = tensors["chance.torch"]
-
-    def _facts(self) -> dict[str, Any]:
-        best = self.best
-        return {
-            "run": self.identity(),
-            "phase": self.phase,
-            "step": self.step,
-            "stopped": self.stopped,
-            "next_token": self.sampler.next_token,
-            "history": [asdict(report) for report in self.history],
-            "best": [best.error, best.step, best.waited],
-            "gains": [None if gain is None else asdict(gain) for gain in (self.gain, self.recollection_gain)],
-        }
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """Return every tensor that the rest of the run depends on."""
-        found = {f"network.{name}": x for name, x in self.network.state_dict().items()}
-        found |= {f"best.{name}": x for name, x in self.best.weights.items()}
-        found |= {f"floor.{name}": x for name, x in self.floor.items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer.{index}.{name}": torch.as_tensor(x) for name, x in values.items()}
-        found |= pack(self.state, prefix="state")
-        found["chance.torch"] = torch.get_rng_state()
-        found["chance.sampler"] = self.sampler.drawn_from
-        return found
+        self.begin(facts["phase"])
+        super().restore(tensors, facts)
+        self.floor = under("floor.", tensors)
+        self.gain, self.recollection_gain = (None if gain is None else MemoryGain(**gain) for gain in facts["gains"])
+        self.sampler.resume(tensors["sampler"], facts["next_token"])
+        self.restore_state(self.network.initial_state(self.sampler.streams), tensors)

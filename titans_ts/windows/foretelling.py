@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Self
@@ -14,22 +14,13 @@ from numpy.typing import NDArray
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import validate_data
-from torch import Tensor, nn
+from torch import Tensor
 
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.batches import batches_by_length
 from titans_ts.learn.estimator import POSITIVE, BaseTitans, all_or_nothing, followed
-from titans_ts.learn.run import (
-    BestWeights,
-    Report,
-    choose_device,
-    learning_rate_factor,
-    mixed_precision,
-    number_type,
-    seeded,
-    take_steps,
-)
+from titans_ts.learn.run import Run, RunConfig, choose_device, mixed_precision, number_type, seeded
 from titans_ts.windows.containers import WindowTable, common_scale, is_table, read_windows, rows_as_windows, unmasked
 from titans_ts.windows.reader import ReaderConfig, ReaderNetwork
 
@@ -130,57 +121,28 @@ EVALUATED = 256
 
 
 @dataclass(frozen=True)
-class ForetellingConfig:
-    """How a reader is trained.
+class ForetellingConfig(RunConfig):
+    """How a reader is trained."""
 
-    Parameters
-    ----------
-    max_steps, batch_size : int
-        Steps at most, sequences of each.
-    crop : int
-        Tokens of a sequence in a step, at most; longer ones are cropped anew each time, anywhere.
-    learning_rate, weight_decay : float
-        AdamW's: the peak of the first, and the second on matrices.
-    evaluate_every, patience : int
-        Steps between two evaluations; evaluations without a better one before training stops.
-    gradient_bound : float
-        Largest norm of a step's gradient.
-    precision : str
-        See :func:`titans_ts.learn.run.mixed_precision`.
-    seed : int
-        Source of all chance.
-    """
-
-    max_steps: int = 300
-    batch_size: int = 32
-    crop: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    evaluate_every: int = 50
-    patience: int = 10
-    gradient_bound: float = 1.0
-    precision: str = "auto"
-    seed: int = 0
+    crop: int = 128  # tokens of a sequence in a step, at most; longer ones are cropped anew each time, anywhere
 
 
-class Foretelling:
-    """One run of training.
+class Foretelling(Run):
+    """One training of a reader; without validation sequences the last weights stay.
 
     Parameters
     ----------
     network : ReaderNetwork
         Trained in place.
-    sequences : list of ndarray (t, c)
-        What is read.
-    validation : list of ndarray (t, c)
-        What chooses the weights; where it is empty the last ones stay.
+    sequences, validation : list of ndarray (t, c)
+        What is read, and what chooses the weights.
     config : ForetellingConfig
         Settings.
-    callbacks : sequence of callable, default=()
-        Each is called with the run and a :class:`Report` after every step; a true answer stops training.
-    verbose : int, default=0
-        1 or more shows progress.
+    **watching
+        ``callbacks`` and ``verbose`` of :class:`titans_ts.learn.run.Run`.
     """
+
+    config: ForetellingConfig
 
     def __init__(
         self,
@@ -188,41 +150,21 @@ class Foretelling:
         sequences: list[NDArray[np.float64]],
         validation: list[NDArray[np.float64]],
         config: ForetellingConfig,
-        *,
-        callbacks: Sequence[Callable[[Foretelling, Report], Any]] = (),
-        verbose: int = 0,
+        **watching: Any,
     ) -> None:
-        self.network, self.sequences, self.config = network, sequences, config
-        self.callbacks, self.verbose = callbacks, verbose
-        self.best = BestWeights(config.patience)
-        self.history: list[Report] = []
-        self.chance = np.random.default_rng(config.seed)
+        super().__init__(network, config, **watching)
+        self.sequences = sequences
         self.validation = [self._crop(one) for one in validation[:EVALUATED]]
         lengths = np.array([len(one) for one in sequences], float)
         self.shares = lengths / lengths.sum()
-        self.trained = list(network.parameters())
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [x for x in self.trained if x.ndim >= 2], "weight_decay": config.weight_decay},
-                {"params": [x for x in self.trained if x.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=0.0,
-            betas=(0.9, 0.98),
-        )
+        self.optimize_all(list(network.parameters()))
 
     def run(self) -> None:
         """Train to the end and restore the best weights."""
-        steps = self.config.max_steps
-        with seeded(self.config.seed, self.network.device):
-            take_steps(
-                self,
-                steps,
-                lambda step: self._train_step(learning_rate_factor(step, steps)),
-                self._validate if self.validation else None,
-                label="memory",
-            )
+        with self.begun():
+            for _ in self.take(self.config.max_steps):
+                self.done(self._loss(), self._error if self.validation else None)
         self.best.restore(self.network)
-        self.network.eval()
 
     def _crop(self, one: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a stretch of a sequence, from anywhere in it, of as many tokens as a step reads."""
@@ -230,28 +172,22 @@ class Foretelling:
         first = int(self.chance.integers(max(len(one) - most, 0) + 1))
         return one[first : first + most]
 
-    def _train_step(self, factor: float) -> float:
+    def _loss(self) -> Tensor:
         network = self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * factor
         drawn = self.chance.choice(len(self.sequences), size=self.config.batch_size, p=self.shares)
         with mixed_precision(self.config.precision, network.device):
-            losses = network.losses(*network.batch([self._crop(self.sequences[i]) for i in drawn]))
-        loss = losses.mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.trained, self.config.gradient_bound)
-        self.optimizer.step()
-        return float(loss.detach())
+            losses: Tensor = network.losses(*network.batch([self._crop(self.sequences[i]) for i in drawn]))
+        return losses.mean()
 
     @torch.no_grad()
-    def _validate(self, step: int) -> float:
-        network, total = self.network.eval(), 0.0
+    def _error(self) -> float:
+        network, total = self.network, 0.0
         for places in batches_by_length([len(one) for one in self.validation], self.config.batch_size):
             total += float(network.losses(*network.batch([self.validation[i] for i in places])).sum())
-        error = total / len(self.validation)
-        self.best.see(error, step, network)
-        return error
+        return total / len(self.validation)
+
+    def _data(self) -> Iterable[Any]:
+        return [*self.sequences, *self.validation]
 
 
 def held_out(
@@ -368,7 +304,7 @@ class UnsupervisedWindows(WindowEstimator):
         )
         run.run()
         self.network_: ReaderNetwork = network.double().eval()
-        self.training_history_ = [vars(report) for report in run.history]
+        self.training_history_ = run.told()
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         facts = {"network": self.network_.config.to_dict(), "history": self.training_history_, "seen": self._seen()}
