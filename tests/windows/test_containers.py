@@ -1,14 +1,18 @@
-"""Sequences of numbers in any container: the same values from each, gaps marked, what is wrong refused by place."""
+"""Sequences of numbers in any container: read as the same, refused by place, batched with a mask of what is missing."""
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
+from tolerances import assert_agree
 
-from titans_ts.windows.containers import is_table, read_windows, rows_as_windows
+from titans_ts.blocks.scale import FARTHEST, Scale
+from titans_ts.windows.containers import batch_of_windows, common_scale, is_table, read_windows
 
 NAN = np.nan
+CPU = torch.device("cpu")
 
 
 def block(n=3, channels=2, steps=5):
@@ -17,8 +21,8 @@ def block(n=3, channels=2, steps=5):
 
 def same(found, expected):
     """Each sequence has the same numbers and gaps, in float64."""
-    assert [one.dtype for one in found.values] == [np.float64] * len(expected)
-    for one, other in zip(found.values, expected, strict=True):
+    assert [one.dtype for one in found] == [np.float64] * len(expected)
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -60,24 +64,17 @@ def test_sequences_are_told(X):
     assert not is_table(X)
 
 
-def test_rows_of_a_table_are_sequences_of_one_channel():
-    table = np.array([[1.0, NAN, 3.0], [4.0, 5.0, 6.0]])
-    found = rows_as_windows(table)
-    same(found, [[[1.0], [NAN], [3.0]], [[4.0], [5.0], [6.0]]])
-    assert (len(found), found.channels, found.lengths, found.length) == (2, 1, [3, 3], 3)
-
-
 # --- what is read ---------------------------------------------------------------------------------------------------
 
 
 def test_a_block_is_its_sequences_with_time_first():
     X = block()
     found = read_windows(X)
-    for i, one in enumerate(found.values):
+    for i, one in enumerate(found):
         for step in range(5):
             for channel in range(2):
                 assert one[step, channel] == X[i, channel, step]
-    assert (len(found), found.channels, found.lengths, found.length) == (3, 2, [5, 5, 5], 5)
+    assert [one.shape for one in found] == [(5, 2)] * 3
 
 
 LISTS = {
@@ -98,11 +95,7 @@ LISTS = {
 @pytest.mark.parametrize("lengths", [(5, 5, 5), (5, 1, 3)], ids=str)
 def test_any_list_of_sequences_is_read_as_the_same(kind, lengths):
     parts = [one.T[:length] for one, length in zip(block(), lengths, strict=True)]
-    found = read_windows(LISTS[kind](parts))
-    same(found, parts)
-    assert found.channels == 2
-    assert found.lengths == list(lengths)
-    assert found.length == (5 if len(set(lengths)) == 1 else None)
+    same(read_windows(LISTS[kind](parts)), parts)
 
 
 COLUMNS = {
@@ -119,7 +112,6 @@ COLUMNS = {
 def test_a_sequence_of_one_axis_has_one_channel(kind):
     found = read_windows([COLUMNS[kind](one) for one in ([1.0, 2.0], [3.0, 4.0, 5.0])])
     same(found, [[[1.0], [2.0]], [[3.0], [4.0], [5.0]]])
-    assert found.channels == 1
 
 
 GAPS = {
@@ -145,7 +137,7 @@ def test_nothing_but_gaps_and_truth_values_are_read():
 def test_what_is_read_is_a_copy():
     X, parts = block(), [np.ones((3, 2)), np.ones((2, 2))]
     for given in (X, parts):
-        for one in read_windows(given).values:
+        for one in read_windows(given):
             one[...] = -1
     np.testing.assert_array_equal(X, block())
     assert all((part == 1).all() for part in parts)
@@ -213,3 +205,115 @@ def test_what_cannot_be_read_is_refused_by_sequence_step_and_channel(bad):
         read_windows(X)
     with pytest.raises(error, match=message.replace("X", "X_val")):
         read_windows(X, name="X_val")
+
+
+# --- one batch of them --------------------------------------------------------------------------------------------
+
+
+def windows_of(lengths=(7, 1, 12, 4), channels=3, *, missing=0.2, level=0.0, seed=0):
+    chance = np.random.default_rng(seed)
+    found = [level + 2 * chance.normal(size=(length, channels)) for length in lengths]
+    for one in found:
+        one[chance.random(one.shape) < missing] = NAN
+    return found
+
+
+def batch(items, scale=None, dtype=torch.float64):
+    return batch_of_windows(items, common_scale(items) if scale is None else scale, device=CPU, dtype=dtype)
+
+
+# --- the scale ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [0.0, -1e3, 1e9])
+def test_level_and_spread_are_mean_and_deviation_over_all_steps_of_all_windows_of(level):
+    items = windows_of(level=level)
+    found, steps = common_scale(items), np.concatenate(items)
+    assert found.level.dtype == found.spread.dtype == torch.float64
+    np.testing.assert_allclose(found.level, np.nanmean(steps, 0)[None], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found.spread, np.nanstd(steps, 0)[None], rtol=1e-6)
+
+
+def test_neither_order_nor_cut_of_sequences_changes_the_scale():
+    items = windows_of()
+    found = common_scale(items)
+    for other in (items[::-1], [np.concatenate(items)], [row[None] for one in items for row in one]):
+        for x, y in zip(common_scale(other), found, strict=True):
+            assert_agree(x, y)
+
+
+def test_a_channel_that_does_not_vary_or_was_not_measured_has_a_spread_of_one():
+    steps = np.column_stack([np.full(6, 7.0), np.full(6, NAN), [5.0, *[NAN] * 5], np.arange(6.0)])
+    found = common_scale([steps[:2], steps[2:]])
+    assert found.level.tolist() == [[7.0, 0.0, 5.0, 2.5]]
+    assert found.spread[0, :3].tolist() == [1.0, 1.0, 1.0]
+    assert found.spread[0, 3] == pytest.approx(np.arange(6).std())
+
+
+def test_the_largest_numbers_do_not_overflow():
+    found = common_scale([np.array([[1e300], [-1e300]])])
+    assert found.spread.tolist() == [[pytest.approx(1e300)]]
+
+
+# --- the batch ------------------------------------------------------------------------------------------------------
+
+
+def by_loop(items, level, spread):
+    """Return inputs and lengths, number by number."""
+    channels, longest = items[0].shape[1], max(len(one) for one in items)
+    found = np.zeros((len(items), 2 * channels, longest))
+    for i, one in enumerate(items):
+        for step, row in enumerate(one):
+            for channel, value in enumerate(row):
+                if np.isnan(value):
+                    found[i, channels + channel, step] = 1
+                else:
+                    found[i, channel, step] = (value - level[channel]) / spread[channel]
+    return found, [len(one) for one in items]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equals_a_slow_loop(channels):
+    items = windows_of(channels=channels)
+    level, spread = np.arange(channels) + 0.5, np.arange(channels) + 2.0
+    inputs, lengths = batch(items, Scale(torch.tensor(level)[None], torch.tensor(spread)[None]))
+    expected, ends = by_loop(items, level, spread)
+    assert_agree(inputs, torch.from_numpy(expected))
+    assert lengths.tolist() == ends
+
+
+def test_a_high_level_takes_no_digit_off_what_lies_on_it():
+    rows = np.arange(8.0)[:, None]
+    low, high = (batch([rows + level], dtype=torch.float32)[0] for level in (0.0, 1e9))
+    assert low.dtype == torch.float32
+    assert_agree(high, low)
+    assert low[0, 0].std(correction=0) == pytest.approx(1, abs=1e-6)
+
+
+def test_padding_and_neighbours_change_nothing():
+    items, scale = windows_of(), common_scale(windows_of())
+    together, lengths = batch(items, scale)
+    for one, row, length in zip(items, together, lengths, strict=True):
+        alone, _ = batch([one], scale)
+        assert torch.equal(row[:, :length], alone[0])
+        assert not row[:, length:].any(), "neither values nor gaps past the end"
+
+
+def test_what_is_missing_is_told_from_what_lies_at_the_level():
+    inputs, _ = batch([np.array([[2.0, NAN], [NAN, 3.0]])], Scale(torch.tensor([[2.0, 3.0]]).double(), torch.ones(1, 2)))
+    assert inputs[0].tolist() == [[0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
+
+
+def test_what_is_given_is_left_alone():
+    items, scale = windows_of(), common_scale(windows_of())
+    before = [one.copy() for one in items]
+    batch(items, scale)[0].fill_(5.0)
+    for one, other in zip(items, before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert torch.equal(scale.level, common_scale(before).level)
+
+
+def test_rows_of_any_size_stay_finite():
+    inputs, _ = batch([np.array([[1e300], [-1e300], [0.0]])], Scale(torch.zeros(1, 1), torch.ones(1, 1)), torch.float32)
+    assert inputs[0, 0].tolist() == pytest.approx([FARTHEST, -FARTHEST, 0.0])
+    assert torch.isfinite(inputs.square().sum())

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from windows.estimator_cases import FORETOLD, OTHERS, TABLE, close, fitted, rhythms
 
 from titans_ts import TitansEmbedder, load
-from titans_ts.windows.reader import described
+from titans_ts.windows.reader import embeddings
 
 LEARN = {
     **FORETOLD, "width": 16, "max_steps": 40, "batch_size": 8, "learning_rate": 3e-2, "dropout": 0.0,
@@ -21,7 +21,7 @@ def model():
 def test_an_embedding_is_mean_greatest_and_last_of_what_is_held(model):
     found = model.transform(OTHERS)
     assert found.shape == (len(OTHERS), 3 * 8)
-    np.testing.assert_array_equal(found, described(model.network_, OTHERS))
+    np.testing.assert_array_equal(found, embeddings(model.network_, OTHERS))
     mean, greatest, last = np.split(found, 3, axis=1)
     assert (greatest >= mean - 1e-12).all()
     assert (greatest >= last - 1e-12).all()

@@ -23,7 +23,7 @@ ITEMS = wandering()
 @torch.no_grad()
 def test_the_linear_path_sees_the_first_values_a_summary_and_the_shares():
     network = make_window_network()
-    found = network.described(*network.batch(ITEMS))
+    found = network.linear_features(*network.batch(ITEMS))
     assert found.shape[1] == network.linear.in_features == (5 + SUMMARIES) * 2 + network.shares.features
     for one, row in zip(ITEMS, found, strict=True):
         first = np.zeros((2, 5))
@@ -40,11 +40,11 @@ def test_the_linear_path_sees_the_first_values_a_summary_and_the_shares():
 def test_the_linear_answer_is_linear_in_what_it_sees():
     network = make_window_network()
     inputs, lengths = network.batch(ITEMS)
-    expected = network.described(inputs, lengths) @ network.linear.weight.T + network.linear.bias
+    expected = network.linear_features(inputs, lengths) @ network.linear.weight.T + network.linear.bias
     assert_agree(network.linear_answer(inputs, lengths), expected)
     bare = make_window_network(steps=0, dilations=())
     values, lengths = bare.batch(ITEMS)
-    assert_agree(bare.described(values, lengths), summary(values[:, :2], lengths))
+    assert_agree(bare.linear_features(values, lengths), summary(values[:, :2], lengths))
 
 
 @torch.no_grad()

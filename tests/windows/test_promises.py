@@ -28,7 +28,7 @@ from titans_ts import load
 from titans_ts.learn import batches as answers
 from titans_ts.learn import two_paths
 from titans_ts.memory.neural_memory import NeuralMemory
-from titans_ts.windows import reader as reading_along
+from titans_ts.windows import reader
 
 UNEQUAL = [row[: 24 - i % 9, None] for i, row in enumerate(TABLE)]
 
@@ -148,8 +148,8 @@ def test_how_much_is_worked_on_at_once_does_not_count(kind, at_once, monkeypatch
     for module, name in (
         (two_paths, "TOKENS_AT_ONCE"),
         (answers, "READ_AT_ONCE"),
-        (reading_along, "TOKENS_AT_ONCE"),
-        (reading_along, "SIDE_BY_SIDE"),
+        (reader, "TOKENS_AT_ONCE"),
+        (reader, "SIDE_BY_SIDE"),
     ):
         monkeypatch.setattr(module, name, at_once)
     memories = [part for part in model.network_.modules() if isinstance(part, NeuralMemory)]

@@ -1,4 +1,4 @@
-"""The anomaly detector: what surprises a memory that reads along."""
+"""The anomaly detector: what surprises a memory that reads along is odd."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class TitansAnomalyDetector(OutlierMixin, UnsupervisedWindows):
     Examples
     --------
     >>> import numpy as np
-    >>> series = np.sin(np.arange(2000) / 5)
-    >>> detector = TitansAnomalyDetector(width=16, max_steps=60, random_state=0).fit([series[:1000]])
-    >>> series[1500:1510] = 9
+    >>> series = np.sin(np.arange(500) / 5)
+    >>> detector = TitansAnomalyDetector(width=16, max_steps=20, batch_size=4, random_state=0).fit([series[:250]])
+    >>> series[360:370] = 9
     >>> int(detector.score_steps([series])[0].argmin()) // 10
-    150
+    36
     """
 
     contamination: float = argument(
@@ -72,7 +72,7 @@ class TitansAnomalyDetector(OutlierMixin, UnsupervisedWindows):
         X : container like that of ``fit``
             Sequences.
         """
-        return np.array([_of_window(steps) for steps in self.score_steps(X)])
+        return np.array([_window_score(steps) for steps in self.score_steps(X)])
 
     def score_steps(self, X: Any) -> list[NDArray[np.float64]]:
         """Return the negative surprise of each step of each sequence: a list of n arrays ``(t,)``.
@@ -86,15 +86,33 @@ class TitansAnomalyDetector(OutlierMixin, UnsupervisedWindows):
         return [-found for found in surprises(self.network_, self._read_items(X))]
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Return ``score_samples`` less the threshold, ``(n,)``: negative for anomalies."""
+        """Return ``score_samples`` less the threshold ``offset_``, ``(n,)``: negative for anomalies.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences.
+        """
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """Return -1 for each sequence that is an anomaly, else 1, ``(n,)``."""
+        """Return -1 for each sequence that is an anomaly, else 1, ``(n,)``.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences.
+        """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def predict_steps(self, X: Any) -> list[NDArray[np.int64]]:
-        """Return -1 for each step of each sequence that is an anomaly, else 1: a list of n arrays ``(t,)``."""
+        """Return -1 for each step of each sequence that is an anomaly, else 1: a list of n arrays ``(t,)``.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences, each read from the memory's learned start.
+        """
         return [np.where(found < self.step_offset_, -1, 1) for found in self.score_steps(X)]
 
     @property
@@ -104,7 +122,7 @@ class TitansAnomalyDetector(OutlierMixin, UnsupervisedWindows):
     def _train(self, items: list[NDArray[np.float64]], seed: int) -> None:
         super()._train(items, seed)
         found = [-one for one in surprises(self.network_, items)]
-        self.offset_ = float(np.quantile([_of_window(steps) for steps in found], self.contamination))
+        self.offset_ = float(np.quantile([_window_score(steps) for steps in found], self.contamination))
         self.step_offset_ = float(np.quantile(np.concatenate(found), self.contamination))
 
     def _kept(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -116,6 +134,6 @@ class TitansAnomalyDetector(OutlierMixin, UnsupervisedWindows):
         self.offset_, self.step_offset_ = header["offsets"]
 
 
-def _of_window(steps: NDArray[np.float64]) -> float:
+def _window_score(steps: NDArray[np.float64]) -> float:
     """Return the score of a window from those of its steps."""
     return -float(np.sqrt(np.mean(np.square(steps))))

@@ -22,7 +22,7 @@ from titans_ts.learn.losses import Objective
 from titans_ts.learn.run import choose_device, number_type, seeded
 from titans_ts.learn.supervised import Labelled, LabelsMixin, NumbersMixin, Split, Start, SupervisedTitans, examples_of
 from titans_ts.learn.two_paths import TwoPaths
-from titans_ts.windows.foretelling import WindowEstimator
+from titans_ts.windows.containers import WindowEstimator
 from titans_ts.windows.linear import fit_kernel_path
 from titans_ts.windows.network import WindowConfig, WindowNetwork
 
@@ -69,7 +69,7 @@ class SupervisedWindows(WindowEstimator, SupervisedTitans):
         "takes a validation part instead.",
     )
 
-    _unjudged = 0.0  # the linear path, which is judged by what it was not shown, then answers alone
+    _unjudged = 0.0  # the linear path then answers alone: it was judged by what it had not seen
 
     @followed
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
@@ -127,14 +127,14 @@ class SupervisedWindows(WindowEstimator, SupervisedTitans):
         if number_type(self.precision) == torch.float64:
             network.double()
         linear.install(network)
-        held_out = None
-        if split.validation is not None and split.drawn:
-            held_out = torch.from_numpy(linear.held_out[len(split.training.items) :])
-        device = choose_device(self.device)
-        return Start(network.to(device), None if held_out is None else held_out.to(device, network.dtype))
+        network.to(choose_device(self.device))
+        if split.validation is None or not split.drawn:
+            return Start(network)
+        held_out = torch.from_numpy(linear.held_out[len(split.training.items) :])
+        return Start(network, held_out.to(network.device, network.dtype))
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
-        """Learn from one more part: from the first also what ``y`` is like, the scale and the linear path."""
+        """Learn from one more part; the first also sets what ``y`` is like, the scale and the linear path."""
         with all_or_nothing(self):
             self._validate_params()
             self._check_arguments()
@@ -157,11 +157,11 @@ class SupervisedWindows(WindowEstimator, SupervisedTitans):
         return self
 
     def _learn_task(self, y: Any, n: int, classes: Any, *, first: bool) -> tuple[Objective, int]:
-        """Note what the first part of ``y`` says about the task, and return it with the number of outputs."""
+        """Return the task and its number of outputs; the first part of ``y`` sets them."""
         raise NotImplementedError
 
     def _finish(self, network: TwoPaths) -> TwoPaths:
-        """Answers are made in float64: they do not depend on what else is in a batch, to 1e-9."""
+        """Return the network in float64: answers then do not depend on what else is in a batch, to 1e-9."""
         return network.double()
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
@@ -175,6 +175,7 @@ class SupervisedWindows(WindowEstimator, SupervisedTitans):
 
 
 def _joined(first: Labelled, second: Labelled) -> Labelled:
+    """Return the sequences of both, one after the other."""
     return Labelled(
         [*first.items, *second.items],
         np.concatenate([first.targets, second.targets]),
@@ -183,7 +184,7 @@ def _joined(first: Labelled, second: Labelled) -> Labelled:
 
 
 def _without_path(config: WindowConfig) -> WindowConfig:
-    """Return a configuration without what is fitted anew."""
+    """Return a configuration without the linear path, which every fit makes anew."""
     return replace(config, steps=0, dilations=(), thresholds=1)
 
 

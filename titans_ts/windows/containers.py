@@ -1,55 +1,118 @@
-"""Numeric sequences of any lengths as one thing: rows of a table, a block of three axes, or a list of arrays."""
+"""Numeric sequences of any lengths as one thing: rows of a table, a block of three axes, or a list of arrays.
+
+An estimator reads them, a network gets a batch of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import Tags, check_array
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
+from titans_ts.learn.arguments import argument, with_arguments
+from titans_ts.learn.estimator import POSITIVE, BaseTitans
+
+Window = NDArray[np.float64]
+"""A sequence of numbers ``(t, c)``, NaN where nothing was measured."""
 
 _EXPECTED = "a table of windows (n, t), a block (n, c, t) or a list of arrays (t, c)"
 
 
-@dataclass(frozen=True)
-class WindowTable:
-    """Sequences of numbers, each ``(t, c)``.
+@with_arguments
+class WindowEstimator(BaseTitans):
+    """Base of estimators that read numeric sequences.
 
     Attributes
     ----------
-    values : list of ndarray (t, c)
-        float64, NaN where nothing was measured.
-    channels : int
-        Of each.
+    n_channels_ : int
+        Channels of a sequence.
+    n_features_in_ : int
+        Steps of a window, where ``fit`` saw a table; missing where it saw a block or a list.
+    training_history_ : list of dict
+        Step, loss and validation loss of every evaluation.
+
+    Notes
+    -----
+    Sequences of a list may differ in length, and none is cut: one of millions of steps is read in a state of fixed size.
+    NaN marks what was not measured. Answers are made in float64, and do not depend on what else is asked.
+
+    References
+    ----------
+    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
     """
 
-    values: list[NDArray[np.float64]]
-    channels: int
+    patch_length: int = argument(8, POSITIVE, doc="Steps that make one token of the memory.")
+    width: int = 32
 
-    def __len__(self) -> int:
-        return len(self.values)
+    _fewest = 2  # sequences that fit learns from
 
-    @property
-    def lengths(self) -> list[int]:
-        """Steps of each sequence."""
-        return [len(one) for one in self.values]
+    def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[Window]:
+        """Return the sequences of a container; ``reset`` notes what ``fit`` saw, else they must fit it."""
+        X = unmasked(X)  # scikit-learn would read what a mask hides
+        if is_table(X) and (reset or hasattr(self, "n_features_in_")):
+            fewest = self._fewest if reset else 1
+            settings = {"dtype": np.float64, "ensure_all_finite": "allow-nan", "ensure_min_samples": fewest}
+            table = validate_data(self, X, reset=reset, **settings)
+            if table.shape[1] == 1:
+                raise ValueError(
+                    f"n_features=1: {name} is a table of windows, a row each, and these have one step; one long series is a "
+                    "list of one, [series]"
+                )
+            windows = [row[:, None] for row in table]
+        elif not reset and len(getattr(X, "shape", ())) == 2:  # a table, where fit saw a block or a list
+            table = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", input_name=name)
+            windows = [row[:, None] for row in table]
+        else:
+            windows = read_windows(X, name=name)
+            if reset:
+                for noted in ("n_features_in_", "feature_names_in_"):
+                    self.__dict__.pop(noted, None)
+                if len(windows) < self._fewest:
+                    raise ValueError(
+                        f"n_samples={len(windows)}: {name} holds too few sequences; give {self._fewest} or more"
+                    )
+        channels = windows[0].shape[1]
+        if reset:
+            self.n_channels_: int = channels
+        elif channels != self.n_channels_:
+            raise ValueError(
+                f"{name} has sequences of {channels} channels, but {type(self).__name__} was fitted on {self.n_channels_}; "
+                "give the same ones, in the same order"
+            )
+        return windows
 
-    @property
-    def length(self) -> int | None:
-        """Steps of all, where they are alike."""
-        found = set(self.lengths)
-        return found.pop() if len(found) == 1 else None
+    def _seen(self) -> dict[str, Any]:
+        """Return what ``fit`` noted of its sequences, as plain values of a model file."""
+        seen: dict[str, Any] = {"n_channels_": self.n_channels_}
+        if hasattr(self, "n_features_in_"):
+            seen["n_features_in_"] = self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            seen["feature_names_in_"] = self.feature_names_in_.tolist()
+        return seen
+
+    def _restore_seen(self, seen: dict[str, Any]) -> None:
+        """Put back what :meth:`_seen` returned."""
+        for name, value in seen.items():
+            setattr(self, name, np.array(value, dtype=object) if isinstance(value, list) else value)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        return tags
 
 
 def is_table(X: Any) -> bool:
     """Tell whether a container is a table, whose rows are windows of one channel, and not a list of sequences or a block.
 
-    A list of rows of equal length is a table too, but for one array alone: that is a list of one sequence.
+    A list of rows of equal length is a table too, except a list of one array: that is one sequence.
 
     Examples
     --------
@@ -65,13 +128,7 @@ def is_table(X: Any) -> bool:
 
 
 def unmasked(X: Any) -> Any:
-    """Return a container in which NaN stands for what a mask of numpy hides, in itself or in what it lists.
-
-    Examples
-    --------
-    >>> unmasked([np.ma.array([1, 7], mask=[False, True]), [2]])
-    [array([ 1., nan]), [2]]
-    """
+    """Return a container with NaN for what a mask of numpy hides, in the container or in what it lists."""
     if isinstance(X, list | tuple):
         return [unmasked(one) for one in X] if any(isinstance(one, np.ma.MaskedArray) for one in X) else X
     if isinstance(X, np.ma.MaskedArray) and X.dtype.kind in "biuf":
@@ -79,39 +136,8 @@ def unmasked(X: Any) -> Any:
     return X
 
 
-def rows_as_windows(table: NDArray[np.float64]) -> WindowTable:
-    """Return the rows of a table ``(n, t)`` as sequences of one channel."""
-    return WindowTable([row[:, None] for row in table], 1)
-
-
-def read_windows(X: Any, *, name: str = "X") -> WindowTable:
-    """Read sequences that are no table.
-
-    Parameters
-    ----------
-    X : ndarray (n, c, t), or list of arrays (t, c) or (t,)
-        Sequences; those of a list may differ in length. NaN marks what was not measured.
-    name : str, default="X"
-        For messages.
-
-    Returns
-    -------
-    WindowTable
-        n sequences.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If X is something else, empty, infinite, of unequal channels, or looks transposed; the message names the sequence,
-        the step and the channel.
-
-    Examples
-    --------
-    >>> read_windows([[1.0, 2.0], [3.0, 4.0, 5.0]]).lengths
-    [2, 3]
-    >>> read_windows(np.zeros((4, 2, 50))).values[0].shape
-    (50, 2)
-    """
+def read_windows(X: Any, *, name: str = "X") -> list[Window]:
+    """Read a block ``(n, c, t)`` or a list of arrays ``(t, c)`` or ``(t,)``; what is wrong is refused by its place."""
     if isinstance(X, list | tuple):
         found = [_sequence(one, i, name) for i, one in enumerate(X)]
     elif getattr(X, "ndim", None) == 3:
@@ -135,7 +161,7 @@ def read_windows(X: Any, *, name: str = "X") -> WindowTable:
                 f"{name}[{i}] is {one[step, channel]} at step {step}, channel {channel}; give a finite number, or NaN where "
                 "nothing was measured"
             )
-    return WindowTable(found, found[0].shape[1])
+    return found
 
 
 def _ragged(one: Any) -> bool:
@@ -144,7 +170,7 @@ def _ragged(one: Any) -> bool:
 
 
 def _numbers(values: Any, name: str) -> NDArray[np.float64]:
-    """Return something as float64, or say what it is."""
+    """Return something as float64; what is no number is refused."""
     found = np.asarray(unmasked(values))
     if found.dtype.kind in "mM":
         raise ValueError(f"{name} holds times, of type {found.dtype}; give numbers")
@@ -156,7 +182,8 @@ def _numbers(values: Any, name: str) -> NDArray[np.float64]:
         raise ValueError(f"{name} is of type {found.dtype} and holds something that is no number: {error}") from None
 
 
-def _sequence(one: Any, i: int, name: str) -> NDArray[np.float64]:
+def _sequence(one: Any, i: int, name: str) -> Window:
+    """Return one sequence of a list as an array ``(t, c)``."""
     if isinstance(one, str | bytes) or one is None:
         raise TypeError(f"{name}[{i}] is {one!r}, not numbers; a list holds one array (t, c) a sequence")
     if _ragged(one):
@@ -167,7 +194,8 @@ def _sequence(one: Any, i: int, name: str) -> NDArray[np.float64]:
     return found[:, None] if found.ndim == 1 else found
 
 
-def _refuse_unequal_channels(found: list[NDArray[np.float64]], name: str) -> None:
+def _refuse_unequal_channels(found: list[Window], name: str) -> None:
+    """Raise if sequences differ in channels; says so if they look transposed."""
     channels = [one.shape[1] for one in found]
     if len(set(channels)) == 1:
         return
@@ -180,55 +208,34 @@ def _refuse_unequal_channels(found: list[NDArray[np.float64]], name: str) -> Non
     raise ValueError(message)
 
 
-def common_scale(values: Sequence[NDArray[np.float64]]) -> Scale:
-    """Return level and spread of every channel over all steps of some sequences ``(t, c)``, ``(1, c)`` each.
-
-    Examples
-    --------
-    >>> common_scale([np.array([[1.0]]), np.array([[3.0], [np.nan]])]).level.tolist()
-    [[2.0]]
-    """
-    return long_run_scale(torch.from_numpy(np.concatenate(values).T.copy())[None])
+def common_scale(windows: Sequence[Window]) -> Scale:
+    """Return level and spread of every channel over all steps of some sequences, ``(1, c)`` each."""
+    return long_run_scale(torch.from_numpy(np.concatenate(windows).T.copy())[None])
 
 
-def as_windows(
-    values: Sequence[NDArray[np.float64]], scale: Scale, *, device: torch.device, dtype: torch.dtype
+def batch_of_windows(
+    windows: Sequence[Window], scale: Scale, *, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Return sequences ``(t, c)`` as one batch ``(b, 2 c, t)``, and their lengths ``(b,)``.
 
-    Parameters
-    ----------
-    values : sequence of ndarray (t, c)
-        NaN where missing.
-    scale : Scale
-        Level and spread of every channel, ``(1, c)``.
-    device : torch.device
-        Where the batch shall lie.
-    dtype : torch.dtype
-        Of the batch; differences from the level are taken in float64.
-
-    Returns
-    -------
-    inputs : Tensor
-        ``(b, 2 c, t)``: each channel in spreads from its level, 0 where missing, and a 1 for each channel where it is
-        missing; zeros past the end of a shorter sequence.
-    lengths : Tensor
-        ``(b,)``.
+    The batch holds each channel in spreads from its level, 0 where missing, and then a 1 for each channel where it is
+    missing; zeros past the end of a shorter sequence. Differences from the level are taken in float64.
 
     Examples
     --------
     >>> scale = Scale(torch.ones(1, 1).double(), 2 * torch.ones(1, 1).double())
-    >>> inputs, lengths = as_windows(
+    >>> inputs, lengths = batch_of_windows(
     ...     [np.array([[3.0], [np.nan]]), np.array([[1.0]])], scale, device=torch.device("cpu"), dtype=torch.float32
     ... )
     >>> inputs.tolist(), lengths.tolist()
     ([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]], [2, 1])
     """
-    lengths = torch.tensor([len(one) for one in values])
-    padded = torch.zeros(len(values), values[0].shape[1], int(lengths.max()), dtype=torch.float64)
-    padded += scale.level.cpu()[..., None]
-    for row, one in zip(padded, values, strict=True):
+    scale = Scale(scale.level.double().cpu(), scale.spread.double().cpu())
+    lengths = torch.tensor([len(one) for one in windows])
+    padded = torch.zeros(len(windows), windows[0].shape[1], int(lengths.max()), dtype=torch.float64)
+    padded += scale.level[..., None]
+    for row, one in zip(padded, windows, strict=True):
         row[:, : len(one)] = torch.from_numpy(one.T.copy())
-    near = on_long_run_scale(padded, Scale(scale.level.cpu(), scale.spread.cpu()))
+    near = on_long_run_scale(padded, scale)
     inputs = torch.cat([near.nan_to_num(0.0), near.isnan().double()], dim=1)
     return inputs.to(device=device, dtype=dtype), lengths.to(device)

@@ -1,4 +1,4 @@
-"""The embedder: numeric sequences of any lengths into a row of numbers each."""
+"""The embedder: numeric sequences of any length, a row of numbers each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.estimator import COUNT
 from titans_ts.windows.foretelling import UnsupervisedWindows
-from titans_ts.windows.reader import described
+from titans_ts.windows.reader import embeddings
 
 
 @with_arguments
@@ -41,7 +41,7 @@ class TitansEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Unsuperv
             Sequences.
         """
         check_is_fitted(self)
-        return described(self.network_, self._read_items(X))
+        return embeddings(self.network_, self._read_items(X))
 
     @property
     def _n_features_out(self) -> int:

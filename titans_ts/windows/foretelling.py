@@ -1,8 +1,7 @@
-"""Training a reader by the sequences themselves: each patch foretold from what was read before it."""
+"""Training a reader without labels: it forecasts each patch from those before it."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
@@ -10,109 +9,16 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.batches import batches_by_length
-from titans_ts.learn.estimator import POSITIVE, BaseTitans, all_or_nothing, followed
-from titans_ts.learn.run import Run, RunConfig, choose_device, mixed_precision, number_type, seeded
-from titans_ts.windows.containers import WindowTable, common_scale, is_table, read_windows, rows_as_windows, unmasked
+from titans_ts.learn.estimator import all_or_nothing, followed
+from titans_ts.learn.run import Run, RunConfig, choose_device, mixed_precision, number_type
+from titans_ts.windows.containers import Window, WindowEstimator, common_scale
 from titans_ts.windows.reader import ReaderConfig, ReaderNetwork
-
-
-@with_arguments
-class WindowEstimator(BaseTitans):
-    """Base of estimators that read numeric sequences.
-
-    Attributes
-    ----------
-    n_channels_ : int
-        Channels of a sequence.
-    n_features_in_ : int
-        Steps of a window, where ``fit`` saw a table; missing where it saw a block or a list.
-    training_history_ : list of dict
-        Step, loss and validation loss of every evaluation.
-
-    Notes
-    -----
-    Sequences of a list may differ in length, and none is cut: one of millions of steps is read in a state of fixed size.
-    NaN marks what was not measured. Answers are made in float64, and do not depend on what else is asked.
-
-    References
-    ----------
-    Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, arXiv 2501.00663.
-    """
-
-    patch_length: int = argument(8, POSITIVE, doc="Steps that make one token of the memory.")
-    width: int = 32
-
-    _fewest = 2  # sequences that fit learns from
-
-    def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[NDArray[np.float64]]:
-        return self._read_windows(X, reset=reset, name=name).values
-
-    def _read_windows(self, X: Any, *, reset: bool, name: str) -> WindowTable:
-        X = unmasked(X)  # scikit-learn would read what a mask hides
-        if is_table(X) and (reset or not self._saw_sequences):
-            minimum = self._fewest if reset else 1
-            settings = {"dtype": np.float64, "ensure_all_finite": "allow-nan", "ensure_min_samples": minimum}
-            if reset and hasattr(self, "n_channels_"):
-                del self.n_channels_
-            table = validate_data(self, X, reset=reset, **settings)
-            if table.shape[1] == 1:
-                raise ValueError(
-                    f"n_features=1: {name} is a table of windows, a row each, and these have one step; one long series is a "
-                    "list of one, [series]"
-                )
-            found = rows_as_windows(table)
-        elif not reset and len(getattr(X, "shape", ())) == 2:  # a table, where fit saw a block or a list
-            found = rows_as_windows(check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", input_name=name))
-        else:
-            found = read_windows(X, name=name)
-            if reset:
-                for noted in ("n_features_in_", "feature_names_in_"):
-                    self.__dict__.pop(noted, None)
-                if len(found) < self._fewest:
-                    raise ValueError(f"n_samples={len(found)}: {name} holds too few sequences; give {self._fewest} or more")
-        if reset:
-            self.n_channels_: int = found.channels
-        elif found.channels != self.n_channels_:
-            raise ValueError(
-                f"{name} has sequences of {found.channels} channels, but {type(self).__name__} was fitted on "
-                f"{self.n_channels_}; give the same ones, in the same order"
-            )
-        return found
-
-    def _seen(self) -> dict[str, Any]:
-        """Return what ``fit`` noted of its sequences, as plain values."""
-        seen: dict[str, Any] = {"n_channels_": self.n_channels_}
-        if hasattr(self, "n_features_in_"):
-            seen["n_features_in_"] = self.n_features_in_
-        if hasattr(self, "feature_names_in_"):
-            seen["feature_names_in_"] = self.feature_names_in_.tolist()
-        return seen
-
-    def _restore_seen(self, seen: dict[str, Any]) -> None:
-        """Put it back."""
-        for name, value in seen.items():
-            setattr(self, name, np.array(value, dtype=object) if isinstance(value, list) else value)
-
-    @property
-    def _saw_sequences(self) -> bool:
-        """Whether ``fit`` saw a block or a list."""
-        return not hasattr(self, "n_features_in_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.three_d_array = True
-        return tags
-
 
 FEW_SEQUENCES = 10
 """Below so many sequences, the end of each is held out, not whole ones."""
@@ -147,8 +53,8 @@ class Foretelling(Run):
     def __init__(
         self,
         network: ReaderNetwork,
-        sequences: list[NDArray[np.float64]],
-        validation: list[NDArray[np.float64]],
+        sequences: list[Window],
+        validation: list[Window],
         config: ForetellingConfig,
         **watching: Any,
     ) -> None:
@@ -166,7 +72,7 @@ class Foretelling(Run):
                 self.done(self._loss(), self._error if self.validation else None)
         self.best.restore(self.network)
 
-    def _crop(self, one: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _crop(self, one: Window) -> Window:
         """Return a stretch of a sequence, from anywhere in it, of as many tokens as a step reads."""
         most = self.config.crop * self.network.config.patch_length
         first = int(self.chance.integers(max(len(one) - most, 0) + 1))
@@ -191,23 +97,16 @@ class Foretelling(Run):
 
 
 def held_out(
-    sequences: list[NDArray[np.float64]], fraction: float, patch_length: int, chance: np.random.Generator
-) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    """Return what is trained on and what chooses: a share of the sequences, or of few the end of each.
-
-    Examples
-    --------
-    >>> training, validation = held_out([np.zeros((100, 1))], 0.2, 4, np.random.default_rng(0))
-    >>> len(training[0]), len(validation[0])
-    (80, 20)
-    """
+    sequences: list[Window], fraction: float, patch_length: int, chance: np.random.Generator
+) -> tuple[list[Window], list[Window]]:
+    """Return sequences for training and for validation: a share of them is held out, or of few the end of each."""
     if len(sequences) >= FEW_SEQUENCES:
         spared = set(chance.permutation(len(sequences))[: int(len(sequences) * fraction)].tolist())
         parts = [[one for i, one in enumerate(sequences) if (i in spared) == kept] for kept in (False, True)]
         return parts[0], parts[1]
     cuts = [len(one) - int(len(one) * fraction) for one in sequences]
     ends = [one[cut:] for one, cut in zip(sequences, cuts, strict=True)]
-    if min(len(end) for end in ends) < 2 * patch_length:  # too short to foretell anything in
+    if min(len(end) for end in ends) < 2 * patch_length:  # too short to forecast anything in
         return sequences, []
     return [one[:cut] for one, cut in zip(sequences, cuts, strict=True)], ends
 
@@ -261,7 +160,7 @@ class UnsupervisedWindows(WindowEstimator):
 
     @property
     def _adapts(self) -> bool:
-        """Whether the memory that foretells goes on learning when ``fit`` is done."""
+        """Whether the memory that forecasts goes on learning when ``fit`` is done."""
         return False
 
     def _check_arguments(self) -> None:
@@ -270,19 +169,15 @@ class UnsupervisedWindows(WindowEstimator):
         self._backbone_config()
         choose_device(self.device)
 
-    def _train(self, items: list[NDArray[np.float64]], seed: int) -> None:
+    def _train(self, items: list[Window], seed: int) -> None:
+        """Train a network on sequences; whatever a subclass learns beside it is added there."""
         config = ReaderConfig(
             channels=self.n_channels_,
             patch_length=int(self.patch_length),
             adapts=self._adapts,
             backbone=self._backbone_config(),
         )
-        if self._goes_on:
-            self._require_same(self.network_.config, config)
-            network = copy.deepcopy(self.network_).to(number_type(self.precision))
-        else:
-            with seeded(seed, torch.device("cpu")):
-                network = ReaderNetwork(config).to(number_type(self.precision))
+        network = self._start_network(ReaderNetwork, config, seed).to(number_type(self.precision))
         network.level, network.spread = common_scale(items)  # in float64, whatever the weights are
         training, validation = held_out(
             items, float(self.validation_fraction), int(self.patch_length), np.random.default_rng(seed)

@@ -1,10 +1,10 @@
-"""Which shapes occur in a sequence of numbers, and how often: features of a linear path that need no training.
+"""How often each of many fixed shapes occurs in a sequence: features of a linear path that need no training.
 
-Kernels of nine weights, six of -1 and three of 2, at several dilations; a feature is the share of steps at which the
-response of a kernel lies above a threshold. All 84 such kernels are used. What is taken over from the source: kernels,
-dilations on a logarithmic scale, thresholds from quantiles of responses to training sequences, shares as features,
-random subsets of channels. What is not: half of the features are computed without padding there; here the ends of a
-sequence are repeated, so that sequences of any length have all features.
+All 84 kernels of nine weights, six of -1 and three of 2, are used at several dilations. A feature is the share of steps at
+which the response of a kernel lies above a threshold. Taken from MiniRocket (arXiv 2012.08791): the kernels, dilations on a
+logarithmic scale, thresholds from quantiles of responses to training sequences, shares as features, random subsets of
+channels. There, half of the features are computed without padding; here the ends of a sequence are repeated, so that
+sequences of any length have all features.
 """
 
 from __future__ import annotations
@@ -19,26 +19,16 @@ from torch import Tensor, nn
 
 WEIGHTS = 9
 _TRIPLES = list(combinations(range(WEIGHTS), 3))
-KERNELS = len(_TRIPLES)
-"""There are 84 ways to place three weights of 2 among nine."""
+KERNELS = len(_TRIPLES)  # 84 ways to place three weights of 2 among nine
 MOST_DILATIONS = 8
-MARGIN = 1e-6
-"""Added to thresholds, in spreads of a channel: a response that equals one up to rounding does not exceed it."""
-
-
-SUMMARIES = 6
-"""Numbers that :func:`summary` gives a channel."""
+MARGIN = 1e-6  # added to thresholds, in spreads of a channel: a response that equals one up to rounding is not above it
+SUMMARIES = 6  # numbers that summary gives a channel
 
 
 def summary(values: Tensor, lengths: Tensor) -> Tensor:
     """Return mean, spread, least, greatest, first and last of every channel of ``(b, c, t)``, ``(b, 6 c)``.
 
-    The kernels' weights sum to nothing, so that they do not see the level of a sequence; this does.
-
-    Examples
-    --------
-    >>> summary(torch.tensor([[[1.0, 3.0, 9.0]]]), torch.tensor([2])).tolist()
-    [[2.0, 1.0, 1.0, 3.0, 1.0, 3.0]]
+    The kernels' weights sum to 0, so that they do not see the level of a sequence; this does.
     """
     inside = (torch.arange(values.shape[-1], device=values.device) < lengths[:, None])[:, None]
     kept = values.masked_fill(~inside, 0)
@@ -64,38 +54,13 @@ def dilations(length: int) -> tuple[int, ...]:
 
 
 class KernelShares(nn.Module):
-    """Shares of steps at which dilated kernels respond above thresholds.
+    """Shares of steps at which kernels, ``dilations`` steps between their weights, respond above ``thresholds`` levels.
 
-    Parameters
-    ----------
-    channels : int
-        Of a sequence.
-    dilations : sequence of int
-        Steps between two weights; none leaves no features.
-    thresholds : int
-        Of each kernel and dilation.
-
-    Attributes
-    ----------
-    levels : Tensor
-        ``(dilations, thresholds, 84)``.
-    chosen : Tensor
-        ``(dilations, 84, c)``: 1 for each channel that a kernel sums over.
-
-    References
-    ----------
-    Dempster, Schmidt, Webb: MiniRocket, arXiv 2012.08791.
-
-    Examples
-    --------
-    >>> shares = KernelShares(1, dilations=(1, 2), thresholds=3)
-    >>> shares.learn(torch.randn(5, 1, 40), torch.full((5,), 40), np.random.default_rng(0))
-    >>> shares(torch.randn(2, 1, 40), torch.tensor([40, 25])).shape
-    torch.Size([2, 504])
+    Without dilations there are no features.
     """
 
-    levels: Tensor
-    chosen: Tensor
+    levels: Tensor  # dilations, thresholds, 84
+    chosen: Tensor  # dilations, 84, c: 1 for each channel that a kernel sums over
     kernels: Tensor
 
     def __init__(self, channels: int, *, dilations: Sequence[int], thresholds: int) -> None:
@@ -115,9 +80,9 @@ class KernelShares(nn.Module):
 
     @torch.no_grad()
     def learn(self, values: Tensor, lengths: Tensor, chance: np.random.Generator) -> None:
-        """Choose channels by chance, and thresholds by the responses to some sequences ``(b, c, t)``.
+        """Draw channels by chance, and take thresholds from the responses to some sequences ``(b, c, t)``.
 
-        Each kernel and dilation takes the quantiles of its response to one sequence, drawn by chance.
+        The thresholds of each kernel and dilation are quantiles of its response to one sequence, drawn by chance.
         """
         channels = values.shape[1]
         for place, dilation in enumerate(self.dilations):
@@ -125,7 +90,7 @@ class KernelShares(nn.Module):
                 self.chosen[place] = torch.from_numpy(_subsets(channels, chance)).to(self.chosen)
             drawn = chance.integers(len(values), size=KERNELS)
             where = np.sort(chance.uniform(size=(KERNELS, self.thresholds)), axis=1)
-            for one in np.unique(drawn):  # one after the other: a long one among many then costs what it is long
+            for one in np.unique(drawn):  # one by one, so that one long sequence does not pad all others
                 own = lengths[one : one + 1]
                 responses = self._responses(values[one : one + 1, :, : int(own)], own, place, dilation)[0].double()
                 for kernel in np.flatnonzero(drawn == one):
@@ -144,7 +109,7 @@ class KernelShares(nn.Module):
         return torch.cat(found, dim=1) if found else values.new_zeros(len(values), 0)
 
     def _responses(self, values: Tensor, lengths: Tensor, place: int, dilation: int) -> Tensor:
-        """Return ``(b, 84, t)``; past its ends a sequence goes on as it ended."""
+        """Return responses ``(b, 84, t)``; past its ends a sequence repeats its first or last value."""
         reach = dilation * (WEIGHTS // 2)
         steps = torch.arange(-reach, values.shape[-1] + reach, device=values.device).clamp_min(0)
         last = (lengths[:, None] - 1).minimum(steps)[:, None].expand(-1, values.shape[1], -1)
@@ -154,7 +119,7 @@ class KernelShares(nn.Module):
 
 
 def _subsets(channels: int, chance: np.random.Generator) -> NDArray[np.float64]:
-    """Return a random subset of channels for each kernel, ``(84, c)``; small ones as often as large ones."""
+    """Return a random subset of channels for each kernel, ``(84, c)``; small subsets as often as large ones."""
     found = np.zeros((KERNELS, channels))
     for row in found:
         size = int(2 ** chance.uniform(0, np.log2(min(channels, WEIGHTS) + 1)))

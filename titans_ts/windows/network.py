@@ -1,4 +1,4 @@
-"""A whole sequence of numbers in, an answer about it out."""
+"""The network of a classifier or regressor of numeric sequences: a linear path and a memory."""
 
 from __future__ import annotations
 
@@ -16,37 +16,21 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.blocks.motifs import MotifStem
 from titans_ts.blocks.scale import Scale
 from titans_ts.learn.two_paths import SilentLinear, TwoPaths
-from titans_ts.windows.containers import as_windows
+from titans_ts.windows.containers import batch_of_windows
 from titans_ts.windows.kernels import SUMMARIES, KernelShares, summary
 
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """Everything that is needed to build the network of a classifier or regressor of numeric sequences again.
-
-    Parameters
-    ----------
-    outputs, channels : int
-        Numbers answered about a sequence, and channels of it.
-    steps : int
-        Steps from the start whose values the linear path sees; 0 for none.
-    dilations : tuple of int
-        Of the kernels whose shares it sees; empty for none.
-    thresholds : int
-        Of each of them.
-    kernel, patch_length : int
-        Steps seen by a motif, steps of a token.
-    backbone : BackboneConfig
-        The middle of the network.
-    """
+    """Everything that is needed to build a :class:`WindowNetwork` again."""
 
     outputs: int
     channels: int
-    steps: int = 0
-    dilations: tuple[int, ...] = ()
-    thresholds: int = 1
-    kernel: int = 11
-    patch_length: int = 8
+    steps: int = 0  # from the start, whose values the linear path sees
+    dilations: tuple[int, ...] = ()  # of the kernels whose shares it sees
+    thresholds: int = 1  # of each kernel
+    kernel: int = 11  # steps that a motif spans
+    patch_length: int = 8  # steps of a token
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,26 +45,9 @@ class WindowConfig:
 
 
 class WindowNetwork(TwoPaths):
-    """Values by their step, a summary and shares of kernels by a linear path, motifs by a backbone.
+    """A linear path of values by their step, a summary and shares of kernels; a memory that reads motifs."""
 
-    Parameters
-    ----------
-    config : WindowConfig
-        Settings.
-
-    Attributes
-    ----------
-    level, spread : Tensor
-        ``(1, c)`` float64: what sequences are standardised by.
-
-    Examples
-    --------
-    >>> network = WindowNetwork(WindowConfig(outputs=3, channels=2, backbone=BackboneConfig(width=16, heads=2, layers=1)))
-    >>> network(*network.batch([np.zeros((20, 2)), np.ones((13, 2))])).shape
-    torch.Size([2, 3])
-    """
-
-    level: Tensor
+    level: Tensor  # 1, c, float64: what sequences are standardised by
     spread: Tensor
     linear_parts = ("linear",)
 
@@ -105,9 +72,9 @@ class WindowNetwork(TwoPaths):
 
     def batch(self, items: Sequence[NDArray[np.float64]]) -> tuple[Tensor, Tensor]:
         """Return sequences ``(t, c)`` as one batch ``(b, 2 c, t)``, standardised, and their lengths ``(b,)``."""
-        return as_windows(items, Scale(self.level.double(), self.spread.double()), device=self.device, dtype=self.dtype)
+        return batch_of_windows(items, Scale(self.level, self.spread), device=self.device, dtype=self.dtype)
 
-    def described(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+    def linear_features(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return what the linear path sees of each sequence, ``(b, features)``."""
         values = inputs[:, : self.config.channels]
         first = F.pad(values[..., : self.config.steps], (0, max(self.config.steps - values.shape[-1], 0)))
@@ -115,5 +82,5 @@ class WindowNetwork(TwoPaths):
 
     def linear_answer(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return what the linear path alone says, ``(b, outputs)``."""
-        answers: Tensor = self.linear(self.described(inputs, lengths))
+        answers: Tensor = self.linear(self.linear_features(inputs, lengths))
         return answers

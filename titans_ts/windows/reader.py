@@ -1,4 +1,4 @@
-"""A sequence of numbers read in order, each patch foretold from what was read before: trained by the sequence itself."""
+"""A network that reads numeric sequences patch by patch and forecasts each patch from those before it."""
 
 from __future__ import annotations
 
@@ -18,26 +18,16 @@ from titans_ts.blocks.scale import Scale
 from titans_ts.learn.batches import batches_by_length
 from titans_ts.learn.two_paths import Pooled
 from titans_ts.memory.foretelling import ForetellingCarry, ForetellingMemory
-from titans_ts.windows.containers import as_windows
+from titans_ts.windows.containers import batch_of_windows
 
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """Everything that is needed to build a reader again.
-
-    Parameters
-    ----------
-    channels, patch_length : int
-        Channels of a sequence, steps of a token.
-    adapts : bool
-        Whether the memory that foretells is written while sequences are read.
-    backbone : BackboneConfig
-        The middle of the network.
-    """
+    """Everything that is needed to build a :class:`ReaderNetwork` again."""
 
     channels: int
-    patch_length: int = 8
-    adapts: bool = False
+    patch_length: int = 8  # steps of a token
+    adapts: bool = False  # whether the memory that forecasts is written while sequences are read
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,61 +48,29 @@ class ReaderCarry(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a reader made of ``n`` patches.
+    """What a reader made of ``n`` patches."""
 
-    Attributes
-    ----------
-    hidden : Tensor
-        ``(b, n, d)``: what it holds after each.
-    foretold : Tensor
-        ``(b, n, c, p)``: the patch that it expects after each.
-    errors : Tensor
-        ``(b, n, c, p)``: by how much each patch was not what it had expected; 0 where nothing was measured.
-    measured : Tensor
-        ``(b, n, c, p)``: 1 where something was.
-    state : ReaderCarry
-        To hand to the next call.
-    """
-
-    hidden: Tensor
-    foretold: Tensor
-    errors: Tensor
-    measured: Tensor
+    hidden: Tensor  # b, n, d: what it holds after each
+    foretold: Tensor  # b, n, c, p: the patch that it forecasts after each
+    errors: Tensor  # b, n, c, p: of each patch's forecast; 0 where nothing was measured
+    measured: Tensor  # b, n, c, p: 1 where something was
     state: ReaderCarry
 
     @property
     def surprise(self) -> Tensor:
-        """Return how much each patch surprised the memory that foretold it, ``(b, n)``.
+        """Return how much each patch surprised the memory that forecast it, ``(b, n)``.
 
-        The norm ``|x||g|`` of what the patch asks to be written, before any clipping, as if all of it had been measured and
-        divided by the root of its size: keys have length 1, so that it is the root mean square of the errors.
+        This is the norm ``|x||g|`` of what the patch asks to be written, before any clipping, over the root of the numbers
+        measured: keys have length 1, so that it is the root mean square of the errors.
         """
         squares, measured = (x.flatten(2).sum(-1) for x in (self.errors.square(), self.measured))
         return (squares / measured.clamp_min(1)).sqrt()
 
 
 class ReaderNetwork(nn.Module):
-    """Patches to tokens, tokens through a backbone, and above it a memory that foretells the next patch.
+    """Patches to tokens, tokens through a backbone, and above it a memory that forecasts the next patch."""
 
-    Parameters
-    ----------
-    config : ReaderConfig
-        Settings.
-
-    Attributes
-    ----------
-    level, spread : Tensor
-        ``(1, c)`` float64: what sequences are standardised by.
-
-    Examples
-    --------
-    >>> network = ReaderNetwork(ReaderConfig(channels=2, backbone=BackboneConfig(width=16, heads=2, layers=1)))
-    >>> reading = network(*network.batch([np.zeros((20, 2))]), network.initial_state(1))
-    >>> reading.hidden.shape, reading.foretold.shape
-    (torch.Size([1, 3, 16]), torch.Size([1, 3, 2, 8]))
-    """
-
-    level: Tensor
+    level: Tensor  # 1, c, float64: what sequences are standardised by
     spread: Tensor
 
     def __init__(self, config: ReaderConfig) -> None:
@@ -141,10 +99,10 @@ class ReaderNetwork(nn.Module):
 
     def batch(self, items: Sequence[NDArray[np.float64]]) -> tuple[Tensor, Tensor]:
         """Return sequences ``(t, c)`` as one batch ``(b, 2 c, t)``, standardised, and their lengths ``(b,)``."""
-        return as_windows(items, Scale(self.level.double(), self.spread.double()), device=self.device, dtype=self.dtype)
+        return batch_of_windows(items, Scale(self.level, self.spread), device=self.device, dtype=self.dtype)
 
     def patches(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values and what was measured of them, ``(b, n, c, p)`` each; past the end of a sequence nothing was."""
+        """Return values and 1 where they were measured, ``(b, n, c, p)`` each; nothing is past the end of a sequence."""
         outside = (torch.arange(inputs.shape[-1], device=inputs.device) >= lengths[:, None])[:, None]
         values, missing = inputs.chunk(2, dim=1)
         measured = torch.where(outside, 0, 1 - missing)
@@ -153,7 +111,7 @@ class ReaderNetwork(nn.Module):
         return next(found), next(found)
 
     def forward(self, inputs: Tensor, lengths: Tensor, state: ReaderCarry) -> Reading:
-        """Read ``(b, 2 c, t)``, of which the first ``lengths`` steps count; pieces end where patches do."""
+        """Read ``(b, 2 c, t)``, of which the first ``lengths`` steps count; a piece ends where a patch does."""
         values, measured = self.patches(inputs, lengths)
         flat, known = values.flatten(2), measured.flatten(2)
         hidden, backbone = self.backbone(self.embed(torch.cat([flat, 1 - known], dim=-1)), state.backbone)
@@ -162,24 +120,22 @@ class ReaderNetwork(nn.Module):
         return Reading(hidden, foretold, errors * measured, measured, ReaderCarry(backbone, top))
 
     def losses(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Return the error of what was foretold of each sequence, ``(b,)``, averaged over what was measured.
+        """Return the loss of the forecasts of each sequence, ``(b,)``, averaged over what was measured.
 
-        Squared up to one spread, and linear beyond (Huber 1964): one spike says no more than it must.
+        It is squared up to one spread and linear beyond (Huber 1964), so that one spike does not dominate.
         """
         reading = self(inputs, lengths, self.initial_state(len(inputs)))
         losses = F.huber_loss(reading.errors, torch.zeros_like(reading.errors), reduction="none")
         return losses.flatten(1).sum(1) / reading.measured.flatten(1).sum(1).clamp_min(1)
 
 
-TOKENS_AT_ONCE = 4096
-"""Tokens of a sequence read in one call; bounds what a long one holds and changes no answer."""
-SIDE_BY_SIDE = 64
-"""Sequences of a batch; changes nothing else."""
+TOKENS_AT_ONCE = 4096  # read in one call; bounds the memory that a long sequence takes and changes no answer
+SIDE_BY_SIDE = 64  # sequences of a batch; changes no answer
 
 
 @torch.no_grad()
-def described(network: ReaderNetwork, items: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return mean, maximum and last of what a reader holds after each patch of a sequence, ``(n, 3 d)``."""
+def embeddings(network: ReaderNetwork, items: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return mean, maximum and last of what a reader holds after the patches of each sequence, ``(n, 3 d)``."""
     width, patch = network.config.backbone.width, network.config.patch_length
     found = np.zeros((len(items), 3 * width))
     for places in batches_by_length([len(one) for one in items], SIDE_BY_SIDE):
@@ -194,14 +150,7 @@ def described(network: ReaderNetwork, items: Sequence[NDArray[np.float64]]) -> N
 
 @torch.no_grad()
 def surprises(network: ReaderNetwork, items: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Return how much each step of each sequence ``(t, c)`` surprised the memory, read from its learned start.
-
-    Every step of a patch has the patch's value, see :attr:`titans_ts.windows.reader.Reading.surprise`.
-
-    Returns
-    -------
-    list of ndarray (t,)
-    """
+    """Return how much each step of each sequence surprised the memory, ``(t,)`` each; a step has its patch's surprise."""
     found: list[NDArray[np.float64]] = [np.zeros(0)] * len(items)
     for places in batches_by_length([len(one) for one in items], SIDE_BY_SIDE):
         values = torch.cat([reading.surprise for reading in readings(network, [items[i] for i in places])], dim=1)
