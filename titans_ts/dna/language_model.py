@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm import tqdm
@@ -30,7 +30,8 @@ from titans_ts.dna.sequences import Piece, format_of, has_sequence_suffix, read_
 from titans_ts.dna.variants import Variant, read_variants, window_of
 from titans_ts.files.tensors import under
 from titans_ts.learn import saving as persistence
-from titans_ts.learn.estimator import ARCHITECTURE_CONSTRAINTS, TRAINING_CONSTRAINTS, BaseTitans, followed
+from titans_ts.learn.arguments import argument, with_arguments
+from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, followed
 from titans_ts.learn.run import choose_device
 
 
@@ -45,6 +46,7 @@ class RecordMemory(BaseTitans):
 
     network_: LanguageNetwork
     states_: dict[str, RecordState]
+    training_history_: list[dict[str, Any]]
 
     def update(self, X: Any) -> Self:
         """Let the memory read on, without training: what comes belongs to the end of what was read of the same record.
@@ -126,70 +128,13 @@ class RecordMemory(BaseTitans):
             raise ValueError(f"{what} needs objective='causal': a masked model tells a base from both sides of it")
 
 
+@with_arguments
 class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RecordMemory):
     """Model DNA with a neural memory beside a mixture of contexts.
 
     How often each base followed the same few bases in training, for contexts of several lengths and on both strands, is
     mixed by a small network; a memory that reads the sequence along corrects the mixture. Records of any length are read in
     a state of fixed size.
-
-    Parameters
-    ----------
-    objective : {"causal", "masked"}, default="causal"
-        Whether a base is foretold from those before it, or from those on both sides of it: then the same network reads both
-        strands, and what it says from before and from after the base is put together. The second is a
-        pseudo-likelihood: no probability of the whole sequence, but surer about single bases.
-    context_orders : sequence of int, default=(1, 2, 3, 4, 6, 8, 10, 12, 16)
-        Lengths of contexts, 1 to 24; none leaves the memory alone. Counts of long ones take about 10 bytes a base of
-        training, in the model and in its file.
-    variant : {"mac", "mag", "mal", "lmm", "attention", "full_attention", "lstm", "hopfield"}, default="mac"
-        Where the memory sits: as context of attention, as its gate, as a layer before it, or alone. The others are baselines
-        without a memory.
-    memory : str, default="titans"
-        Which rule writes it: a name of :data:`titans_ts.memory.presets.PRESETS`.
-    width, layers, heads : int, default=64, 1, 4
-        Size of the network; ``layers=0`` is the mixture of contexts alone.
-    memory_depth : int, default=2
-        Layers of the memory itself.
-    refresh_every : int, default=16
-        Tokens that share one reading of the memory for their gradients.
-    window : int, default=32
-        Tokens of a segment (MAC) or of the sliding window (MAG, MAL, attention, hopfield).
-    persistent_tokens : int, default=4
-        Learned tokens that attention always sees.
-    convolution : int, default=4
-        Kernel of the causal convolutions before memory and attention; 1 switches them off.
-    momentum, forgetting : bool, default=True
-        Parts of the memory's rule, where it has them.
-    dropout : float, default=0.0
-        Share of each layer's output that is set to zero in training.
-    max_steps : int, default=1500
-        Training steps, at most: 256 bases of each stream.
-    learning_rate : float, default=2e-3
-        Peak learning rate.
-    batch_size : int, default=16
-        Streams read side by side.
-    validation_fraction : float, default=0.05
-        Share of the bases that chooses the weights: whole records by chance where there are ten or more, else the end of
-        each. It is counted too, once the weights are chosen. 0 for none.
-    patience : int, default=10
-        Evaluations without a better one before training stops.
-    caution : float, default=1.0
-        Not used.
-    device : str, default="auto"
-        Where to compute.
-    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
-        Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.
-    n_jobs : int, optional
-        Not used: sequences are read in batches.
-    random_state : int, RandomState or None, default=None
-        Seed of all chance; the global generators are left as they are.
-    verbose : int, default=0
-        1 shows progress.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights of the last one.
-    callbacks : list of callable, optional
-        Each is called after every step with the run and a report, and may stop it by returning true.
 
     Attributes
     ----------
@@ -218,75 +163,28 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
     7
     """
 
-    training_history_: list[dict[str, Any]]
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "objective": [StrOptions({"causal", "masked"})],
-        "context_orders": ["array-like"],
-        **ARCHITECTURE_CONSTRAINTS,
-        **TRAINING_CONSTRAINTS,
-    }
-
-    def __init__(
-        self,
-        *,
-        objective: str = "causal",
-        context_orders: Sequence[int] = (1, 2, 3, 4, 6, 8, 10, 12, 16),
-        variant: str = "mac",
-        memory: str = "titans",
-        width: int = 64,
-        layers: int = 1,
-        heads: int = 4,
-        memory_depth: int = 2,
-        refresh_every: int = 16,
-        window: int = 32,
-        persistent_tokens: int = 4,
-        convolution: int = 4,
-        momentum: bool = True,
-        forgetting: bool = True,
-        dropout: float = 0.0,
-        max_steps: int = 1500,
-        learning_rate: float = 2e-3,
-        batch_size: int = 16,
-        validation_fraction: float = 0.05,
-        patience: int = 10,
-        caution: float = 1.0,
-        device: Any = "auto",
-        precision: str = "auto",
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-        warm_start: bool = False,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.objective = objective
-        self.context_orders = context_orders
-        self.variant = variant
-        self.memory = memory
-        self.width = width
-        self.layers = layers
-        self.heads = heads
-        self.memory_depth = memory_depth
-        self.refresh_every = refresh_every
-        self.window = window
-        self.persistent_tokens = persistent_tokens
-        self.convolution = convolution
-        self.momentum = momentum
-        self.forgetting = forgetting
-        self.dropout = dropout
-        self.max_steps = max_steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.caution = caution
-        self.device = device
-        self.precision = precision
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.callbacks = callbacks
+    objective: str = argument(
+        "causal",
+        StrOptions({"causal", "masked"}),
+        doc="Whether a base is foretold from those before it, or from those on both sides of it: then the same network "
+        "reads both strands, and what it says from before and from after the base is put together. The second is a "
+        "pseudo-likelihood: no probability of the whole sequence, but surer about single bases.",
+    )
+    context_orders: Sequence[int] = argument(
+        (1, 2, 3, 4, 6, 8, 10, 12, 16),
+        "array-like",
+        doc="Lengths of contexts, 1 to 24; none leaves the memory alone. Counts of long ones take about 10 bytes a base of "
+        "training, in the model and in its file.",
+    )
+    dropout: float = 0.0
+    max_steps: int = argument(1500, COUNT, doc="Training steps, at most: 256 bases of each stream.")
+    batch_size: int = argument(16, POSITIVE, doc="Streams read side by side.")
+    validation_fraction: float = argument(
+        0.05,
+        Interval(Real, 0, 1, closed="left"),
+        doc="Share of the bases that chooses the weights: whole records by chance where there are ten or more, else the end "
+        "of each. It is counted too, once the weights are chosen. 0 for none.",
+    )
 
     @followed
     def fit(self, X: Any, y: None = None) -> DNALanguageModel:
