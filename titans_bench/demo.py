@@ -9,35 +9,18 @@ from typing import Any
 import numpy as np
 
 from titans_bench.protocol import SEASONS
+from titans_bench.rows import markdown_table
 from titans_ts.datasets.load import load_dataset
 from titans_ts.files.tables import write_table
 from titans_ts.series.forecaster import TitansForecaster
 from titans_ts.series.rolling import interval_coverage, mean_absolute_error, mean_squared_error
 
-HORIZON = 144
-"""Three days of half hours."""
+HORIZON = 144  # three days of half hours
 ORIGINS = 40
 
 
 def run_demo(folder: Path, *, seed: int = 0, max_steps: int = 75, verbose: bool = True) -> str:
-    """Fit the embedded series, score its held-out end, and write ``forecast.csv`` and ``forecast.png``.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the two files go; it must exist.
-    seed : int, default=0
-        Of the fit.
-    max_steps : int, default=75
-        Training steps of the memory.
-    verbose : bool, default=True
-        Whether to show progress.
-
-    Returns
-    -------
-    str
-        What was found, to print.
-    """
+    """Fit the series, score its held-out end, write ``forecast.csv`` and ``forecast.png``, and return what to print."""
     if not folder.is_dir():
         raise FileNotFoundError(f"--out: there is no folder {str(folder)!r}; make it first")
     dataset = load_dataset("vic_elec")
@@ -50,22 +33,22 @@ def run_demo(folder: Path, *, seed: int = 0, max_steps: int = 75, verbose: bool 
     ours = TitansForecaster(max_steps=max_steps, **settings).fit(history)
     fitted = time.perf_counter() - begun
     step = (len(held_out) - HORIZON) // ORIGINS
-    lines = [
+    about = (
         f"{len(history):,} half hours of demand and temperature in Victoria read, {len(held_out):,} held out; "
-        f"{ORIGINS} forecasts of {HORIZON} rows.",
+        f"{ORIGINS} forecasts of {HORIZON} rows.\n"
         f"Fitted in {fitted:.0f} s; the memory has read {ours.n_seen_:,} rows and takes "
-        f"{ours.states_[None].nbytes / 1024:.0f} KiB.",
-        "",
-        "| error on the held-out end, in standard deviations | MSE | MAE | inside the 80 % interval |",
-        "|---|---|---|---|",
-    ]
+        f"{ours.states_[None].nbytes / 1024:.0f} KiB."
+    )
+    body = []
     scale = history[list(dataset.target_columns)].std(ddof=0).to_numpy()
     for name, model in (("titans (MAC)", ours), ("its linear path, fitted alone", linear)):
         found, _ = model.backtest(frame, windows=ORIGINS, step=step, level=[80])
         sizes = found["unique_id"].map(dict(zip(dataset.target_columns, scale, strict=True))).to_numpy()
         columns = ("y", "forecast", "forecast-lo-80", "forecast-hi-80")
-        lines.append(_line(name, *(found[key].to_numpy() / sizes for key in columns)))
-    lines.append(_naive_line(frame, scale, step, SEASONS[dataset.frequency], list(dataset.target_columns)))
+        actual, point, low, high = (found[key].to_numpy() / sizes for key in columns)
+        body.append([name, *_errors(actual, point), f"{100 * interval_coverage(actual, low, high):.0f} %"])
+    values = frame[list(dataset.target_columns)].to_numpy() / scale
+    body.append(["the last day again", *_errors(*_last_day_again(values, step, SEASONS[dataset.frequency])), "-"])
     forecast = ours.predict(level=[80])
     write_table(forecast, folder / "forecast.csv")
     from titans_ts.plots import plot_forecast, save_figure
@@ -80,20 +63,17 @@ def run_demo(folder: Path, *, seed: int = 0, max_steps: int = 75, verbose: bool 
         title="Electricity demand in Victoria: a week read, three days foretold",
     )
     save_figure(axes, folder / "forecast.png")
-    return "\n".join([*lines, "", f"written: {folder / 'forecast.csv'}, {folder / 'forecast.png'}"])
+    head = ["error on the held-out end, in standard deviations", "MSE", "MAE", "inside the 80 % interval"]
+    written = f"written: {folder / 'forecast.csv'}, {folder / 'forecast.png'}"
+    return f"{about}\n\n{markdown_table(head, body)}\n\n{written}"
 
 
-def _line(name: str, actual: np.ndarray, point: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
-    inside = f"{100 * interval_coverage(actual, low, high):.0f} %"
-    return f"| {name} | {mean_squared_error(actual, point):.4f} | {mean_absolute_error(actual, point):.4f} | {inside} |"
+def _errors(actual: np.ndarray, point: np.ndarray) -> tuple[str, str]:
+    return f"{mean_squared_error(actual, point):.4f}", f"{mean_absolute_error(actual, point):.4f}"
 
 
-def _naive_line(frame: Any, scale: np.ndarray, step: int, period: int, columns: list[str]) -> str:
-    """Return the row of the forecast that repeats the last day, from the same origins."""
-    values = frame[columns].to_numpy() / scale
-    last = len(values) - HORIZON
-    origins = last - step * np.arange(ORIGINS)
-    season = origins[:, None] - period + np.arange(HORIZON) % period
-    ahead = origins[:, None] + np.arange(HORIZON)
-    errors = (mean_squared_error(values[ahead], values[season]), mean_absolute_error(values[ahead], values[season]))
-    return f"| the last day again | {errors[0]:.4f} | {errors[1]:.4f} | - |"
+def _last_day_again(values: np.ndarray, step: int, period: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the truth and the forecast that repeats the last day, from the same origins."""
+    origins = len(values) - HORIZON - step * np.arange(ORIGINS)
+    ahead = np.arange(HORIZON)
+    return values[origins[:, None] + ahead], values[origins[:, None] - period + ahead % period]

@@ -1,38 +1,71 @@
 """What a long history is worth, and what it costs: error against the rows that were absorbed before a forecast.
 
 Each model is fitted once, and then forecasts from the same origins after histories of different lengths, each read with a
-fresh memory; the scale is that which ``fit`` learned, so that only memory differs. A history of the shortest length is no
-more than the look-back: a memory that was reset. Every run is kept in a file when it is done, and a second call runs only
+fresh memory. All are on the scale that ``fit`` learned, so that only memory differs. The shortest history is no more than
+the look-back, as if the memory had been reset. Every run is written to a file when it is done, and a second call runs only
 what is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from titans_bench.history_data import History, make_history
+from titans_bench.history_data import FITS, MODELS, SETTINGS, History, Setting, make_history
 from titans_bench.history_reading import cost_after, first_row, forecasts_after
-from titans_bench.history_setting import FITS, MODELS, SETTINGS, Setting
-from titans_bench.rows import WHOLE, HistoryRow, block_text, read_rows, write_rows
+from titans_bench.rows import check_names, fill_in, read_rows, rows_of
 from titans_ts.frames.read import read_panel
 from titans_ts.series.forecaster import TitansForecaster
 from titans_ts.series.tensors import SeriesTensors
 
+WHOLE = "all"  # length of a history that is not cut
+
 
 class Run(NamedTuple):
-    """One fit, and all that is asked of it."""
+    """One fit, and all forecasts that are made with it."""
 
     data: str
     model: str
     seed: int
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """What one model made of one length of history."""
+
+    setting: str
+    data: str
+    lag: int  # how long ago a recurring response was last seen; 0 for other data
+    model: str
+    seed: int  # of the fit, and of generated data
+    length: str  # rows that a cut history keeps, or "all"
+    rows: int  # rows read before a forecast; of the whole history the mean
+    origins: int  # forecasts
+    share: float  # how much of the memory's correction of the linear path validation let through at fit
+    recollected: float  # the same of recollection's correction
+    mse: float  # on the standardised scale, over origins, steps and channels
+    mae: float
+    seconds_per_step: float  # to absorb a row of one such history, averaged over all of them
+    seconds_per_forecast: float  # of one forecast after it
+    state_bytes: int  # size of the state after it
+    resident_mib: float  # memory of the process that holds this state and the network
+    blocks: str  # "mse/mae" of each block of neighbouring origins, a space between two
+
+    @property
+    def block_errors(self) -> NDArray[np.float64]:
+        """Return the squared and absolute error of each block, ``(blocks, 2)``."""
+        return np.array([[float(x) for x in block.split("/")] for block in self.blocks.split()]).reshape(-1, 2)
+
+
+def lengths_in_order(rows: Sequence[HistoryRow]) -> list[str]:
+    """Return the lengths that rows have, the shortest first and the whole history last."""
+    return sorted({row.length for row in rows}, key=lambda length: float("inf") if length == WHOLE else int(length))
 
 
 def bench_history(
@@ -47,7 +80,7 @@ def bench_history(
     data_home: str | Path | None = None,
     verbose: int = 0,
 ) -> list[HistoryRow]:
-    """Run what is missing in a file of rows, and return all rows that were asked for.
+    """Run what is missing in a file of rows, and return all rows that were asked for, the shortest history first.
 
     Parameters
     ----------
@@ -56,79 +89,39 @@ def bench_history(
     setting : Setting, optional
         How models are fitted, and which histories they are given.
     data : sequence of str, optional
-        Names of :data:`titans_bench.history_setting.FITS`; those of the setting by default.
+        Names of :data:`titans_bench.history_data.FITS`; those of the setting by default.
     models : sequence of str, optional
-        Names of :data:`titans_bench.history_setting.MODELS`; all by default.
+        Names of :data:`titans_bench.history_data.MODELS`; all by default.
     seeds : sequence of int, default=(0, 1, 2)
         One fit each, and series of its own where they are generated.
-    device : str, default="auto"
-        Where to compute.
     jobs : int, default=1
         Runs at a time, each in a process of its own with one thread; their times are then those of a busy machine.
-    data_home : str or Path, optional
-        Folder with the data.
-    verbose : int, default=0
-        1 shows progress.
-
-    Returns
-    -------
-    list of HistoryRow
-        By set, model and seed, the shortest history first.
-
-    Raises
-    ------
-    ValueError
-        If a name is not known, ``jobs`` is less than 1, or the file holds other columns.
 
     Examples
     --------
     >>> rows = bench_history(Path("history.csv"), setting=SETTINGS["quick"], seeds=(0,))  # doctest: +SKIP
     """
     data = setting.data if data is None else data
-    for name, chosen, known in (("data", data, FITS), ("models", models, MODELS)):
-        unknown = [x for x in chosen if x not in known]
-        if unknown:
-            raise ValueError(f"{name}: {unknown[0]!r} is not known; choose from {'; '.join(known)}")
+    check_names(data=(data, FITS), models=(models, MODELS))
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more, got {jobs}")
     rows = read_rows(out, HistoryRow)
     runs = [Run(name, model, seed) for name in data for model in models for seed in seeds]
     missing = [run for run in runs if not _is_done(rows, setting, run)]
-    with parallel_config("loky" if jobs > 1 else "sequential", n_jobs=jobs):
-        done = Parallel(return_as="generator_unordered")(
-            delayed(_run)(
-                setting,
-                run,
-                device=device,
-                data_home=data_home,
-                threads=1 if jobs > 1 else None,
-                verbose=verbose if jobs == 1 else 0,
-            )
-            for run in missing
-        )
-        for run, made in tqdm(done, total=len(missing), disable=verbose < 1, leave=False, unit="run"):
-            rows = [row for row in rows if row not in _of(rows, setting, run)] + made
-            write_rows(out, rows, HistoryRow)
-    return [row for run in runs for row in _of(rows, setting, run)]
-
-
-def _of(rows: Sequence[HistoryRow], setting: Setting, run: Run) -> list[HistoryRow]:
-    return [row for row in rows if (row.setting, row.data, row.model, row.seed) == (setting.name, *run)]
+    work = partial(_run, setting, device=device, data_home=data_home, verbose=verbose if jobs == 1 else 0)
+    rows = fill_in(out, rows, missing, work, kind=HistoryRow, setting=setting.name, jobs=jobs, verbose=verbose)
+    return [row for run in runs for row in rows_of(rows, setting.name, run)]
 
 
 def _is_done(rows: Sequence[HistoryRow], setting: Setting, run: Run) -> bool:
     """Tell whether a file has every length of every lag."""
     lags = setting.recurring["lags"] if run.data == "recurring" else (0,)
     asked = {(lag, length) for lag in lags for length in (*map(str, setting.lengths), WHOLE)}
-    return asked <= {(row.lag, row.length) for row in _of(rows, setting, run)}
+    return asked <= {(row.lag, row.length) for row in rows_of(rows, setting.name, run)}
 
 
-def _run(
-    setting: Setting, run: Run, *, device: str, data_home: str | Path | None, threads: int | None, verbose: int
-) -> tuple[Run, list[HistoryRow]]:
-    """Fit one model, and ask it after histories of every length."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+def _run(setting: Setting, run: Run, *, device: str, data_home: str | Path | None, verbose: int) -> list[HistoryRow]:
+    """Fit one model, and forecast with it after histories of every length."""
     history = make_history(run.data, setting, run.seed, data_home=data_home)
     forecaster = TitansForecaster(
         lookback=setting.lengths[0],
@@ -140,10 +133,8 @@ def _run(
     ).fit(history.fitted)
     (one,) = read_panel(history.read, like=forecaster.layout_)
     series = forecaster.ready(one)  # on the scale that fit learned, whatever is cut from it
-    made = []
-    for length in (*setting.lengths, None):
-        made += _rows_of_length(setting, run, forecaster, series, history, length)
-    return run, made
+    lengths = (*setting.lengths, None)
+    return [row for length in lengths for row in _rows_of_length(setting, run, forecaster, series, history, length)]
 
 
 def _rows_of_length(
@@ -177,7 +168,7 @@ def _rows_of_length(
                 seconds_per_forecast=_digits(cost.seconds_per_forecast),
                 state_bytes=cost.state_bytes,
                 resident_mib=round(cost.resident_mib, 1),
-                blocks=block_text(blocks),
+                blocks=" ".join(f"{squared:.6g}/{absolute:.6g}" for squared, absolute in blocks),
             )
         )
     return made

@@ -6,9 +6,9 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from titans_ts.series import reading
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reading import absorb_together, forecast_together
-from titans_ts.series.state import SeriesState
 from titans_ts.series.tensors import SeriesTensors
 
-NUMBERS_AT_ONCE = 2**23
-"""Numbers of windows that histories side by side may fill; bounds what a call holds and never changes an answer."""
+NUMBERS_AT_ONCE = 2**23  # numbers of windows that histories side by side may fill; changes no answer
 _FORECASTS_TIMED = 5
+
+Result = TypeVar("Result")
 
 
 class Cost(NamedTuple):
-    """What one history costs; see :class:`titans_bench.rows.HistoryRow`."""
+    """What one history costs; see :class:`titans_bench.history.HistoryRow`."""
 
     seconds_per_step: float
     seconds_per_forecast: float
@@ -38,7 +38,7 @@ def first_row(origin: int, length: int | None, patch: int) -> int:
     """Return where a history of ``length`` rows before an origin begins; None leaves it whole.
 
     It begins where a patch of the whole history begins, up to ``patch - 1`` rows earlier, so that a cut history is read in
-    the very patches of the whole one, only fewer of them.
+    the same patches as the whole one, only fewer of them.
 
     Examples
     --------
@@ -51,24 +51,10 @@ def first_row(origin: int, length: int | None, patch: int) -> int:
 def forecasts_after(
     network: ForecastNetwork, series: SeriesTensors, origins: Sequence[int], length: int | None
 ) -> NDArray[np.float64]:
-    """Return forecasts at some origins, each after so many rows.
+    """Return forecasts ``(n, f, c)`` at some origins in the series' own units, each after a history of ``length`` rows.
 
-    Parameters
-    ----------
-    network : ForecastNetwork
-        In evaluation mode.
-    series : SeriesTensors
-        The whole series, on the scale that ``fit`` learned, which every cut history keeps.
-    origins : sequence of int
-        Rows before each forecast, increasing.
-    length : int or None
-        Rows that a history is cut to, each then read with a fresh memory, many side by side; None reads the series once,
-        its state carried from origin to origin.
-
-    Returns
-    -------
-    ndarray (n, f, c)
-        In the series' own units.
+    The series is on the scale that ``fit`` learned, which every cut history keeps. Cut histories are read with a fresh
+    memory each, many side by side. None reads the series once, its state carried from origin to origin.
     """
     if length is None:
         found = [told.point for _, told in reading.rolling_forecasts(network, series, origins)]
@@ -84,40 +70,23 @@ def forecasts_after(
 
 
 def cost_after(network: ForecastNetwork, series: SeriesTensors, origin: int, length: int | None) -> Cost:
-    """Return what the history before one origin costs, read alone: time, and what is held after it.
-
-    Parameters
-    ----------
-    network, series, length
-        As in :func:`forecasts_after`.
-    origin : int
-        Rows before the forecast.
-    """
+    """Return what a history before one origin costs, read alone: time, and what is held after it."""
     part = _cut(network, series, origin, length)
     fresh = reading.start_state(network, static=series.static, scale=series.scale)
     gc.collect()
-    state, seconds = _timed_reading(network, fresh, part)
+    state, seconds = _timed(network, lambda: reading.absorb(network, fresh, part))
     future = series.future[origin : origin + network.config.horizon]
-    asked = []
-    for _ in range(_FORECASTS_TIMED):
-        begun = time.perf_counter()
-        reading.forecast(network, state, future)
-        _wait_for(network)
-        asked.append(time.perf_counter() - begun)
+    asked = [_timed(network, lambda: reading.forecast(network, state, future))[1] for _ in range(_FORECASTS_TIMED)]
     return Cost(seconds / part.length, statistics.median(asked), state.nbytes, resident_mib())
 
 
-def _timed_reading(network: ForecastNetwork, state: SeriesState, part: SeriesTensors) -> tuple[SeriesState, float]:
+def _timed(network: ForecastNetwork, work: Callable[[], Result]) -> tuple[Result, float]:
+    """Return what work returns, and the seconds until a GPU has done it too."""
     begun = time.perf_counter()
-    state = reading.absorb(network, state, part)
-    _wait_for(network)
-    return state, time.perf_counter() - begun
-
-
-def _wait_for(network: ForecastNetwork) -> None:
-    """Wait until a GPU has done what it was told."""
+    result = work()
     if network.device.type == "cuda":
         torch.cuda.synchronize(network.device)
+    return result, time.perf_counter() - begun
 
 
 def _cut(network: ForecastNetwork, series: SeriesTensors, origin: int, length: int | None) -> SeriesTensors:
@@ -133,13 +102,7 @@ def _side_by_side(network: ForecastNetwork, origins: Sequence[int], length: int)
 
 
 def resident_mib() -> float:
-    """Return the memory of this process that lies in RAM, in MiB; the most so far where the system tells no more.
-
-    Examples
-    --------
-    >>> 1 < resident_mib() < 1_000_000
-    True
-    """
+    """Return the resident memory of this process in MiB; the most so far where the system tells no more."""
     pages = Path("/proc/self/statm")
     if pages.exists():
         return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

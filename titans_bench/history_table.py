@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from titans_bench.rows import WHOLE, HistoryRow, lengths_in_order
+from titans_bench.history import WHOLE, HistoryRow, lengths_in_order
+from titans_bench.rows import draw_runs, markdown_table
 
 COSTS = {
     "absorb a row, µs": ("seconds_per_step", 1e6),
@@ -20,37 +21,17 @@ COSTS = {
 class Comparison(NamedTuple):
     """Whether the whole history was worth more than the look-back, on the same origins.
 
-    Attributes
-    ----------
-    gain : float
-        Squared error after the shortest history less that after the whole one, the mean over seeds and blocks: above 0
-        where history helps.
-    standard_error : float
-        Of the gain, over blocks of origins, each the mean of its seeds: seeds share their test rows.
-    t : float
-        The gain in standard errors over seeds x blocks, as if each were a sample of its own.
-    samples : int
-        Seeds x blocks.
+    The gain is the squared error after the shortest history less that after the whole one, the mean over seeds and blocks.
     """
 
-    gain: float
-    standard_error: float
-    t: float
-    samples: int
+    gain: float  # above 0 where history helps
+    standard_error: float  # over blocks of origins, each the mean of its seeds, which share their test rows
+    t: float  # the gain in standard errors over seeds x blocks, as if each were a sample of its own
+    samples: int  # seeds x blocks
 
 
 def compare(rows: Sequence[HistoryRow]) -> Comparison:
-    """Compare the shortest history with the whole one, pair by pair.
-
-    Parameters
-    ----------
-    rows : sequence of HistoryRow
-        Of one model on one set, and one lag.
-
-    Returns
-    -------
-    Comparison
-        Not a number where there is nothing to compare, or too little.
+    """Compare the shortest history with the whole one, pair by pair, for one model, set and lag; NaN where none is a pair.
 
     Examples
     --------
@@ -99,10 +80,8 @@ def history_table(rows: Sequence[HistoryRow]) -> str:
 def _error_table(rows: Sequence[HistoryRow]) -> str:
     """Return a row a model: MSE/MAE a length, the mean over seeds, and the comparison of the first with the last."""
     lengths = lengths_in_order(rows)
-    lines = [
-        _line([_title(rows[0]), *map(_words, lengths), f"MSE, {_words(lengths[0])} less all", "t", "shares"]),
-        "|" + "---|" * (len(lengths) + 4),
-    ]
+    head = [_title(rows[0]), *map(_words, lengths), f"MSE, {_words(lengths[0])} less all", "t", "shares"]
+    body = []
     for model in dict.fromkeys(row.model for row in rows):
         mine = [row for row in rows if row.model == model]
         cells = []
@@ -111,9 +90,11 @@ def _error_table(rows: Sequence[HistoryRow]) -> str:
             cells.append("/".join(f"{x:.4f}" for x in np.mean(found, axis=0)) if found else "-")
         gain = compare(mine)
         cells += [f"{gain.gain:+.4f} ± {gain.standard_error:.4f}", f"{gain.t:+.1f}"]
-        lines.append(_line([model, *(cell.replace("+nan", "-").replace("nan", "-") for cell in cells), _shares(mine)]))
+        shares = ", ".join(f"{np.mean([getattr(row, name) for row in mine]):.2f}" for name in ("share", "recollected"))
+        body.append([model, *(cell.replace("+nan", "-").replace("nan", "-") for cell in cells), shares])
     origins = "/".join(f"{n:,}" for n in sorted({row.origins for row in rows}))
-    return "\n".join([*lines, "", f"Mean over seeds {_seeds(rows)}; {origins} origins, the same for every length."])
+    footnote = f"Mean over seeds {_seeds(rows)}; {origins} origins, the same for every length."
+    return f"{markdown_table(head, body)}\n\n{footnote}"
 
 
 def _seeds(rows: Sequence[HistoryRow]) -> str:
@@ -126,24 +107,19 @@ def _seeds(rows: Sequence[HistoryRow]) -> str:
     return "; ".join(f"{seeds} ({model})" for model, seeds in words.items())
 
 
-def _shares(rows: Sequence[HistoryRow]) -> str:
-    """Return how much of the memory, and of recollection, is let through on average."""
-    return f"{np.mean([row.share for row in rows]):.2f}, {np.mean([row.recollected for row in rows]):.2f}"
-
-
 def _cost_table(rows: Sequence[HistoryRow]) -> str:
     """Return a row a model and cost, by length, the mean over seeds."""
     lengths = lengths_in_order(rows)
     read = [f"{round(np.mean([row.rows for row in rows if row.length == length])):,}" for length in lengths]
-    lines = [_line([f"{rows[0].data}, rows read", "", *read]), "|" + "---|" * (len(lengths) + 2)]
+    body = []
     for model in dict.fromkeys(row.model for row in rows):
         for cost, (name, unit) in COSTS.items():
             cells = []
             for length in lengths:
                 found = [unit * getattr(row, name) for row in rows if (row.model, row.length) == (model, length)]
                 cells.append(f"{np.mean(found):,.1f}" if found else "-")
-            lines.append(_line([model, cost, *cells]))
-    return "\n".join(lines)
+            body.append([model, cost, *cells])
+    return markdown_table([f"{rows[0].data}, rows read", "", *read], body)
 
 
 def _title(row: HistoryRow) -> str:
@@ -154,19 +130,10 @@ def _words(length: str) -> str:
     return length if length == WHOLE else f"{int(length):,}"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def plot_history(rows: Sequence[HistoryRow]) -> Any:
-    """Draw error against length of history, a small panel a set or lag, and below what a set costs.
+    """Return a figure of error against length of history, a small panel a set or lag, and below what a set costs.
 
     Costs are those of the set that most models have run on; of several, of the longest.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Free-standing; ``figure.savefig(...)`` writes it.
     """
     from matplotlib.figure import Figure
 
@@ -208,9 +175,8 @@ def _draw(panel: Any, rows: Sequence[HistoryRow], models: Sequence[str], name: s
             continue
         lengths = lengths_in_order(mine)
         found = [[(row.rows, getattr(row, name)) for row in mine if row.length == length] for length in lengths]
-        x = [np.mean([rows for rows, _ in each]) for each in found]
+        x = [float(np.mean([rows for rows, _ in each])) for each in found]
         y = [[value for _, value in each] for each in found]
-        panel.plot(x, [np.mean(each) for each in y], "-o", color=f"C{place}", markersize=4, label=model)
-        panel.fill_between(x, [min(each) for each in y], [max(each) for each in y], color=f"C{place}", alpha=0.12, lw=0)
+        draw_runs(panel, x, y, color=f"C{place}", label=model)
     panel.set_xscale("log")
     panel.grid(alpha=0.25)

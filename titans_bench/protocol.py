@@ -1,128 +1,52 @@
 """The standard protocol of long-term forecasting, every test window counted.
 
-First rows for training, the next for validation, the rest for test; standardised with the training part's mean and
-standard deviation; every origin of the test part, stride 1, no last batch dropped; errors averaged over windows, steps and
-channels on the standardised scale. Values missing from the truth are left out, and the table says how many they were.
+The first rows are for training, the next for validation, the rest for test. All are standardised with the mean and standard
+deviation of the training part. Every origin of the test part counts, with stride 1 and no last batch dropped. Errors are
+averaged over windows, steps and channels on the standardised scale. Values missing from the truth are left out, and the
+table says how many they were.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from titans_bench.rows import markdown_table
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.variants import BASELINES
 from titans_ts.datasets.load import Dataset, list_datasets, load_dataset
 from titans_ts.learn.run import stop_after
 from titans_ts.series.forecaster import TitansForecaster
 
-Errors = dict[int, tuple[float, float]]
-"""Mean squared and absolute error by horizon."""
-
-
-def seasonal_naive_errors(values: np.ndarray, period: int, *, start: int, horizons: Sequence[int]) -> Errors:
-    """Return mean squared and absolute error of repeating the last season, over every origin from ``start``.
-
-    Parameters
-    ----------
-    values : ndarray (t, c)
-        The whole series. NaN in the truth is left out; where the last season has NaN, the season before it is repeated.
-    period : int
-        Rows of a season.
-    start : int
-        Rows before the first origin, a season or more.
-    horizons : sequence of int
-        Rows forecast; a horizon ``f`` has ``t - start - f + 1`` origins.
-
-    Returns
-    -------
-    dict of int to (mse, mae)
-
-    Examples
-    --------
-    >>> seasonal_naive_errors(np.array([[1.0], [2.0], [1.0], [3.0]]), 2, start=2, horizons=[2])
-    {2: (0.5, 0.5)}
-    """
-    if start < period:
-        raise ValueError(f"start={start}: a season of {period} rows must come before the first origin")
-    filled = _last_observed(values, period)
-    sums = {horizon: np.zeros(3) for horizon in horizons}
-    for ahead in range(max(horizons)):
-        truth = values[start + ahead :]
-        season = start - period + ahead % period
-        error = filled[season : season + len(truth)] - truth
-        if np.isnan(filled[season : season + len(truth)][~np.isnan(truth)]).any():
-            raise ValueError("values: a column is not observed at all before it is to be forecast")
-        of_window = (np.nansum(error**2, axis=1), np.nansum(np.abs(error), axis=1), (~np.isnan(error)).sum(axis=1))
-        for horizon, total in sums.items():
-            if ahead < horizon:
-                total += [part[: len(values) - start - horizon + 1].sum() for part in of_window]
-    return {horizon: (float(total[0] / total[2]), float(total[1] / total[2])) for horizon, total in sums.items()}
-
-
-def _last_observed(values: np.ndarray, period: int) -> np.ndarray:
-    """Return values ``(t, c)`` with NaN replaced by the value a season, or seasons, before; else by the one just before."""
-    rows, channels = values.shape
-    padded = np.pad(values, ((0, -rows % period), (0, 0)), constant_values=np.nan).reshape(-1, period, channels)
-    filled = _carried(padded).reshape(-1, channels)[:rows]
-    return np.where(np.isnan(filled), _carried(values), filled)
-
-
-def _carried(values: np.ndarray) -> np.ndarray:
-    """Return values with NaN replaced by the last one observed along the first axis."""
-    places = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
-    places = np.maximum.accumulate(np.where(np.isnan(values), 0, places), axis=0)
-    return np.take_along_axis(values, places, axis=0)
-
+Errors = dict[int, tuple[float, float]]  # mean squared and absolute error by horizon
 
 HORIZONS = {"vic_elec": (48, 96, 336)}
 DEFAULT_HORIZONS = (96, 192, 336, 720)
 SEASONS: dict[str | int, int] = {"1h": 24, "15min": 96, "10min": 144, "30min": 48, "1D": 7, 1: 286}
 """Rows of the season that the naive forecast repeats, by frequency; 1 is mitbih100, whose median beat lasts 286 rows."""
-
 INVENTED_DATES = frozenset({"exchange_rate"})
-"""Sets whose dates were added after the fact and tell no weekday: no model sees them."""
-
-STATES_OF_MEMORY: tuple[tuple[Literal["written", "silent"], str], ...] = (("written", ""), ("silent", ", memory silent"))
+"""Sets whose dates were added after the fact and tell no weekday; no model sees them."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One cell of the table: the error of a model at a horizon, or averaged over all horizons.
-
-    Attributes
-    ----------
-    dataset, model : str
-        Which set, and which row of its table.
-    seed : int or None
-        None for a model without chance.
-    horizon : int or "average"
-        Rows forecast.
-    mse, mae : float
-        On the standardised scale.
-    seconds : float
-        That the fit took.
-    windows : int
-        Origins scored; over all horizons for the average.
-    missing : float
-        Share of the test part that was never observed and is left out.
-    """
+    """One cell of the table: the error of a model at a horizon, or averaged over all horizons."""
 
     dataset: str
     model: str
-    seed: int | None
-    horizon: int | str
-    mse: float
+    seed: int | None  # None for a model without chance
+    horizon: int | str  # rows forecast, or "average"
+    mse: float  # on the standardised scale
     mae: float
-    seconds: float = 0.0
-    windows: int = 0
-    missing: float = 0.0
+    seconds: float = 0.0  # of the fit
+    windows: int = 0  # origins scored; for the average those of all horizons
+    missing: float = 0.0  # share of the test part that was never observed and is left out
 
 
 def evaluate(
@@ -139,37 +63,20 @@ def evaluate(
     """Fit one model for all horizons and score it on the test part, beside its linear path and a seasonal naive forecast.
 
     A model is fitted on the training and validation rows together, with ``validation_fraction`` = validation rows /
-    (training + validation rows), so that its validation part is the official one.
+    (training + validation rows), so that its validation part is the official one. For each seed there are scores of the
+    ``linear path`` (fitted alone, same arguments), of each variant, and of each that has a memory with that silent (its
+    output set to zero).
 
     Parameters
     ----------
     name : str
         Name of a data set; see :func:`titans_ts.list_datasets`.
-    variants : sequence of str, default=("mac",)
-        Backbones to fit.
-    seeds : sequence of int, default=(0,)
-        One fit each.
     horizons : sequence of int, optional
         The usual ones of the set by default.
-    data_home : str or Path, optional
-        Folder with the data.
     max_minutes : float, optional
-        Training of one model stops after so long, with the best weights until then; no limit by default.
-    verbose : int, default=0
-        1 shows progress.
+        Training of one model stops after so long, with the best weights until then.
     **arguments
         Other arguments of :class:`~titans_ts.TitansForecaster`.
-
-    Returns
-    -------
-    list of Score
-        For each seed: ``linear path`` (fitted alone, same arguments), each variant, and each that has a memory with that
-        silent (output set to zero). Horizon ``"average"`` is the mean over horizons.
-
-    Raises
-    ------
-    ValueError
-        If a name, a horizon or an argument cannot be used.
 
     Examples
     --------
@@ -200,9 +107,11 @@ def evaluate(
                 **{**arguments, **({"layers": 0} if variant == "linear path" else {"variant": variant})},
             ).fit(frame.iloc[:known])
             seconds = time.perf_counter() - begun
-            for memory, suffix in STATES_OF_MEMORY[: 1 if variant in ("linear path", *BASELINES) else 2]:
-                found = forecaster.rolling_errors(frame.iloc[:stop], start=known, horizons=horizons, memory=memory)
-                scores += rows(variant + suffix, seed, found, seconds)
+            found = forecaster.rolling_errors(frame.iloc[:stop], start=known, horizons=horizons)
+            scores += rows(variant, seed, found, seconds)
+            if variant not in ("linear path", *BASELINES):
+                found = forecaster.rolling_errors(frame.iloc[:stop], start=known, horizons=horizons, memory="silent")
+                scores += rows(f"{variant}, memory silent", seed, found, seconds)
     return scores
 
 
@@ -236,10 +145,7 @@ def format_table(scores: Sequence[Score]) -> str:
     | naive | 0.5000/0.2500 | - | 0 |
     """
     horizons = list(dict.fromkeys(score.horizon for score in scores))
-    lines = [
-        "| " + " | ".join([scores[0].dataset, *(f"{h}" for h in horizons), "spread of average", "fit, s"]) + " |",
-        "|" + "---|" * (len(horizons) + 3),
-    ]
+    body = []
     for model in dict.fromkeys(score.model for score in scores):
         mine = [score for score in scores if score.model == model]
         cells = []
@@ -249,13 +155,9 @@ def format_table(scores: Sequence[Score]) -> str:
         last = [score for score in mine if score.horizon == horizons[-1]]
         spread = "/".join(f"{np.ptp([getattr(x, key) for x in last]):.4f}" for key in ("mse", "mae"))
         seconds = f"{np.mean([x.seconds for x in last]):.0f}"
-        lines.append("| " + " | ".join([model, *cells, spread if len(last) > 1 else "-", seconds]) + " |")
-    return "\n".join([*lines, "", _footnote(scores)])
-
-
-def as_records(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Return scores as plain rows."""
-    return [asdict(score) for score in scores]
+        body.append([model, *cells, spread if len(last) > 1 else "-", seconds])
+    head = [scores[0].dataset, *(f"{h}" for h in horizons), "spread of average", "fit, s"]
+    return f"{markdown_table(head, body)}\n\n{_footnote(scores)}"
 
 
 def _footnote(scores: Sequence[Score]) -> str:
@@ -297,3 +199,45 @@ def _rows(
     ]
     average = (float(np.mean([x.mse for x in rows])), float(np.mean([x.mae for x in rows])))
     return [*rows, Score(name, model, seed, "average", *average, seconds, sum(x.windows for x in rows), missing)]
+
+
+def seasonal_naive_errors(values: np.ndarray, period: int, *, start: int, horizons: Sequence[int]) -> Errors:
+    """Return the errors of repeating the last season of ``period`` rows, over every origin from ``start``.
+
+    Values are ``(t, c)``. NaN in the truth is left out; where the last season has NaN, the season before it is repeated.
+
+    Examples
+    --------
+    >>> seasonal_naive_errors(np.array([[1.0], [2.0], [1.0], [3.0]]), 2, start=2, horizons=[2])
+    {2: (0.5, 0.5)}
+    """
+    if start < period:
+        raise ValueError(f"start={start}: a season of {period} rows must come before the first origin")
+    filled = _last_observed(values, period)
+    sums = {horizon: np.zeros(3) for horizon in horizons}
+    for ahead in range(max(horizons)):
+        truth = values[start + ahead :]
+        season = start - period + ahead % period
+        error = filled[season : season + len(truth)] - truth
+        if np.isnan(filled[season : season + len(truth)][~np.isnan(truth)]).any():
+            raise ValueError("values: a column is not observed at all before it is to be forecast")
+        of_window = (np.nansum(error**2, axis=1), np.nansum(np.abs(error), axis=1), (~np.isnan(error)).sum(axis=1))
+        for horizon, total in sums.items():
+            if ahead < horizon:
+                total += [part[: len(values) - start - horizon + 1].sum() for part in of_window]
+    return {horizon: (float(total[0] / total[2]), float(total[1] / total[2])) for horizon, total in sums.items()}
+
+
+def _last_observed(values: np.ndarray, period: int) -> np.ndarray:
+    """Return values ``(t, c)`` with NaN replaced by the value a season, or seasons, before; else by the one just before."""
+    rows, channels = values.shape
+    padded = np.pad(values, ((0, -rows % period), (0, 0)), constant_values=np.nan).reshape(-1, period, channels)
+    filled = _carried(padded).reshape(-1, channels)[:rows]
+    return np.where(np.isnan(filled), _carried(values), filled)
+
+
+def _carried(values: np.ndarray) -> np.ndarray:
+    """Return values with NaN replaced by the last one observed along the first axis."""
+    places = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    places = np.maximum.accumulate(np.where(np.isnan(values), 0, places), axis=0)
+    return np.take_along_axis(values, places, axis=0)

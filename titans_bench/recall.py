@@ -1,25 +1,24 @@
-"""Which memory holds how long: trained on short sequences, asked on ever longer ones, on equal terms.
+"""How long each memory holds: models are trained on short sequences and asked on ever longer ones, on equal terms.
 
-Every run is a row a length in a file, written when it is done, and a second call runs only what is missing. Equal terms:
-the same width, layers and heads, parameters within a tenth of each other (by the feed-forward layers), the same steps on the
-same sequences, a learning rate each from one small grid, chosen on validation sequences of the training length with the
-first seed; from the largest down, until one answers all.
+Every run gives a row for each length in a file, written when it is done, and a second call runs only what is missing.
+
+Equal terms are the same width, layers and heads, parameters within a tenth of each other (by the feed-forward layers), the
+same steps on the same sequences, and a learning rate each from one small grid. The rate is chosen on validation sequences of
+the training length with the first seed, from the largest down until one answers all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from joblib import Parallel, delayed, parallel_config
-from tqdm import tqdm
 
 from titans_bench.recall_model import TEST, VALIDATION, RecallNetwork, matched, parameters, score, train
-from titans_bench.rows import RecallRow, read_recall_rows, write_recall_rows
+from titans_bench.rows import check_names, draw_runs, fill_in, markdown_table, read_rows, rows_of
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.datasets.recall import NEEDLES, TASKS, Task
 from titans_ts.learn.run import choose_device, seeded
@@ -27,38 +26,18 @@ from titans_ts.learn.run import choose_device, seeded
 
 @dataclass(frozen=True)
 class Setting:
-    """How models are made, trained and scored.
+    """How models are made, trained and scored."""
 
-    Parameters
-    ----------
-    name : str
-        Stands in every row; rows of other settings are left alone.
-    width, layers, heads, window, refresh_every : int
-        Of every backbone.
-    parameters : int
-        That each is brought to, within a tenth.
-    length : int
-        Tokens of a training sequence.
-    longer : tuple of int
-        Multiples of it that are scored.
-    sequences : tuple of int
-        Scored at each.
-    batch_size, steps : int
-        Of training.
-    learning_rates : tuple of float
-        The grid.
-    """
-
-    name: str
+    name: str  # stands in every row; rows of other settings are left alone
     width: int = 64
     layers: int = 2
     heads: int = 4
     window: int = 32
     refresh_every: int = 4
-    parameters: int = 140_000
-    length: int = 128
-    longer: tuple[int, ...] = (1, 4, 16, 64)
-    sequences: tuple[int, ...] = (192, 96, 48, 24)
+    parameters: int = 140_000  # each model is brought to this, within a tenth
+    length: int = 128  # tokens of a training sequence
+    longer: tuple[int, ...] = (1, 4, 16, 64)  # multiples of the length that are scored
+    sequences: tuple[int, ...] = (192, 96, 48, 24)  # scored at each multiple
     batch_size: int = 32
     steps: int = 1200
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
@@ -67,7 +46,7 @@ class Setting:
 SETTINGS = {
     "standard": Setting("standard"),
     "quick": Setting("quick", steps=40, longer=(1, 4), sequences=(48, 24), learning_rates=(3e-3,)),
-    "large": Setting(
+    "large": Setting(  # for a GPU
         "large",
         width=256,
         layers=4,
@@ -78,22 +57,10 @@ SETTINGS = {
         learning_rates=(3e-4, 1e-3, 3e-3),
     ),
 }
-"""``large`` is for a GPU."""
 
 
 def with_steps(setting: Setting, steps: int) -> Setting:
-    """Return a setting of another name in which every model is trained so many steps.
-
-    Raises
-    ------
-    ValueError
-        If there is less than one.
-
-    Examples
-    --------
-    >>> with_steps(SETTINGS["standard"], 2400).name
-    'standard, 2400 steps'
-    """
+    """Return a setting of another name, such as ``"standard, 2400 steps"``, with so many training steps."""
     if steps < 1:
         raise ValueError(f"max_steps must be 1 or more, got {steps}: a memory that was not trained holds nothing")
     return replace(setting, name=f"{setting.name}, {steps} steps", steps=steps)
@@ -127,8 +94,33 @@ MODELS: dict[str, dict[str, object]] = {
     "memory of 4 layers": {"variant": "mac", "memory_depth": 4},
 }
 CORE = tuple(MODELS)[:8]
-ABLATION = ("titans (MAC)", *list(MODELS)[17:])
-"""The paper's switches, each one change from MAC."""
+ABLATION = ("titans (MAC)", *list(MODELS)[17:])  # the paper's switches, each one change from MAC
+
+
+class Run(NamedTuple):
+    """One training."""
+
+    task: Task
+    model: str
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class RecallRow:
+    """The score of one run at one length."""
+
+    setting: str
+    task: str
+    model: str
+    learning_rate: float
+    seed: int  # of the first weights and of the sequences
+    part: str  # "validation", at the training length, chooses the learning rate; or "test"
+    length: int  # tokens
+    kind: str  # "all", or which needle
+    score: float  # 0 to 1; see `recall_model.score`
+    parameters: int  # learned numbers
+    state: int  # numbers that the state of one sequence holds at this length
 
 
 def bench_recall(
@@ -142,7 +134,7 @@ def bench_recall(
     jobs: int = 1,
     verbose: int = 0,
 ) -> list[RecallRow]:
-    """Run what is missing in a file of rows, and return all rows that were asked for.
+    """Run what is missing in a file of rows, and return the rows of what was asked for, at the learning rates chosen.
 
     Parameters
     ----------
@@ -156,91 +148,42 @@ def bench_recall(
         Names of :data:`MODELS`; the eight of the core by default.
     seeds : sequence of int, default=(0, 1, 2)
         The first chooses the learning rate.
-    device : str, default="auto"
-        Where to compute.
     jobs : int, default=1
         Trainings at a time, each in a process of its own with one thread: models this small gain nothing from more.
-    verbose : int, default=0
-        1 shows progress.
-
-    Returns
-    -------
-    list of RecallRow
-        Rows of the chosen learning rates only.
-
-    Raises
-    ------
-    ValueError
-        If a name is not known, ``jobs`` is less than 1, or the file holds other columns.
 
     Examples
     --------
     >>> rows = bench_recall(Path("recall.csv"), setting=SETTINGS["quick"])  # doctest: +SKIP
     """
-    for name, chosen, known in (("tasks", tasks, TASKS), ("models", models, MODELS)):
-        unknown = [x for x in chosen if x not in known]
-        if unknown:
-            raise ValueError(f"{name}: {unknown[0]!r} is not known; choose from {', '.join(known)}")
+    check_names(tasks=(tasks, TASKS), models=(models, MODELS))
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more, got {jobs}")
-    rows = read_recall_rows(out)
+    rows = read_rows(out, RecallRow)
+
+    def run_all(rows: list[RecallRow], runs: Sequence[Run]) -> list[RecallRow]:
+        missing = [run for run in runs if not rows_of(rows, setting.name, run)]
+        work = partial(_run, setting, device=device, verbose=verbose if jobs == 1 else 0)
+        return fill_in(out, rows, missing, work, kind=RecallRow, setting=setting.name, jobs=jobs, verbose=verbose)
+
+    def validated(run: Run) -> float:
+        return next(row.score for row in rows_of(rows, setting.name, run) if row.part == "validation")
+
     pairs = [(task, model) for task in tasks for model in models]
-    choosing: list[Run] = []
+    tried: dict[tuple[Task, str], list[Run]] = {pair: [] for pair in pairs}
     for rate in sorted(setting.learning_rates, reverse=True):
-        trying = [Run(*pair, rate, seeds[0]) for pair in pairs if not _answers_all(rows, setting, pair, choosing)]
-        rows = _fill_in(out, rows, setting, trying, device=device, jobs=jobs, verbose=verbose)
-        choosing += trying
-    best = {pair: _best_rate(rows, setting, [run for run in choosing if run[:2] == pair]) for pair in pairs}
-    repeated = [Run(*pair, best[pair], seed) for pair in pairs for seed in seeds[1:]]
-    rows = _fill_in(out, rows, setting, repeated, device=device, jobs=jobs, verbose=verbose)
-    return [row for pair in pairs for seed in seeds for row in _of(rows, setting, Run(*pair, best[pair], seed))]
-
-
-class Run(NamedTuple):
-    """One training."""
-
-    task: Task
-    model: str
-    learning_rate: float
-    seed: int
-
-
-def _of(rows: Sequence[RecallRow], setting: Setting, run: Run) -> list[RecallRow]:
-    return [row for row in rows if (row.setting, row.task, row.model, row.learning_rate, row.seed) == (setting.name, *run)]
-
-
-def _validation(rows: Sequence[RecallRow], setting: Setting, run: Run) -> float:
-    return next(row.score for row in _of(rows, setting, run) if row.part == "validation")
-
-
-def _answers_all(rows: Sequence[RecallRow], setting: Setting, pair: tuple[Task, str], runs: Sequence[Run]) -> bool:
-    """Tell whether validation has nothing left for a smaller rate to win."""
-    return any(_validation(rows, setting, run) == 1 for run in runs if run[:2] == pair)
-
-
-def _best_rate(rows: Sequence[RecallRow], setting: Setting, runs: Sequence[Run]) -> float:
-    """Return the learning rate of the run that validation prefers; the larger one where several answer all."""
-    return max(runs, key=lambda run: (_validation(rows, setting, run), run.learning_rate)).learning_rate
-
-
-def _fill_in(
-    out: Path, rows: list[RecallRow], setting: Setting, runs: Sequence[Run], *, device: str, jobs: int, verbose: int
-) -> list[RecallRow]:
-    """Run what is missing, write the file after each run, and return all rows."""
-    missing = [run for run in runs if not _of(rows, setting, run)]
-    with parallel_config("loky" if jobs > 1 else "sequential", n_jobs=jobs):
-        inner = verbose if jobs == 1 else 0
-        done = Parallel(return_as="generator_unordered")(
-            delayed(_run)(setting, run, device=device, threads=1 if jobs > 1 else None, verbose=inner) for run in missing
-        )
-        for made in tqdm(done, total=len(missing), disable=verbose < 1, leave=False, unit="run"):
-            rows = [*rows, *made]
-            write_recall_rows(out, rows)
-    return rows
+        # where validation answers all, a smaller rate has nothing left to win
+        trying = [Run(*pair, rate, seeds[0]) for pair in pairs if not any(validated(run) == 1 for run in tried[pair])]
+        rows = run_all(rows, trying)
+        for run in trying:
+            tried[run[:2]].append(run)
+    best = {pair: max(tried[pair], key=lambda run: (validated(run), run.learning_rate)).learning_rate for pair in pairs}
+    rows = run_all(rows, [Run(*pair, best[pair], seed) for pair in pairs for seed in seeds[1:]])
+    chosen = [Run(*pair, best[pair], seed) for pair in pairs for seed in seeds]
+    return [row for run in chosen for row in rows_of(rows, setting.name, run)]
 
 
 def backbone_of(setting: Setting, task: Task, model: str) -> BackboneConfig:
-    """Return the backbone of a model, brought to the setting's number of parameters."""
+    """Return the backbone of a model, with as many parameters as the setting says."""
     plain = BackboneConfig(
         width=setting.width,
         layers=setting.layers,
@@ -251,12 +194,10 @@ def backbone_of(setting: Setting, task: Task, model: str) -> BackboneConfig:
     return matched(replace(plain, **MODELS[model]), task, setting.parameters)  # type: ignore[arg-type]
 
 
-def _run(setting: Setting, run: Run, *, device: str, threads: int | None, verbose: int) -> list[RecallRow]:
+def _run(setting: Setting, run: Run, *, device: str, verbose: int) -> list[RecallRow]:
     """Train one model and score it at every length."""
     task, model, rate, seed = run
     where = choose_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
     config = backbone_of(setting, task, model)
     with seeded(seed, where):
         network = RecallNetwork(config, task).to(where)
@@ -287,3 +228,52 @@ def _run(setting: Setting, run: Run, *, device: str, threads: int | None, verbos
                 RecallRow(setting.name, task, model, rate, seed, part, length, kind, found, parameters(network), state)
             )
     return made
+
+
+def recall_table(rows: Sequence[RecallRow], *, kind: str = "all") -> str:
+    """Return scores as a markdown table a task: a row a model, mean and spread (max - min) over seeds a length."""
+    blocks = []
+    for task in dict.fromkeys(row.task for row in rows):
+        here = [row for row in rows if (row.task, row.part, row.kind) == (task, "test", kind)]
+        lengths = sorted({row.length for row in here})
+        body = []
+        for model in dict.fromkeys(row.model for row in here):
+            mine = [row for row in here if row.model == model]
+            cells = [_cell([row.score for row in mine if row.length == length]) for length in lengths]
+            last = max(mine, key=lambda row: row.length)
+            cells += [f"{last.parameters:,}", f"{last.state:,}", f"{last.learning_rate:g}"]
+            body.append([model, *cells])
+        head = [task, *(f"{length:,}" for length in lengths), "parameters", "state", "rate"]
+        blocks.append(markdown_table(head, body))
+    return "\n\n".join(blocks)
+
+
+def _cell(scores: Sequence[float]) -> str:
+    if not scores:
+        return "-"
+    return f"{100 * np.mean(scores):.1f}" + (f" ({100 * np.ptp(scores):.1f})" if len(scores) > 1 else "")
+
+
+def plot_recall(rows: Sequence[RecallRow], *, kind: str = "all") -> Any:
+    """Return a figure of scores against length, a panel a task and a line a model, the range over seeds shaded."""
+    from matplotlib.figure import Figure
+
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    models = list(dict.fromkeys(row.model for row in rows))
+    figure = Figure(figsize=(4.8 * len(tasks) + 2.4, 4.2), layout="constrained")
+    panels = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
+    for panel, task in zip(panels, tasks, strict=True):
+        for place, model in enumerate(models):
+            mine = [row for row in rows if (row.task, row.model, row.part, row.kind) == (task, model, "test", kind)]
+            lengths = sorted({row.length for row in mine})
+            scores = [[100 * row.score for row in mine if row.length == length] for length in lengths]
+            style = "-" if model.startswith("titans") else "--"
+            draw_runs(panel, lengths, scores, color=f"C{place % 10}", label=model, style=style)
+        panel.set_xscale("log", base=2)
+        ticks = sorted({row.length for row in rows if row.task == task})
+        panel.set_xticks(ticks, [f"{length:,}" for length in ticks])
+        panel.set_title({"motif": "motif: variance explained, %"}.get(task, f"{task}: answers right, %"))
+        panel.set_xlabel(f"tokens (trained at {ticks[0]:,})" if ticks else "tokens")
+        panel.grid(alpha=0.25)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    return figure

@@ -16,22 +16,12 @@ from titans_ts.backbones.state import pack
 from titans_ts.datasets.recall import VOCABULARY, RecallSet, Task, make_recall
 from titans_ts.learn.run import learning_rate_factor, mixed_precision, seeded
 
-TOKENS_AT_ONCE = 65_536
-"""Tokens of an evaluation that are read side by side; changes nothing else."""
-VALIDATION, TEST = 10_000_019, 20_000_003
-"""Added to a seed, so that training, validation and test never see the same sequences."""
+TOKENS_AT_ONCE = 65_536  # tokens of an evaluation that are read side by side; changes no score
+VALIDATION, TEST = 10_000_019, 20_000_003  # added to a seed, so that no part sees the sequences of another
 
 
 class RecallNetwork(nn.Module):
-    """A backbone between an embedding and a linear answer.
-
-    Parameters
-    ----------
-    config : BackboneConfig
-        The middle.
-    task : str
-        A name of :data:`titans_ts.datasets.recall.TASKS`; ``"motif"`` reads and answers numbers.
-    """
+    """A backbone between an embedding and a linear answer; for the task ``"motif"`` it reads and answers numbers."""
 
     def __init__(self, config: BackboneConfig, task: Task) -> None:
         super().__init__()
@@ -60,13 +50,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def matched(config: BackboneConfig, task: Task, target: int) -> BackboneConfig:
-    """Return the configuration whose feed-forward layers bring its parameters nearest to a target.
-
-    Raises
-    ------
-    ValueError
-        If it stays more than a tenth away from it.
-    """
+    """Return the configuration whose feed-forward layers bring its parameters within a tenth of a target."""
     inner = 3 * config.width * config.layers  # parameters of one unit of inner width
     least = replace(config, feedforward_expansion=1 / config.width)
     missing = target - parameters(RecallNetwork(least, task))

@@ -1,42 +1,26 @@
-"""What a bench measured, a row each, in a CSV file that is whole at any moment."""
+"""What a bench measured: rows in a CSV file that is whole at any moment, filled in where runs are missing, and shown."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from joblib import Parallel, delayed, parallel_config
+from tqdm import tqdm
 
 from titans_ts.files.tables import replacing
 
-Row = TypeVar("Row")
+Row = TypeVar("Row")  # a dataclass whose fields, each a str, int or float, are the columns
 _KINDS: dict[str, type] = {"str": str, "int": int, "float": float}
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Return the rows of a file; none where there is no file yet.
-
-    Parameters
-    ----------
-    path : Path
-        A CSV file.
-    kind : type
-        A dataclass whose fields, each a str, int or float, are the columns.
-
-    Raises
-    ------
-    ValueError
-        If its columns are not the fields of `kind`.
-
-    Examples
-    --------
-    >>> read_rows(Path("absent.csv"), int)
-    []
-    """
+    """Return the rows of a file; none where there is no file yet. A file with other columns is refused."""
     if not path.exists():
         return []
     columns = {field.name: _KINDS[str(field.type)] for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
@@ -57,143 +41,57 @@ def write_rows(path: Path, rows: Iterable[Any], kind: type[Any]) -> None:
         table.writerows(asdict(row) for row in rows)
 
 
-WHOLE = "all"
-"""Length of a history that is not cut."""
+def rows_of(rows: Sequence[Row], setting: str, run: Any) -> list[Row]:
+    """Return the rows of one run, a NamedTuple whose fields are columns."""
+    asked = {"setting": setting, **run._asdict()}
+    return [row for row in rows if all(getattr(row, name) == value for name, value in asked.items())]
 
 
-@dataclass(frozen=True)
-class HistoryRow:
-    """What one model made of one length of history.
-
-    Attributes
-    ----------
-    setting, data : str
-        What was run.
-    lag : int
-        For ``recurring``, how long ago what is asked was last seen; 0 for other data.
-    model : str
-        A name of :data:`titans_bench.history_setting.MODELS`.
-    seed : int
-        Of the fit, and of generated data.
-    length : str
-        Rows that a cut history keeps, or ``"all"``.
-    rows : int
-        Rows read before a forecast; of the whole history the mean.
-    origins : int
-        Forecasts.
-    share, recollected : float
-        Of what the memory adds to the direct path, and recollection to that, how much validation let through when the
-        model was fitted.
-    mse, mae : float
-        On the standardised scale, over origins, steps and channels.
-    seconds_per_step : float
-        To absorb a row of one such history, averaged over all of them.
-    seconds_per_forecast : float
-        Of one forecast after it.
-    state_bytes : int
-        Size of the state after it.
-    resident_mib : float
-        Memory of the process that holds this state and the network, in MiB.
-    blocks : str
-        ``mse/mae`` of each block of neighbouring origins, a space between two.
-    """
-
-    setting: str
-    data: str
-    lag: int
-    model: str
-    seed: int
-    length: str
-    rows: int
-    origins: int
-    share: float
-    recollected: float
-    mse: float
-    mae: float
-    seconds_per_step: float
-    seconds_per_forecast: float
-    state_bytes: int
-    resident_mib: float
-    blocks: str
-
-    @property
-    def block_errors(self) -> NDArray[np.float64]:
-        """Squared and absolute error of each block, ``(blocks, 2)``.
-
-        Examples
-        --------
-        >>> from dataclasses import fields
-        >>> values = {field.name: 0 for field in fields(HistoryRow)} | {"blocks": "0.5/0.25 0.75/0.5"}
-        >>> HistoryRow(**values).block_errors.tolist()
-        [[0.5, 0.25], [0.75, 0.5]]
-        """
-        return np.array([[float(x) for x in block.split("/")] for block in self.blocks.split()]).reshape(-1, 2)
+def check_names(**asked: tuple[Sequence[str], Collection[str]]) -> None:
+    """Refuse the first name of an argument that is not among those it may take."""
+    for argument, (names, known) in asked.items():
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"{argument}: {unknown[0]!r} is not known; choose from {'; '.join(known)}")
 
 
-def block_text(errors: NDArray[np.float64]) -> str:
-    """Return squared and absolute errors of blocks ``(blocks, 2)`` as a row keeps them, to six digits.
-
-    Examples
-    --------
-    >>> block_text(np.array([[0.5, 0.25], [0.75, 0.5]]))
-    '0.5/0.25 0.75/0.5'
-    """
-    return " ".join(f"{squared:.6g}/{absolute:.6g}" for squared, absolute in errors)
-
-
-def lengths_in_order(rows: Sequence[HistoryRow]) -> list[str]:
-    """Return the lengths that rows have, the shortest first and the whole history last."""
-    return sorted({row.length for row in rows}, key=lambda length: float("inf") if length == WHOLE else int(length))
-
-
-@dataclass(frozen=True)
-class RecallRow:
-    """The score of one run at one length.
-
-    Attributes
-    ----------
-    setting, task, model : str
-        What was run.
-    learning_rate : float
-        Of its training.
-    seed : int
-        Of its first weights and of its sequences.
-    part : {"validation", "test"}
-        Validation at the training length chooses the learning rate.
-    length : int
-        Tokens.
-    kind : str
-        ``"all"``, or which needle.
-    score : float
-        0 to 1; see :func:`titans_bench.recall_model.score`.
-    parameters, state : int
-        Learned numbers, and numbers that the state of one sequence holds at this length.
-    """
-
-    setting: str
-    task: str
-    model: str
-    learning_rate: float
-    seed: int
-    part: str
-    length: int
-    kind: str
-    score: float
-    parameters: int
-    state: int
+def fill_in(
+    out: Path,
+    rows: list[Row],
+    missing: Sequence[Any],
+    work: Callable[..., list[Row]],
+    *,
+    kind: type[Row],
+    setting: str,
+    jobs: int,
+    verbose: int,
+) -> list[Row]:
+    """Run what is missing, write the file after each run, and return all rows."""
+    with parallel_config("loky" if jobs > 1 else "sequential", n_jobs=jobs):
+        done = Parallel(return_as="generator_unordered")(delayed(_made)(work, run, alone=jobs == 1) for run in missing)
+        for run, made in tqdm(done, total=len(missing), disable=verbose < 1, leave=False, unit="run"):
+            old = rows_of(rows, setting, run)
+            rows = [row for row in rows if row not in old] + made
+            write_rows(out, rows, kind)
+    return rows
 
 
-def read_recall_rows(path: Path) -> list[RecallRow]:
-    """Return the rows of a file; none where there is no file yet.
-
-    Raises
-    ------
-    ValueError
-        If its columns are not those of :class:`RecallRow`.
-    """
-    return read_rows(path, RecallRow)
+def _made(work: Callable[..., list[Row]], run: Any, *, alone: bool) -> tuple[Any, list[Row]]:
+    if not alone:  # in a process of its own, one of several
+        torch.set_num_threads(1)
+    return run, work(run)
 
 
-def write_recall_rows(path: Path, rows: Iterable[RecallRow]) -> None:
-    """Write rows, the old file whole until the new one is."""
-    write_rows(path, rows, RecallRow)
+def markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """Return cells as a markdown table."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def draw_runs(
+    panel: Any, x: Sequence[float], values: Sequence[Sequence[float]], *, color: str, label: str, style: str = "-"
+) -> None:
+    """Draw the mean over the runs at each place, their range shaded."""
+    means = [np.mean(each) for each in values]
+    panel.plot(x, means, style, color=color, marker="o", markersize=4, label=label)
+    panel.fill_between(x, [min(each) for each in values], [max(each) for each in values], color=color, alpha=0.12, lw=0)

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from bench.history_cases import ATTENTION, CARRIED, TINY, a_row
 
-from titans_bench import history, history_setting
-from titans_bench.history import bench_history
-from titans_bench.history_data import make_history
+from titans_bench import history, history_data
+from titans_bench.history import WHOLE, HistoryRow, bench_history
+from titans_bench.history_data import MODELS, make_history
 from titans_bench.history_reading import Cost
-from titans_bench.history_setting import MODELS
-from titans_bench.rows import WHOLE, HistoryRow, read_rows, write_rows
+from titans_bench.rows import read_rows, write_rows
 from titans_ts.cli import main
 
 MEASURED = {"seconds_per_step", "seconds_per_forecast", "resident_mib"}
@@ -41,7 +40,7 @@ def believed(monkeypatch):
         runs.append(run)
         lags = setting.recurring["lags"] if run.data == "recurring" else (0,)
         lengths = (*map(str, setting.lengths), WHOLE)
-        return run, [a_row(*run, lag=lag, length=length, setting=setting.name) for lag in lags for length in lengths]
+        return [a_row(*run, lag=lag, length=length, setting=setting.name) for lag in lags for length in lengths]
 
     monkeypatch.setattr(history, "_run", at_once)
     return runs
@@ -157,7 +156,7 @@ def test_unknown_names_and_foreign_files_are_refused_before_any_work(tmp_path, b
 
 
 def test_the_command_prints_tables_and_writes_rows_and_picture(tmp_path, monkeypatch, capsys, believed):
-    monkeypatch.setattr(history_setting, "SETTINGS", {"quick": TINY, "standard": TINY})
+    monkeypatch.setattr(history_data, "SETTINGS", {"quick": TINY, "standard": TINY})
     out, picture = tmp_path / "history.csv", tmp_path / "history.png"
     words = ["bench", "history", "--quick", "--quiet", "--models", CARRIED, "--out", str(out), "--plot", str(picture)]
     assert main(words) == 0

@@ -8,8 +8,7 @@ import pytest
 from bench.history_cases import TINY
 
 from titans_bench import history_data
-from titans_bench.history_data import make_history, spread_evenly
-from titans_bench.history_setting import FITS, MODELS, SETTINGS, with_steps
+from titans_bench.history_data import FITS, MODELS, SETTINGS, make_history, spread_evenly, with_steps
 from titans_ts import load_dataset
 from titans_ts.datasets.load import Dataset
 

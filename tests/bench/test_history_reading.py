@@ -6,8 +6,8 @@ import torch
 from bench.history_cases import ATTENTION, CARRIED, SMALL
 from tolerances import assert_agree
 
+from titans_bench.history_data import MODELS
 from titans_bench.history_reading import cost_after, first_row, forecasts_after, resident_mib
-from titans_bench.history_setting import MODELS
 from titans_ts import TitansForecaster
 from titans_ts.frames.read import read_panel
 

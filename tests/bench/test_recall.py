@@ -7,10 +7,20 @@ import pytest
 import torch
 
 from titans_bench import recall
-from titans_bench.recall import ABLATION, CORE, MODELS, SETTINGS, Setting, backbone_of, bench_recall
+from titans_bench.recall import (
+    ABLATION,
+    CORE,
+    MODELS,
+    SETTINGS,
+    RecallRow,
+    Setting,
+    backbone_of,
+    bench_recall,
+    plot_recall,
+    recall_table,
+)
 from titans_bench.recall_model import RecallNetwork, loss_of, parameters, score, train
-from titans_bench.recall_table import plot_recall, recall_table
-from titans_bench.rows import RecallRow, read_recall_rows, write_recall_rows
+from titans_bench.rows import read_rows, write_rows
 from titans_ts.cli import main
 from titans_ts.datasets.recall import TASKS, make_recall
 
@@ -58,7 +68,7 @@ def test_a_second_call_runs_nothing_and_a_gap_is_filled(tmp_path, counted):
     assert len(counted) == len(TWO) * (rates + 1)
     assert bench_recall(out, setting=TINY, tasks=("needle",), models=TWO, seeds=(0, 1)) == first
     assert len(counted) == len(TWO) * (rates + 1)
-    write_recall_rows(out, [row for row in read_recall_rows(out) if (row.model, row.seed) != ("deltanet", 1)])
+    write_rows(out, [row for row in read_rows(out, RecallRow) if (row.model, row.seed) != ("deltanet", 1)], RecallRow)
     assert sorted(map(str, bench_recall(out, setting=TINY, tasks=("needle",), models=TWO, seeds=(0, 1)))) == sorted(
         map(str, first)
     )
@@ -69,7 +79,7 @@ def test_two_trainings_at_a_time_find_what_one_finds(tmp_path):
     asked = {"setting": TINY, "tasks": ("needle",), "models": TWO, "seeds": (0, 1)}
     one = bench_recall(tmp_path / "one.csv", **asked, jobs=1)
     assert bench_recall(tmp_path / "two.csv", **asked, jobs=2) == one
-    assert len(read_recall_rows(tmp_path / "two.csv")) == len(read_recall_rows(tmp_path / "one.csv"))
+    assert len(read_rows(tmp_path / "two.csv", RecallRow)) == len(read_rows(tmp_path / "one.csv", RecallRow))
     with pytest.raises(ValueError, match="jobs must be 1 or more, got 0"):
         bench_recall(tmp_path / "three.csv", **asked, jobs=0)
 
@@ -82,7 +92,7 @@ def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path, counted):
         for part, length, value in (("validation", 64, validation), ("test", 64, test), ("test", 128, test))
     ]
     out = tmp_path / "rows.csv"
-    write_recall_rows(out, rows)
+    write_rows(out, rows, RecallRow)
     found = bench_recall(out, setting=TINY, tasks=("needle",), models=("deltanet",), seeds=(0, 1))
     assert {row.learning_rate for row in found} == {low}
     assert counted == [(low, 1)]
@@ -94,7 +104,7 @@ def test_where_the_larger_learning_rate_answers_all_no_smaller_one_is_tried(tmp_
         for part in ("validation", "test")
     ]
     out = tmp_path / "rows.csv"
-    write_recall_rows(out, rows)
+    write_rows(out, rows, RecallRow)
     found = bench_recall(out, setting=TINY, tasks=("needle",), models=("deltanet",), seeds=(0,))
     assert {row.learning_rate for row in found} == {max(TINY.learning_rates)}
     assert not counted
@@ -103,9 +113,9 @@ def test_where_the_larger_learning_rate_answers_all_no_smaller_one_is_tried(tmp_
 def test_other_settings_in_the_same_file_are_left_alone(tmp_path):
     out = tmp_path / "rows.csv"
     bench_recall(out, setting=TINY, tasks=("motif",), models=TWO[:1], seeds=(0,))
-    before = read_recall_rows(out)
+    before = read_rows(out, RecallRow)
     bench_recall(out, setting=replace(TINY, name="other", steps=1), tasks=("motif",), models=TWO[:1], seeds=(0,))
-    after = read_recall_rows(out)
+    after = read_rows(out, RecallRow)
     assert after[: len(before)] == before
     assert {row.setting for row in after} == {"tiny", "other"}
 
@@ -115,7 +125,7 @@ def test_the_command_takes_steps_prints_tables_and_writes_rows_and_picture(tmp_p
     out, picture = tmp_path / "recall.csv", tmp_path / "recall.png"
     words = ["--quick", "--quiet", "--tasks", "needle", "--models", "deltanet", "--max-steps", "3", "--out", str(out)]
     assert main(["bench", "recall", *words, "--plot", str(picture)]) == 0
-    assert {(row.setting, row.model, row.seed) for row in read_recall_rows(out)} == {("tiny, 3 steps", "deltanet", 0)}
+    assert {(row.setting, row.model, row.seed) for row in read_rows(out, RecallRow)} == {("tiny, 3 steps", "deltanet", 0)}
     assert "| deltanet |" in capsys.readouterr().out
     assert picture.stat().st_size > 1000
     written = out.read_bytes()
@@ -137,7 +147,7 @@ def test_a_run_that_breaks_off_leaves_what_was_done(tmp_path, monkeypatch):
 
 def test_unknown_names_and_foreign_files_are_refused_before_any_work(tmp_path, counted):
     out = tmp_path / "rows.csv"
-    with pytest.raises(ValueError, match="tasks: 'needles' is not known; choose from associative, needle, motif"):
+    with pytest.raises(ValueError, match="tasks: 'needles' is not known; choose from associative; needle; motif"):
         bench_recall(out, setting=TINY, tasks=("needles",))
     with pytest.raises(ValueError, match="models: 'titan' is not known; choose from titans"):
         bench_recall(out, setting=TINY, models=("titan",))

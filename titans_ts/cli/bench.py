@@ -73,7 +73,7 @@ def run_history(arguments: argparse.Namespace) -> None:
     check_out(arguments.out, "--out", (".csv",))
     check_out(arguments.plot, "--plot", (".png", ".svg", ".pdf", ".jpg"))
     from titans_bench.history import bench_history
-    from titans_bench.history_setting import MODELS, SETTINGS, with_steps
+    from titans_bench.history_data import MODELS, SETTINGS, with_steps
     from titans_bench.history_table import history_table, plot_history
     from titans_ts.plots import save_figure
 
@@ -101,8 +101,7 @@ def run_recall(arguments: argparse.Namespace) -> None:
     """Run the bench of recall."""
     check_out(arguments.out, "--out", (".csv",))
     check_out(arguments.plot, "--plot", (".png", ".svg", ".pdf", ".jpg"))
-    from titans_bench.recall import ABLATION, CORE, MODELS, SETTINGS, bench_recall, with_steps
-    from titans_bench.recall_table import plot_recall, recall_table
+    from titans_bench.recall import ABLATION, CORE, MODELS, SETTINGS, bench_recall, plot_recall, recall_table, with_steps
     from titans_ts.datasets.recall import NEEDLES
     from titans_ts.plots import save_figure
 

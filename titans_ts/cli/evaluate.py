@@ -40,8 +40,9 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from titans_bench.protocol import as_records, evaluate, format_table
-    from titans_ts.files.tables import csv_text, replacing
+    from titans_bench.protocol import Score, evaluate, format_table
+    from titans_bench.rows import write_rows
+    from titans_ts.files.tables import replacing
 
     out = arguments.out
     check_out(out, "--out", (".md", ".csv"))
@@ -58,7 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
     table = format_table(scores)
     print(table)
     if out is not None:
-        with replacing(out) as temporary:
-            content = csv_text(as_records(scores)) if out.suffix.lower() == ".csv" else table + "\n"
-            temporary.write_text(content, encoding="utf-8")
+        if out.suffix.lower() == ".csv":
+            write_rows(out, scores, Score)
+        else:
+            with replacing(out) as temporary:
+                temporary.write_text(f"{table}\n", encoding="utf-8")
         print(f"written: {out}", file=sys.stderr)
