@@ -132,7 +132,7 @@ def _run(setting: Setting, run: Run, *, device: str, data_home: str | Path | Non
         **{**FITS[run.data], **setting.fit, **MODELS[run.model]},
     ).fit(history.fitted)
     (one,) = read_panel(history.read, like=forecaster.layout_)
-    series = forecaster.ready(one)  # on the scale that fit learned, whatever is cut from it
+    series = forecaster.reader_.tensors(one)  # on the scale that fit learned, whatever is cut from it
     lengths = (*setting.lengths, None)
     return [row for length in lengths for row in _rows_of_length(setting, run, forecaster, series, history, length)]
 

@@ -28,7 +28,7 @@ def fitted(request):
         for x in forecaster.network_.head.parameters():
             x.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
     (one,) = read_panel(values, like=forecaster.layout_)
-    return forecaster, values, forecaster.ready(one)
+    return forecaster, values, forecaster.reader_.tensors(one)
 
 
 @pytest.mark.parametrize("length", [32, 200])

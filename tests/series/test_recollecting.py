@@ -45,9 +45,10 @@ def test_pieces_and_the_whole_agree_at_every_origin(forecaster, fresh, pieces):
 
 def test_rolling_over_a_series_says_what_predict_says_at_each_origin(forecaster):
     X = wave(230, seed=1)
-    (one,) = forecaster._read(X)
+    (one,) = forecaster.reader_.panel(X)
     origins = [3, 8, 64, 101, 160, 161, 167, 168, 230]
-    rolled = torch.cat([said.point for _, said in rolling_forecasts(forecaster.network_, forecaster.ready(one), origins)])
+    rows = forecaster.reader_.tensors(one)
+    rolled = torch.cat([said.point for _, said in rolling_forecasts(forecaster.network_, rows, origins)])
     for origin, found in zip(origins, rolled, strict=True):
         wanted = forecast(forecaster.network_, absorbed(forecaster, one, origin), torch.zeros(6, 0)).point[0]
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
@@ -55,7 +56,7 @@ def test_rolling_over_a_series_says_what_predict_says_at_each_origin(forecaster)
 
 def absorbed(forecaster, one, origin):
     """Return the state after some rows of a series, on the scale of all of them."""
-    series = forecaster.ready(one)
+    series = forecaster.reader_.tensors(one)
     start = start_state(forecaster.network_, static=series.static, scale=series.scale)
     return absorb(forecaster.network_, start, series.part(0, origin))
 
@@ -63,7 +64,7 @@ def absorbed(forecaster, one, origin):
 def test_many_series_together_say_what_each_says_alone():
     series = [wave(rows, 1, seed=i) for i, rows in enumerate((120, 133, 136, 133))]
     together = opened(fitted(series, recollection=16))
-    states = [absorbed(together, one, len(one)) for one in together._read(series)]
+    states = [absorbed(together, one, len(one)) for one in together.reader_.panel(series)]
     futures = [torch.zeros(6, 0)] * len(states)
     for found, state, future in zip(forecast_together(together.network_, states, futures), states, futures, strict=True):
         np.testing.assert_allclose(found.point, forecast(together.network_, state, future).point, rtol=1e-5, atol=1e-6)

@@ -80,14 +80,14 @@ def recall(forecaster, patch_length):
         found = read_store([w[:, -1:].detach() for w in store_of(state).weights], keys)
         return float((found - values).square().sum() / values.square().sum())
 
-    return SimpleNamespace(after=missed(forecaster.states_[None]), start=missed(forecaster.fresh_state()))
+    return SimpleNamespace(after=missed(forecaster.states_[None]), start=missed(forecaster.reader_.fresh_state()))
 
 
 def assert_bounded(forecaster):
     """Hold the state to the bounds that ``titans_ts.memory.gates`` and ``titans_ts.ops.WriteRule`` state."""
     assert np.isfinite(forecaster.predict(level=[80]).to_numpy()).all()
     bound = gates.STEP_MAX * gates.WRITE_BOUND / (1 - gates.MOMENTUM_MAX)
-    store, start = store_of(forecaster.states_[None]), store_of(forecaster.fresh_state())
+    store, start = store_of(forecaster.states_[None]), store_of(forecaster.reader_.fresh_state())
     for weights, first, momentum in zip(store.weights, start.weights, store.momentum, strict=True):
         moved = (weights - first).flatten(2).norm(dim=-1)
         assert 0 < moved.min() <= moved.max() <= bound / gates.FORGETTING_MIN <= 4e4

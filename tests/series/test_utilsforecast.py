@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from series.estimator_cases import HOURS, as_backend, fitted, long_frame, wave, wide_frame
+from sklearn.metrics import mean_pinball_loss
 from utilsforecast import losses
 from utilsforecast.evaluation import evaluate
 
@@ -43,11 +44,11 @@ def forecaster():
 
 
 def pinball_losses(part):
-    """Our pinball loss of every quantile that the levels speak of, by quantile."""
+    """scikit-learn's pinball loss of every quantile that the levels speak of, by quantile."""
     found = {}
     for level in LEVELS:
         for side, quantile in (("lo", (100 - level) / 200), ("hi", (100 + level) / 200)):
-            found[quantile] = metrics.pinball_loss(part["y"], part[f"forecast-{side}-{level}"], quantile=quantile)
+            found[quantile] = mean_pinball_loss(part["y"], part[f"forecast-{side}-{level}"], alpha=quantile)
     return found
 
 

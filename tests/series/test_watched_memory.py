@@ -37,8 +37,8 @@ def test_what_is_watched_is_what_the_network_shows(forecaster):
     found = forecaster.watch(X)
     assert isinstance(found, pd.DataFrame)
     assert names_of(found) == ["row", "channel", "layer", *MEASURES]
-    (series,) = forecaster._read(X)
-    seen, _ = watching.watch(forecaster.network_, forecaster.ready(series))
+    (series,) = forecaster.reader_.panel(X)
+    seen, _ = watching.watch(forecaster.network_, forecaster.reader_.tensors(series))
     for channel, name in enumerate(("y0", "y1")):
         for layer in (0, 1):
             one = found[(found["channel"] == name) & (found["layer"] == layer)]

@@ -22,7 +22,7 @@ from titans_ts.frames.read import read_panel
 from titans_ts.integrations import _sktime_rows as frames
 from titans_ts.series import reading
 from titans_ts.series.forecaster import TitansForecaster
-from titans_ts.series.rolling import check_levels, interval_bounds
+from titans_ts.series.intervals import check_levels, interval_bounds
 
 try:
     from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
@@ -315,14 +315,13 @@ class TitansSktimeForecaster(BaseForecaster):
         self, steps: dict[Hashable, np.ndarray], levels: list[float], suffixes: list[str]
     ) -> dict[Hashable, np.ndarray]:
         """Return forecasts of rows up to each series' end, ``(r, c, s)``, each from the rows before it."""
-        network, answers = self.forecaster_.network_, {}
-        panel = read_panel(self._history(), freq=self.forecaster_.freq, like=self.forecaster_.layout_)
-        for one in panel:
+        reader, answers = self.forecaster_.reader_, {}
+        for one in reader.panel(self._history()):
             origins = len(one) - 1 + steps[one.id][steps[one.id] <= 0]
             answers[one.id] = np.full((len(origins), one.values.shape[1], len(suffixes)), np.nan)
             known = origins[origins > 0].tolist()  # sorted, as sktime sorts fh
-            for group, found in reading.rolling_forecasts(network, self.forecaster_.ready(one), known):
-                bounds = interval_bounds(found.quantiles[:, 0].cpu().numpy(), network.config.quantiles, levels)
+            for group, found in reading.rolling_forecasts(reader.network, reader.tensors(one), known):
+                bounds = interval_bounds(found.quantiles[:, 0].cpu().numpy(), reader.network.config.quantiles, levels)
                 values = {"": found.point[:, 0].cpu().numpy()}
                 for level, (low, high) in bounds.items():
                     values |= {f"-lo-{level:g}": low, f"-hi-{level:g}": high}

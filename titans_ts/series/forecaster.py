@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from numbers import Integral, Real
@@ -11,539 +10,38 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from sklearn.base import clone
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from titans_ts.backbones.config import BackboneConfig
-from titans_ts.backbones.stack import require_memory
 from titans_ts.backbones.state import pack, unpack
-from titans_ts.blocks.scale import Scale, unknown_scale
-from titans_ts.files.tensors import digest
-from titans_ts.frames.future import read_future
-from titans_ts.frames.panel import Layout, Panel, Series
+from titans_ts.frames.panel import Layout, Panel
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import is_stream
-from titans_ts.frames.write import Forecast, forecast_container, row_values_container
 from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.learn.arguments import argument, positional, with_arguments
 from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing, followed, validation_rows
 from titans_ts.learn.run import choose_device
 from titans_ts.learn.saving import network_tensors, restore_network
-from titans_ts.series import reading
+from titans_ts.series import rolling
+from titans_ts.series.intervals import check_levels
 from titans_ts.series.network import ForecastNetwork
-from titans_ts.series.reader import ReadingLog, absorb_stream, chosen, panel_ids, some
-from titans_ts.series.rolling import backtest, check_levels, interval_bounds, rolling_errors, score
+from titans_ts.series.reader import Reader, Reading, ReadingLog, chosen, some
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
-from titans_ts.series.state import MemoryState, SeriesState, one_by_one, original, packed, plain, unpacked
-from titans_ts.series.tensors import Preparation, SeriesTensors, learn_scale
+from titans_ts.series.state import MemoryState, original, plain
+from titans_ts.series.tensors import Preparation, learn_scale
 from titans_ts.series.training import Training
-from titans_ts.series.watching import Holdings, Measures, Watched, holdings, holdings_frame, watch, watched_frame
-
-
-class SeriesMemory(BaseTitans):
-    """The part of an estimator that reads series into states and keeps them, by id.
-
-    Attributes
-    ----------
-    states_ : dict of id to SeriesState
-        What is kept of each series.
-    last_times_, first_times_ : dict of id to time stamp
-        The last row read of each series (its number without time stamps), and the first training row's stamp.
-    scales_ : dict of id to Scale
-        Long-run scale of the series seen by ``fit``.
-    """
-
-    network_: ForecastNetwork
-    preparation_: Preparation
-    layout_: Layout
-    scales_: dict[Hashable, Scale]
-    states_: dict[Hashable, SeriesState]
-    last_times_: dict[Hashable, Any]
-    first_times_: dict[Hashable, Any]
-    training_rows_: dict[Hashable, int]
-
-    def update(self, X: Any, *, checkpoint: str | Path | None = None) -> Self:
-        """Absorb new rows into memory: cost grows with the new rows only, weights stay as they are.
-
-        Parameters
-        ----------
-        X : container like that of ``fit``, or a stream
-            The rows that follow those already read; an unknown id starts a new series. A stream is read piece by piece and
-            never lies whole in memory: the path of a table (``.parquet``, ``.csv``, ``.tsv``, gzipped or not), a lazy frame
-            of polars, or an iterator of arrays or frames, each with any number of rows. As in ``fit``, a flat array or list
-            is that many rows of one channel.
-        checkpoint : str or Path, optional
-            A file that is written whole after every piece. Called again with it after an interruption, from the same
-            state and with the same X, reading goes on after the last piece that was written, to the same numbers. It
-            stays when reading ends; delete it before rows of another stream are read.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If rows overlap what was read, or X does not fit, or ``checkpoint`` belongs to another reading; nothing is
-            absorbed then.
-        """
-        check_is_fitted(self)
-        if is_stream(X) or checkpoint is not None:
-            stream = X if is_stream(X) else iter([X])
-            log = None if checkpoint is None else ReadingLog(checkpoint, self)
-            states, last, _ = absorb_stream(self, stream, self.states_, self.last_times_, log=log)
-        else:
-            panel = self._read(X, follow=self.last_times_)
-            states, last = self._absorbed(panel, self.states_)
-        self.states_ |= states
-        self.last_times_ |= last
-        return self
-
-    def remember(self, states: MemoryState | Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Self:
-        """Take back what was kept of series: ``state_`` of this forecaster, from a file or from another process.
-
-        Parameters
-        ----------
-        states : MemoryState, or several
-            As ``state_`` gives them. What was known of their series is replaced; other series stay as they are.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no state, belongs to other weights, or is damaged; nothing is changed then.
-        """
-        check_is_fitted(self)
-        found: dict[Hashable, SeriesState] = {}
-        last: dict[Hashable, Any] = {}
-        model = self.fingerprint()
-        for state in one_by_one(states):
-            self.check_state(state, model)
-            scale = self.scales_.get(state.id, unknown_scale(self.network_.config.channels))
-            found[state.id] = unpacked(state, self.fresh_state(scale=scale))
-            last[state.id] = state.last_time
-        for name, time in last.items():
-            self.states_[name] = found[name]
-            self.last_times_.pop(name, None)
-            if time is not None:
-                self.last_times_[name] = time
-        return self
-
-    def forget(self, ids: Hashable | Iterable[Hashable] | None = None) -> Self:
-        """Return series to the learned start, as if nothing had been read; weights stay as they are.
-
-        Parameters
-        ----------
-        ids : id or list of ids, optional
-            Which series; all by default.
-
-        Raises
-        ------
-        ValueError
-            If there is no series of an id; none is forgotten then.
-        """
-        check_is_fitted(self)
-        if ids is None:
-            self.states_ = {name: self.fresh_state(scale=scale) for name, scale in self.scales_.items()}
-            self.last_times_ = {}
-            return self
-        for name in chosen(ids, self.states_):
-            scale = self.scales_.get(name, unknown_scale(self.network_.config.channels))
-            self.states_[name] = self.fresh_state(scale=scale)
-            self.last_times_.pop(name, None)
-        return self
-
-    def check_state(self, state: MemoryState, model: str) -> None:
-        """Refuse what is no state, and a state that is not of these weights, whose fingerprint is ``model``."""
-        if not isinstance(state, MemoryState):
-            raise TypeError(f"states holds a {type(state).__name__}; expected a MemoryState, as state_ gives it")
-        whose = "" if state.id is None else f" of series {state.id!r}"
-        if state.model != model:
-            raise ValueError(
-                f"states: the memory{whose} was written by another model, or by this one with other weights; only the "
-                "weights that wrote a memory can read it: load that model, or update() this one with the rows"
-            )
-        if (state.id is None) != self.layout_.is_single:
-            want = "one series, without an id" if self.layout_.is_single else "series by id"
-            raise ValueError(f"states: the memory{whose} does not fit; the model was fitted on {want}")
-
-    @property
-    def state_(self) -> MemoryState | dict[Hashable, MemoryState]:
-        """What is kept of all that was read."""
-        check_is_fitted(self)
-        model = self.fingerprint()
-        kept = {name: packed(name, state, self.last_times_.get(name), model) for name, state in self.states_.items()}
-        return kept[None] if self.layout_.is_single else kept
-
-    def fingerprint(self) -> str:
-        """Return what tells these weights, and how they are fed, from all others."""
-        facts = [self.network_.config.to_dict(), self.preparation_.to_dict(), self.layout_.target_columns]
-        return digest(network_tensors(self.network_), json.dumps(facts))
-
-    @property
-    def n_seen_(self) -> int | dict[Hashable, int]:
-        """Rows that the memory has read."""
-        check_is_fitted(self)
-        counts = {name: state.n_seen for name, state in self.states_.items()}
-        return counts[None] if self.layout_.is_single else counts
-
-    def surprise(self, X: Any) -> Any:
-        """Return how much each row surprised the memory while it read X afresh.
-
-        The root mean square, over layers and heads, of the norm ``|x||g|`` of a patch's write before clipping (arXiv
-        2501.00663, eq 8); every row of a patch has the patch's value.
-
-        Parameters
-        ----------
-        X : container like that of ``fit``
-            A history.
-
-        Returns
-        -------
-        array, list or frame
-            As X, a value a row and channel; with ``channels="mixed"`` one column ``surprise``.
-
-        Raises
-        ------
-        ValueError
-            If the model has no memory, by its variant or with ``layers=0``, or X does not fit.
-        """
-        check_is_fitted(self)
-        if not self.network_.config.backbone.layers:
-            raise ValueError("layers=0: this model has no memory that could be surprised")
-        require_memory(self.network_, to_be="surprised")
-        panel = self._read(X)
-        values = {one.id: reading.surprise(self.network_, self.ready(one)).double().cpu().numpy() for one in panel}
-        columns = ["surprise"] if self.network_.config.mixed else None
-        return row_values_container(panel.layout, panel, values, columns=columns)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
-    def _read(self, X: Any, *, follow: Mapping[Hashable, Any] | None = None, like: Layout | None = None) -> Panel:
-        names = {"id_column": self.id_column, "time_column": self.time_column}  # where fit saw none
-        return read_panel(X, **names, freq=self.freq, like=self.layout_ if like is None else like, follow=follow)
-
-    def ready(self, series: Series) -> SeriesTensors:
-        """Return a whole series as the network reads it, by the scale that ``fit`` gave it or its first look-back's."""
-        scale = self.scales_.get(series.id)
-        return self.preparation_.tensors(
-            series, learn_scale(series, self.network_.config.lookback) if scale is None else scale
-        )
-
-    def fresh_state(self, *, static: torch.Tensor | None = None, scale: Scale | None = None) -> SeriesState:
-        """Return the state of a series before its first row."""
-        static = torch.zeros(self.network_.config.static) if static is None else static
-        scale = unknown_scale(self.network_.config.channels) if scale is None else scale
-        with torch.no_grad():
-            return reading.start_state(self.network_, static=static, scale=scale)
-
-    def _start_state(self, series: Series) -> SeriesState:
-        scale = self.scales_.get(series.id, unknown_scale(self.network_.config.channels))
-        return self.fresh_state(static=self.preparation_.static_tensor(series.static), scale=scale)
-
-    def _read_on(
-        self,
-        panel: Panel,
-        states: Mapping[Hashable, SeriesState],
-        ready: Mapping[Hashable, SeriesTensors] | None = None,
-    ) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any]]:
-        """Read a panel into states; returns the states and the last time stamps after it."""
-
-        def read_one(one: Series) -> SeriesState:
-            state = states[one.id]
-            tensors = self.preparation_.tensors(one, state.scale) if ready is None else ready[one.id]
-            return reading.absorb(self.network_, state, tensors)
-
-        found = dict(zip(panel_ids(panel), self._in_parallel(delayed(read_one)(one) for one in panel), strict=True))
-        last = {one.id: found[one.id].n_seen - 1 if one.times is None else one.times[-1] for one in panel if len(one) > 0}
-        return found, last
-
-    def _absorb(self, panel: Panel, ready: Mapping[Hashable, SeriesTensors] | None = None) -> None:
-        """Read a panel into the states that are kept; on an error nothing has changed."""
-        states, last = self._absorbed(panel, self.states_, ready)
-        self.states_ |= states
-        self.last_times_ |= last
-
-    def _absorbed(
-        self,
-        panel: Panel,
-        kept: Mapping[Hashable, SeriesState],
-        ready: Mapping[Hashable, SeriesTensors] | None = None,
-    ) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any]]:
-        """Return the states of a panel's series after its rows, and their last time stamps."""
-        for one in panel:
-            self._refuse_other_static(one, kept.get(one.id))
-        states = {
-            one.id: state if (state := kept.get(one.id)) is not None and state.n_seen else self._start_state(one)
-            for one in panel
-        }
-        return self._read_on(panel, states, ready)
-
-    def _refuse_other_static(self, series: Series, state: SeriesState | None) -> None:
-        """Refuse rows whose static covariates are not those that the series began with: the state would not follow them."""
-        if state is None or not state.n_seen:
-            return
-        given = self.preparation_.static_tensor(series.static)
-        changed = (given != state.static).nonzero()
-        if len(changed):
-            j = int(changed[0])
-            name = "" if series.id is None else f", id {series.id!r}"
-            raise ValueError(
-                f"X: the static covariate {self.layout_.static_columns[j]!r}{name} is {series.static[j]:g} now, but was "
-                "another when the series began; forget() the series to begin anew, or fit it as a past covariate"
-            )
-
-    def _in_parallel(self, tasks: Iterable[Any]) -> list[Any]:
-        return list(Parallel(n_jobs=self.n_jobs, backend="threading")(tasks))
-
-
-def check_arguments(forecaster: TitansForecaster) -> None:
-    """Refuse, by name, arguments that are wrong or do not fit each other."""
-    try:
-        levels = [float(level) for level in forecaster.quantiles]
-    except (TypeError, ValueError):
-        levels = []
-    if not levels or any(not 0 < level < 1 for level in levels) or levels != sorted(set(levels)):
-        raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {forecaster.quantiles!r}")
-    if forecaster.n_jobs == 0:
-        raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
-    forecaster._check_callbacks()
-    if forecaster.patch_length > forecaster.lookback:
-        raise ValueError(
-            f"patch_length={forecaster.patch_length} is longer than lookback={forecaster.lookback}: a patch is the end of "
-            "the look-back; make lookback at least as long"
-        )
-    if forecaster.recollection and not forecaster.layers:
-        raise ValueError(
-            f"recollection={forecaster.recollection} beside layers=0: the linear path alone has no memory to train; use "
-            "layers=1 or more, or recollection=0"
-        )
-    forecaster._backbone_config()
-    choose_device(forecaster.device)
-
-
-def fit_forecaster(forecaster: TitansForecaster, panel: Panel) -> None:
-    """Train a network on series that are read and checked, and let it read them."""
-    training_rows = [len(one) - validation_rows(len(one), forecaster.validation_fraction) for one in panel]
-    if max(training_rows) <= forecaster.patch_length:
-        longest = max(map(len, panel))
-        raise ValueError(
-            f"X is too short: its longest series has {longest} rows, {max(training_rows)} of them for training; fit needs "
-            f"{forecaster.patch_length + 1} or more (patch_length + 1), not n_samples={longest}: give more rows, or a "
-            "smaller patch_length or validation_fraction"
-        )
-    layout = panel.layout
-    preparation = Preparation.learn(panel, training_rows)
-    config = ForecastConfig(
-        horizon=forecaster.horizon,
-        lookback=forecaster.lookback,
-        patch_length=forecaster.patch_length,
-        channels=len(layout.target_columns),
-        mixed=forecaster.channels == "mixed",
-        quantiles=tuple(map(float, forecaster.quantiles)),
-        calendar=preparation.calendar,
-        past=len(layout.past_columns),
-        future=len(layout.future_columns),
-        static=len(layout.static_columns),
-        recollection=int(forecaster.recollection),
-        backbone=forecaster._backbone_config(),
-    )
-    seed = forecaster._draw_seed()
-    network = forecaster._start_network(ForecastNetwork, config, seed).to(choose_device(forecaster.device))
-    scales = {one.id: learn_scale(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)}
-    series = [preparation.tensors(one, scales[one.id]) for one in panel]
-    training = Training(
-        network,
-        series,
-        training_rows,
-        forecaster._training_config(seed),
-        callbacks=forecaster._run_callbacks(),
-        verbose=int(forecaster.verbose),
-    )
-    training.run()
-    forecaster.network_, forecaster.preparation_ = network, preparation
-    forecaster.layout_, forecaster.scales_ = layout, scales
-    forecaster.memory_gain_, forecaster.recollection_gain_ = training.gain, training.recollection_gain
-    forecaster.training_history_ = training.told()
-    forecaster.training_rows_ = {one.id: rows for one, rows in zip(panel, training_rows, strict=True)}
-    forecaster.note_features(layout)
-    forecaster.first_times_ = {one.id: None if one.times is None else one.times[0] for one in panel}
-    forecaster.states_ = {}
-    forecaster.forget()
-    forecaster._absorb(panel, dict(zip(panel_ids(panel), series, strict=True)))
-
-
-GAINS = ("memory_gain", "recollection_gain")
-"""Attributes that say what validation found."""
-
-
-def kept_of_forecaster(forecaster: TitansForecaster) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return tensors and plain facts: weights, states, and all that is needed to read them."""
-    tensors = network_tensors(forecaster.network_)
-    series = []
-    for place, (name, state) in enumerate(forecaster.states_.items()):
-        tensors |= pack(state, prefix=f"state.{place}")
-        scale = forecaster.scales_.get(name)
-        tensors |= {} if scale is None else pack(scale, prefix=f"scale.{place}")
-        series.append(
-            {
-                "id": plain(name),
-                "known": scale is not None,
-                "last_time": plain(forecaster.last_times_.get(name)),
-                "first_time": plain(forecaster.first_times_.get(name)),
-                "training_rows": forecaster.training_rows_.get(name),
-            }
-        )
-    return tensors, {
-        "network": forecaster.network_.config.to_dict(),
-        "preparation": forecaster.preparation_.to_dict(),
-        "layout": forecaster.layout_.to_dict(),
-        "history": forecaster.training_history_,
-        **{name: _facts_of(getattr(forecaster, f"{name}_")) for name in GAINS},
-        "series": series,
-    }
-
-
-def restore_forecaster(
-    forecaster: TitansForecaster, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device
-) -> None:
-    """Put everything back into a forecaster that has its arguments."""
-    network = ForecastNetwork(ForecastConfig.from_dict(header["network"]))
-    forecaster.network_ = restore_network(network, tensors, forecaster.precision, device)
-    forecaster.preparation_ = Preparation.from_dict(header["preparation"])
-    forecaster.layout_ = Layout.from_dict(header["layout"])
-    forecaster.training_history_ = header["history"]
-    for name in GAINS:
-        setattr(forecaster, f"{name}_", None if header[name] is None else MemoryGain(**header[name]))
-    _restore_series(forecaster, header["series"], tensors)
-    forecaster.note_features(forecaster.layout_)
-
-
-def _facts_of(gain: MemoryGain | None) -> dict[str, Any] | None:
-    return None if gain is None else asdict(gain)
-
-
-def _restore_series(forecaster: TitansForecaster, facts: list[dict[str, Any]], tensors: dict[str, Any]) -> None:
-    forecaster.states_, forecaster.scales_ = {}, {}
-    forecaster.last_times_, forecaster.first_times_, forecaster.training_rows_ = {}, {}, {}
-    for place, fact in enumerate(facts):
-        name = original(fact["id"])
-        template = forecaster.fresh_state()
-        state: SeriesState = unpack(template, tensors, prefix=f"state.{place}")
-        forecaster.states_[name] = state
-        if fact["known"]:
-            forecaster.scales_[name] = unpack(state.scale, tensors, prefix=f"scale.{place}")
-            forecaster.training_rows_[name] = fact["training_rows"]
-            forecaster.first_times_[name] = original(fact["first_time"])
-        last = original(fact["last_time"])
-        if last is not None:
-            forecaster.last_times_[name] = last
-
-
-class WatchedMemory(SeriesMemory):
-    """The part of an estimator that lets its memory be looked into."""
-
-    def watch(self, X: Any) -> Any:
-        """Return what happened in each layer of the memory while it read X afresh, patch by patch.
-
-        Parameters
-        ----------
-        X : container like that of ``fit``
-            A history of any length. ``state_`` is left alone.
-
-        Returns
-        -------
-        frame
-            A row a patch and layer of the memory, of the kind of frame that X is (pandas for arrays): ``unique_id`` of long
-            frames and lists; ``ds``, the time stamp of the patch's last row, or its number ``row``; ``channel`` where
-            several are read side by side; ``layer``, from 0; ``surprise``, as in :meth:`surprise`, of this layer;
-            ``retention``, ``step_size`` and ``momentum``, the gates' means over heads; ``half_life``, the rows in which half
-            is forgotten at that retention; ``distance``, the mean over heads of ``|M - M_0|``, what has been learned since
-            the start. A patch is written once a row follows it: the last one, whole or not, is not among them.
-
-        Raises
-        ------
-        ValueError
-            If the model has no memory, by its variant or with ``layers=0``, or X does not fit.
-
-        References
-        ----------
-        arXiv 2501.00663, equations 8 to 14.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from titans_ts import TitansForecaster
-        >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
-        >>> model = TitansForecaster(horizon=6, lookback=48, max_steps=2, layers=1, random_state=0).fit(load)
-        >>> watched = model.watch(load)
-        >>> watched["row"].tolist()[:3], list(watched.columns)[1:4]
-        ([15, 31, 47], ['layer', 'surprise', 'retention'])
-        """
-        check_is_fitted(self)
-        panel = self._read(X)
-        seen = {one.id: watch(self.network_, self.ready(one))[0] for one in panel}
-        rows = {name: one.rows.numpy() for name, one in seen.items()}
-        return watched_frame(panel, rows, {name: _measures(one) for name, one in seen.items()})
-
-    def memory_table(self, ids: Hashable | Iterable[Hashable] | None = None) -> Any:
-        """Return what the memory holds of what ``fit`` and ``update`` have read, by layer and head.
-
-        Parameters
-        ----------
-        ids : id or list of ids, optional
-            Which series; all by default.
-
-        Returns
-        -------
-        frame
-            A row a head, of the kind of frame that ``fit`` saw (pandas for arrays): ``unique_id`` of long frames and lists;
-            ``channel`` where several are read side by side; ``layer`` and ``head``, from 0; ``start_norm``, ``|M_0|``, the
-            learned start; ``distance``, ``|M - M_0|``, what was learned since; ``momentum_norm``, ``|S|``, surprise that is
-            still carried on; ``share_of_bound``, of what the distance can never exceed, NaN where nothing bounds it;
-            ``half_life``, the rows in which half is forgotten by the gates' learned bias.
-
-        Raises
-        ------
-        ValueError
-            If the model has no memory, by its variant or with ``layers=0``, or there is no series of an id.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from titans_ts import TitansForecaster
-        >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
-        >>> model = TitansForecaster(horizon=6, lookback=48, max_steps=2, layers=1, random_state=0).fit(load)
-        >>> bool((model.memory_table()["distance"] > 0).all())
-        True
-        >>> model.forget().memory_table()["distance"].tolist()
-        [0.0, 0.0, 0.0, 0.0]
-        """
-        check_is_fitted(self)
-        names = chosen(ids, self.states_)
-        if not names:
-            raise ValueError("ids is empty; name one series or more, or leave it at None for all")
-        return holdings_frame(self.layout_, {name: self._holdings_of(name) for name in names})
-
-    def _holdings_of(self, name: Hashable) -> Measures:
-        return _measures(holdings(self.network_, self.states_[name]))
-
-
-def _measures(found: Watched | Holdings) -> Measures:
-    """Return what was measured of streams and layers, by name."""
-    return {name: x.double().cpu().numpy() for name, x in found._asdict().items() if name != "rows"}
-
+from titans_ts.series.watching import memory_table, watch_panel
 
 _COLUMNS = [None, str, Integral, list, tuple]
+_GAINS = ("memory_gain", "recollection_gain")
 
 
 @with_arguments
-class TitansForecaster(WatchedMemory, SeriesMemory):
+class TitansForecaster(BaseTitans):
     """Forecast one or many series with a neural memory that learns while it reads.
 
     ``fit`` learns how to memorise. ``predict`` and ``update`` memorise: any length of history goes into a state of fixed
@@ -553,6 +51,14 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
     ----------
     network_ : ForecastNetwork
         The trained network.
+    states_ : dict of id to SeriesState
+        What is kept of each series.
+    last_times_, first_times_ : dict of id to time stamp
+        The last row read of each series (its number without time stamps), and the first training row's stamp.
+    scales_ : dict of id to Scale
+        Long-run scale of the series seen by ``fit``.
+    training_rows_ : dict of id to int
+        Rows of each that the weights were trained on.
     n_seen_ : int or dict of id to int
         Rows that the memory has read, gaps in the time axis included.
     state_ : MemoryState or dict of id to MemoryState
@@ -650,9 +156,6 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         doc="Series that ``predict`` and ``update`` read side by side, in threads. It changes no number.",
     )
 
-    def _backbone_config(self) -> BackboneConfig:
-        return replace(super()._backbone_config(), damping=bool(self.damping))
-
     @followed
     def fit(self, X: Any, y: None = None) -> TitansForecaster:
         """Learn how to memorise, and read the training history.
@@ -675,7 +178,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
             If an argument or X cannot be used; the message names it, the place, and the remedy.
         """
         self._validate_params()
-        check_arguments(self)
+        _check_arguments(self)
         panel = read_panel(
             X,
             id_column=self.id_column,
@@ -687,13 +190,7 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
             freq=self.freq,
             require_observed=True,
         )
-        return self.fit_panel(panel)
-
-    def fit_panel(self, panel: Panel) -> TitansForecaster:
-        """Fit on series that are read and checked already."""
-        with all_or_nothing(self):
-            fit_forecaster(self, panel)
-        return self
+        return self._fit_panel(panel)
 
     def predict(self, X: Any = None, *, level: Sequence[float] | None = None, future: Any = None) -> Any:
         """Forecast the ``horizon`` rows after the history.
@@ -720,26 +217,216 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         ValueError
             If nothing was read, X or ``future`` does not fit, or a level is wider than the quantiles that were learned.
         """
-        check_is_fitted(self)
-        levels = check_levels(level, self.network_.config.quantiles)
+        reader = self.reader_
+        levels = check_levels(level, reader.network.config.quantiles)
         if X is None:
-            layout, states, last_times = self.layout_, self.states_, self.last_times_
-            unread = [name for name, state in states.items() if not state.n_seen]
-            if unread or not states:
+            unread = [name for name, state in self.states_.items() if not state.n_seen]
+            if unread or not self.states_:
                 raise ValueError(
                     f"nothing has been read since forget(){_named(unread)}: call update(rows), or predict(X) with a history"
                 )
+            read = Reading(self.states_, self.last_times_, self.layout_)
         elif is_stream(X):
-            states, last_times, layout = absorb_stream(self, X, {}, {}, fresh=True)
+            read = reader.read_stream(X, {}, {}, fresh=True)
         else:
-            panel = self._read(X)
-            layout = panel.layout
-            states, last_times = self._absorbed(panel, {})
-        ahead = read_future(future, replace(self.layout_, **_form(layout)), last_times, self.network_.config.horizon)
-        found = self._in_parallel(
-            delayed(self._forecast_one)(state, ahead[name], last_times[name], levels) for name, state in states.items()
-        )
-        return forecast_container(layout, dict(zip(states, found, strict=True)))
+            read = reader.read(reader.panel(X), {})
+        return reader.forecast(read, future=future, levels=levels)
+
+    def update(self, X: Any, *, checkpoint: str | Path | None = None) -> Self:
+        """Absorb new rows into memory: cost grows with the new rows only, weights stay as they are.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``, or a stream
+            The rows that follow those already read; an unknown id starts a new series. A stream is read piece by piece and
+            never lies whole in memory: the path of a table (``.parquet``, ``.csv``, ``.tsv``, gzipped or not), a lazy frame
+            of polars, or an iterator of arrays or frames, each with any number of rows. As in ``fit``, a flat array or list
+            is that many rows of one channel.
+        checkpoint : str or Path, optional
+            A file that is written whole after every piece. Called again with it after an interruption, from the same
+            state and with the same X, reading goes on after the last piece that was written, to the same numbers. It
+            stays when reading ends; delete it before rows of another stream are read.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If rows overlap what was read, or X does not fit, or ``checkpoint`` belongs to another reading; nothing is
+            absorbed then.
+        """
+        reader = self.reader_
+        if is_stream(X) or checkpoint is not None:
+            stream = X if is_stream(X) else iter([X])
+            log = None if checkpoint is None else ReadingLog(checkpoint, reader, self.states_)
+            read = reader.read_stream(stream, self.states_, self.last_times_, log=log)
+        else:
+            read = reader.read(reader.panel(X, follow=self.last_times_), self.states_)
+        self.states_ |= read.states
+        self.last_times_ |= read.last_times
+        return self
+
+    def remember(self, states: MemoryState | Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Self:
+        """Take back what was kept of series: ``state_`` of this forecaster, from a file or from another process.
+
+        Parameters
+        ----------
+        states : MemoryState, or several
+            As ``state_`` gives them. What was known of their series is replaced; other series stay as they are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no state, belongs to other weights, or is damaged; nothing is changed then.
+        """
+        found = list(self.reader_.taken_back(states))
+        for kept, state in found:
+            self.states_[kept.id] = state
+            self.last_times_.pop(kept.id, None)
+            if kept.last_time is not None:
+                self.last_times_[kept.id] = kept.last_time
+        return self
+
+    def forget(self, ids: Hashable | Iterable[Hashable] | None = None) -> Self:
+        """Return series to the learned start, as if nothing had been read; weights stay as they are.
+
+        Parameters
+        ----------
+        ids : id or list of ids, optional
+            Which series; all by default.
+
+        Raises
+        ------
+        ValueError
+            If there is no series of an id; none is forgotten then.
+        """
+        reader = self.reader_
+        if ids is None:
+            self.states_ = {name: reader.fresh_state(name) for name in self.scales_}
+            self.last_times_: dict[Hashable, Any] = {}
+            return self
+        for name in chosen(ids, self.states_):
+            self.states_[name] = reader.fresh_state(name)
+            self.last_times_.pop(name, None)
+        return self
+
+    @property
+    def state_(self) -> MemoryState | dict[Hashable, MemoryState]:
+        """What is kept of all that was read."""
+        reader = self.reader_
+        kept = {name: reader.portable(name, state, self.last_times_.get(name)) for name, state in self.states_.items()}
+        return kept[None] if self.layout_.is_single else kept
+
+    @property
+    def n_seen_(self) -> int | dict[Hashable, int]:
+        """Rows that the memory has read."""
+        check_is_fitted(self)
+        counts = {name: state.n_seen for name, state in self.states_.items()}
+        return counts[None] if self.layout_.is_single else counts
+
+    def surprise(self, X: Any) -> Any:
+        """Return how much each row surprised the memory while it read X afresh.
+
+        The root mean square, over layers and heads, of the norm ``|x||g|`` of a patch's write before clipping (arXiv
+        2501.00663, eq 8); every row of a patch has the patch's value.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            A history.
+
+        Returns
+        -------
+        array, list or frame
+            As X, a value a row and channel; with ``channels="mixed"`` one column ``surprise``.
+
+        Raises
+        ------
+        ValueError
+            If the model has no memory, by its variant or with ``layers=0``, or X does not fit.
+        """
+        return self.reader_.surprise(X)
+
+    def watch(self, X: Any) -> Any:
+        """Return what happened in each layer of the memory while it read X afresh, patch by patch.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            A history of any length. ``state_`` is left alone.
+
+        Returns
+        -------
+        frame
+            A row a patch and layer of the memory, of the kind of frame that X is (pandas for arrays): ``unique_id`` of long
+            frames and lists; ``ds``, the time stamp of the patch's last row, or its number ``row``; ``channel`` where
+            several are read side by side; ``layer``, from 0; ``surprise``, as in :meth:`surprise`, of this layer;
+            ``retention``, ``step_size`` and ``momentum``, the gates' means over heads; ``half_life``, the rows in which half
+            is forgotten at that retention; ``distance``, the mean over heads of ``|M - M_0|``, what has been learned since
+            the start. A patch is written once a row follows it: the last one, whole or not, is not among them.
+
+        Raises
+        ------
+        ValueError
+            If the model has no memory, by its variant or with ``layers=0``, or X does not fit.
+
+        References
+        ----------
+        arXiv 2501.00663, equations 8 to 14.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from titans_ts import TitansForecaster
+        >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
+        >>> model = TitansForecaster(horizon=6, lookback=48, max_steps=2, layers=1, random_state=0).fit(load)
+        >>> watched = model.watch(load)
+        >>> watched["row"].tolist()[:3], list(watched.columns)[1:4]
+        ([15, 31, 47], ['layer', 'surprise', 'retention'])
+        """
+        reader = self.reader_
+        return watch_panel(reader, reader.panel(X))
+
+    def memory_table(self, ids: Hashable | Iterable[Hashable] | None = None) -> Any:
+        """Return what the memory holds of what ``fit`` and ``update`` have read, by layer and head.
+
+        Parameters
+        ----------
+        ids : id or list of ids, optional
+            Which series; all by default.
+
+        Returns
+        -------
+        frame
+            A row a head, of the kind of frame that ``fit`` saw (pandas for arrays): ``unique_id`` of long frames and lists;
+            ``channel`` where several are read side by side; ``layer`` and ``head``, from 0; ``start_norm``, ``|M_0|``, the
+            learned start; ``distance``, ``|M - M_0|``, what was learned since; ``momentum_norm``, ``|S|``, surprise that is
+            still carried on; ``share_of_bound``, of what the distance can never exceed, NaN where nothing bounds it;
+            ``half_life``, the rows in which half is forgotten by the gates' learned bias.
+
+        Raises
+        ------
+        ValueError
+            If the model has no memory, by its variant or with ``layers=0``, or there is no series of an id.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from titans_ts import TitansForecaster
+        >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
+        >>> model = TitansForecaster(horizon=6, lookback=48, max_steps=2, layers=1, random_state=0).fit(load)
+        >>> bool((model.memory_table()["distance"] > 0).all())
+        True
+        >>> model.forget().memory_table()["distance"].tolist()
+        [0.0, 0.0, 0.0, 0.0]
+        """
+        check_is_fitted(self)
+        names = chosen(ids, self.states_)
+        if not names:
+            raise ValueError("ids is empty; name one series or more, or leave it at None for all")
+        return memory_table(self.reader_, {name: self.states_[name] for name in names})
 
     def backtest(
         self,
@@ -778,9 +465,10 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         ValueError
             If a series is too short for the origins asked for.
         """
-        check_is_fitted(self)
-        levels = check_levels(level, self.network_.config.quantiles)
-        return backtest(self, self._read(X), windows=windows, step=step, refit=refit, levels=levels)
+        reader = self.reader_
+        levels = check_levels(level, reader.network.config.quantiles)
+        fit = (lambda panel: clone(self)._fit_panel(panel).reader_) if refit else None
+        return rolling.backtest(reader, reader.panel(X), windows=windows, step=step, levels=levels, refit=fit)
 
     def score(self, X: Any, y: None = None) -> float:
         """Return how well the rows that follow what was read are forecast; ``GridSearchCV`` and its kin compare by it.
@@ -806,8 +494,8 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
         ValueError
             If X does not follow what was read, holds a series that ``fit`` never saw, or has no observed value.
         """
-        check_is_fitted(self)
-        return score(self, self._read(X, follow=self.last_times_))
+        reader = self.reader_
+        return rolling.score(reader, reader.panel(X, follow=self.last_times_), self.states_)
 
     def rolling_errors(
         self,
@@ -844,22 +532,35 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
             If X holds several series, no origin is left, nothing was observed after one, or ``memory="silent"`` is asked of
             a baseline without a memory.
         """
+        reader = self.reader_
+        panel = reader.panel(X)
+        return rolling.rolling_errors(reader, panel, start=start, stop=stop, horizons=horizons, memory=memory)
+
+    @property
+    def reader_(self) -> Reader:
+        """What was fitted, apart from scikit-learn: the network with all that it reads by."""
         check_is_fitted(self)
-        panel = self._read(X)
-        return rolling_errors(self, panel, start=start, stop=stop, horizons=horizons, memory=memory)
+        return Reader(
+            self.network_,
+            self.preparation_,
+            self.layout_,
+            self.scales_,
+            self.training_rows_,
+            self.first_times_,
+            id_column=self.id_column,
+            time_column=self.time_column,
+            freq=self.freq,
+            n_jobs=self.n_jobs,
+            verbose=int(self.verbose),
+        )
 
-    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return kept_of_forecaster(self)
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
-        restore_forecaster(self, header, tensors, device)
-
-    def note_features(self, layout: Layout) -> None:
-        """Note which columns were seen, as scikit-learn does."""
-        names = (*layout.target_columns, *layout.past_columns, *layout.future_columns, *layout.static_columns)
-        self.n_features_in_ = len(names)
-        if all(isinstance(name, str) for name in names):
-            self.feature_names_in_ = np.array(names, dtype=object)
+    def _backbone_config(self) -> BackboneConfig:
+        return replace(super()._backbone_config(), damping=bool(self.damping))
 
     def _training_config(self, seed: int) -> TrainingConfig:
         return TrainingConfig(
@@ -875,19 +576,136 @@ class TitansForecaster(WatchedMemory, SeriesMemory):
     def _most_steps(self) -> int:
         return sum(self._training_config(0).steps_of_phases(layers=self.layers, recollection=self.recollection).values())
 
-    def _forecast_one(self, state: SeriesState, ahead: np.ndarray, last_time: Any, levels: tuple[float, ...]) -> Forecast:
-        future = self.preparation_.future_tensor(ahead)
-        return self.told(reading.forecast(self.network_, state, future), last_time, levels)
+    def _fit_panel(self, panel: Panel) -> TitansForecaster:
+        """Train a network on series that are read and checked, and let it read them."""
+        training_rows = [len(one) - validation_rows(len(one), self.validation_fraction) for one in panel]
+        if max(training_rows) <= self.patch_length:
+            longest = max(map(len, panel))
+            raise ValueError(
+                f"X is too short: its longest series has {longest} rows, {max(training_rows)} of them for training; fit "
+                f"needs {self.patch_length + 1} or more (patch_length + 1), not n_samples={longest}: give more rows, or a "
+                "smaller patch_length or validation_fraction"
+            )
+        preparation = Preparation.learn(panel, training_rows)
+        config = self._network_config(panel.layout, preparation)
+        with all_or_nothing(self):
+            seed = self._draw_seed()
+            network = self._start_network(ForecastNetwork, config, seed).to(choose_device(self.device))
+            scales = {one.id: learn_scale(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)}
+            series = {one.id: preparation.tensors(one, scales[one.id]) for one in panel}
+            training = Training(
+                network,
+                list(series.values()),
+                training_rows,
+                self._training_config(seed),
+                callbacks=self._run_callbacks(),
+                verbose=int(self.verbose),
+            )
+            training.run()
+            self._learned(network, preparation, panel.layout)
+            self.scales_ = scales
+            self.training_rows_ = dict(zip(scales, training_rows, strict=True))
+            self.first_times_ = {one.id: None if one.times is None else one.times[0] for one in panel}
+            self.memory_gain_, self.recollection_gain_ = training.gain, training.recollection_gain
+            self.training_history_ = training.told()
+            read = self.reader_.read(panel, {}, series)
+            self.states_, self.last_times_ = read.states, read.last_times
+        return self
 
-    def told(self, found: reading.Forecasts, last_time: Any, levels: tuple[float, ...]) -> Forecast:
-        """Return the forecast of one origin as it goes into a container."""
-        point, quantiles = found.point[0].cpu().numpy(), found.quantiles[0].cpu().numpy()
-        return Forecast(point, last_time, interval_bounds(quantiles, self.network_.config.quantiles, levels))
+    def _network_config(self, layout: Layout, preparation: Preparation) -> ForecastConfig:
+        return ForecastConfig(
+            horizon=self.horizon,
+            lookback=self.lookback,
+            patch_length=self.patch_length,
+            channels=len(layout.target_columns),
+            mixed=self.channels == "mixed",
+            quantiles=tuple(map(float, self.quantiles)),
+            calendar=preparation.calendar,
+            past=len(layout.past_columns),
+            future=len(layout.future_columns),
+            static=len(layout.static_columns),
+            recollection=int(self.recollection),
+            backbone=self._backbone_config(),
+        )
+
+    def _learned(self, network: ForecastNetwork, preparation: Preparation, layout: Layout) -> None:
+        """Keep a trained network, and note which columns were seen, as scikit-learn does."""
+        self.network_, self.preparation_, self.layout_ = network, preparation, layout
+        names = (*layout.target_columns, *layout.past_columns, *layout.future_columns, *layout.static_columns)
+        self.n_features_in_ = len(names)
+        if all(isinstance(name, str) for name in names):
+            self.feature_names_in_ = np.array(names, dtype=object)
+
+    def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = network_tensors(self.network_)
+        series = []
+        for place, (name, state) in enumerate(self.states_.items()):
+            tensors |= pack(state, prefix=f"state.{place}")
+            scale = self.scales_.get(name)
+            tensors |= {} if scale is None else pack(scale, prefix=f"scale.{place}")
+            series.append(
+                {
+                    "id": plain(name),
+                    "known": scale is not None,
+                    "last_time": plain(self.last_times_.get(name)),
+                    "first_time": plain(self.first_times_.get(name)),
+                    "training_rows": self.training_rows_.get(name),
+                }
+            )
+        gains = {name: getattr(self, f"{name}_") for name in _GAINS}
+        return tensors, {
+            "network": self.network_.config.to_dict(),
+            "preparation": self.preparation_.to_dict(),
+            "layout": self.layout_.to_dict(),
+            "history": self.training_history_,
+            **{name: None if gain is None else asdict(gain) for name, gain in gains.items()},
+            "series": series,
+        }
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
+        network = ForecastNetwork(ForecastConfig.from_dict(header["network"]))
+        network = restore_network(network, tensors, self.precision, device)
+        self._learned(network, Preparation.from_dict(header["preparation"]), Layout.from_dict(header["layout"]))
+        self.training_history_ = header["history"]
+        for name in _GAINS:
+            setattr(self, f"{name}_", None if header[name] is None else MemoryGain(**header[name]))
+        self.states_, self.scales_, self.training_rows_ = {}, {}, {}
+        self.last_times_, self.first_times_ = {}, {}
+        like = self.reader_.fresh_state()
+        for place, fact in enumerate(header["series"]):
+            name, last = original(fact["id"]), original(fact["last_time"])
+            self.states_[name] = unpack(like, tensors, prefix=f"state.{place}")
+            if fact["known"]:
+                self.scales_[name] = unpack(like.scale, tensors, prefix=f"scale.{place}")
+                self.training_rows_[name] = fact["training_rows"]
+                self.first_times_[name] = original(fact["first_time"])
+            if last is not None:
+                self.last_times_[name] = last
 
 
-def _form(layout: Layout) -> dict[str, Any]:
-    """Return the part of a layout that says what kind of container it was."""
-    return {"kind": layout.kind, "backend": layout.backend}
+def _check_arguments(forecaster: TitansForecaster) -> None:
+    """Refuse, by name, arguments that are wrong or do not fit each other."""
+    try:
+        levels = [float(level) for level in forecaster.quantiles]
+    except (TypeError, ValueError):
+        levels = []
+    if not levels or any(not 0 < level < 1 for level in levels) or levels != sorted(set(levels)):
+        raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {forecaster.quantiles!r}")
+    if forecaster.n_jobs == 0:
+        raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
+    forecaster._check_callbacks()
+    if forecaster.patch_length > forecaster.lookback:
+        raise ValueError(
+            f"patch_length={forecaster.patch_length} is longer than lookback={forecaster.lookback}: a patch is the end of "
+            "the look-back; make lookback at least as long"
+        )
+    if forecaster.recollection and not forecaster.layers:
+        raise ValueError(
+            f"recollection={forecaster.recollection} beside layers=0: the linear path alone has no memory to train; use "
+            "layers=1 or more, or recollection=0"
+        )
+    forecaster._backbone_config()
+    choose_device(forecaster.device)
 
 
 def _named(names: Sequence[Hashable]) -> str:

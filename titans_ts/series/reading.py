@@ -1,4 +1,4 @@
-"""Reading history into a state of fixed size, and forecasting from it.
+"""Read history into a state of fixed size, and forecast from it.
 
 The state holds the last ``lookback`` raw rows and the backbone's memory. The memory writes whole patches only, and the
 last one waits until a row follows it: a forecast reads the last ``patch_length`` rows as a provisional patch on a copy of
@@ -25,34 +25,22 @@ from titans_ts.series.tensors import Extras, SeriesTensors, Windows, read_window
 
 TOKENS_AT_ONCE = 1024
 """Tokens read in one call; bounds what a long history holds and never changes an answer."""
+STREAMS_AT_ONCE = 512
+"""Streams of one batch; bounds what a call holds and never changes an answer."""
 
 
 class Forecasts(NamedTuple):
-    """Forecasts of one series at ``n`` origins, in its own units, float64.
+    """Forecasts of one series at ``n`` origins, in its own units, float64."""
 
-    Attributes
-    ----------
-    point : Tensor
-        ``(n, f, c)``: the median.
-    quantiles : Tensor
-        ``(n, f, c, q)``.
-    """
-
-    point: Tensor
-    quantiles: Tensor
+    point: Tensor  # n f c, the median
+    quantiles: Tensor  # n f c q
 
 
 def start_state(network: ForecastNetwork, *, static: Tensor, scale: Scale) -> SeriesState:
     """Return the state of a series before its first row: learned memory, nothing seen.
 
-    Parameters
-    ----------
-    network : ForecastNetwork
-        Whose memory it is.
-    static : Tensor
-        ``(s,)``: static covariates, standardised.
-    scale : Scale
-        Long-run scale; :func:`~titans_ts.blocks.scale.unknown_scale` takes that of the first ``lookback`` rows.
+    ``static`` ``(s,)`` is standardised; with :func:`~titans_ts.blocks.scale.unknown_scale` the first ``lookback`` rows give
+    the scale.
     """
     config = network.config
     nan = float("nan")
@@ -67,42 +55,48 @@ def start_state(network: ForecastNetwork, *, static: Tensor, scale: Scale) -> Se
     )
 
 
-@torch.no_grad()
 def absorb(network: ForecastNetwork, state: SeriesState, series: SeriesTensors) -> SeriesState:
-    """Read new rows into a state: cost grows with the new rows only, weights stay as they are.
+    """Read new rows into the state of one series; see :func:`absorb_together`."""
+    return absorb_together(network, [state], [series])[0]
+
+
+@torch.no_grad()
+def absorb_together(
+    network: ForecastNetwork, states: Sequence[SeriesState], series: Sequence[SeriesTensors]
+) -> list[SeriesState]:
+    """Read new rows of many series, side by side: cost grows with the new rows only, weights stay as they are.
 
     Parameters
     ----------
     network : ForecastNetwork
         In evaluation mode.
-    state : SeriesState
-        Where reading stopped.
-    series : SeriesTensors
-        The rows that follow; scale and static covariates are those of the state.
-
-    Returns
-    -------
-    SeriesState
-        The argument is left as it was.
+    states : sequence of SeriesState
+        Where reading stopped, one a series; they are left as they were.
+    series : sequence of SeriesTensors
+        The rows that follow; scale and static covariates are those of the states.
 
     Notes
     -----
     A series of unknown scale is kept as raw rows until it has filled a look-back; then those rows give its scale, for good,
     and are read. So the state depends on the rows alone, not on how they came.
     """
-    known, ends = waiting_patches(network, state, series)
-    backbone = _read_patches(network, known, state.backbone, ends)
-    return state_after(network, state, known, backbone)
-
-
-def waiting_patches(network: ForecastNetwork, state: SeriesState, series: SeriesTensors) -> tuple[SeriesTensors, Tensor]:
-    """Return new rows with their context, and at which places of them patches end that new rows complete."""
-    known, lookback = _with_context(state, series), network.config.lookback
-    ends = _unread_ends(network, state, series.length)
-    if len(ends) and _is_unknown(state.scale):
-        scale = long_run_scale(known.rows[None, :, lookback - state.n_seen : 2 * lookback - state.n_seen])
-        known = replace(known, scale=scale)
-    return known, torch.arange(ends.start, ends.stop, ends.step) + (lookback - state.n_seen)
+    waiting = [_waiting_patches(network, state, one) for state, one in zip(states, series, strict=True)]
+    backbones = [state.backbone for state in states]
+    keys = [
+        (len(ends), *form_of(state.backbone)) if len(ends) else None
+        for (_, ends), state in zip(waiting, states, strict=True)
+    ]
+    for group in _groups(keys, network.config.streams):
+        batch = joined([backbones[i] for i in group])
+        for parts in zip(*(_pieces_of(waiting[i][1]) for i in group), strict=True):
+            seen = [seen_at(network, waiting[i][0], ends) for i, ends in zip(group, parts, strict=True)]
+            batch = network.read(*_side_by_side(seen), batch)
+        for i, backbone in zip(group, parted(batch, network.config.streams), strict=False):
+            backbones[i] = backbone
+    return [
+        _state_after(network, state, known, backbone)
+        for state, (known, _), backbone in zip(states, waiting, backbones, strict=True)
+    ]
 
 
 def completes_patch(network: ForecastNetwork, state: SeriesState, rows: int) -> bool:
@@ -110,67 +104,36 @@ def completes_patch(network: ForecastNetwork, state: SeriesState, rows: int) -> 
     return len(_unread_ends(network, state, rows)) > 0
 
 
-def _unread_ends(network: ForecastNetwork, state: SeriesState, rows: int) -> range:
-    """Return the ends of the patches that so many new rows complete, in rows from the first one."""
-    patch, seen, unknown = network.config.patch_length, state.n_seen + rows, _is_unknown(state.scale)
-    if unknown and seen < network.config.lookback:
-        return range(0)
-    begin = max(0 if unknown else -(-state.n_seen // patch) * patch, patch)
-    return range(begin, max(seen, begin), patch)
-
-
-def state_after(network: ForecastNetwork, state: SeriesState, known: SeriesTensors, backbone: State) -> SeriesState:
-    """Return the state after rows that :func:`waiting_patches` gave their context, whose patches the backbone has read."""
-    keep = known.length - network.config.lookback
-    return SeriesState(
-        backbone=backbone,
-        rows=known.rows[:, keep:].clone(),
-        past=known.past[keep:].clone(),
-        calendar=known.calendar[keep:].clone(),
-        static=state.static,
-        scale=known.scale,
-        n_seen=state.n_seen + keep,
-    )
-
-
-def _read_patches(network: ForecastNetwork, known: SeriesTensors, backbone: State, ends: Tensor) -> State:
-    """Read the patches that end at some places; what comes back are no parts of larger tensors, which they would keep."""
-    if not len(ends):
-        return backbone
-    for part in pieces_of(ends):
-        backbone = network.read(*seen_at(network, known, part), backbone)
-    return map_tensors(Tensor.clone, backbone)
-
-
-def waiting_forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> tuple[SeriesTensors, State]:
-    """Return what is known at the end of a state, and the backbone that reads the last patch provisionally."""
-    nothing = SeriesTensors(state.rows[:, :0], state.calendar[:0], state.past[:0], future, state.static, state.scale)
-    known, backbone = _with_context(state, nothing), state.backbone
-    if _is_unknown(state.scale):
-        patch, lookback = network.config.patch_length, network.config.lookback
-        known = replace(known, scale=long_run_scale(state.rows[None]))
-        ends = torch.arange(patch, max(state.n_seen, patch), patch) + (lookback - state.n_seen)
-        backbone = _read_patches(network, known, backbone, ends)
-    return known, backbone
+def forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> Forecasts:
+    """Forecast the rows that follow what the state of one series has read; see :func:`forecast_together`."""
+    return forecast_together(network, [state], [future])[0]
 
 
 @torch.no_grad()
-def forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> Forecasts:
-    """Forecast the rows that follow what a state has read; the state is left as it was.
+def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], futures: Sequence[Tensor]) -> list[Forecasts]:
+    """Forecast the rows that follow what states have read, side by side; the states are left as they were.
 
     Parameters
     ----------
     network : ForecastNetwork
         In evaluation mode.
-    state : SeriesState
-        With at least one row read.
-    future : Tensor
-        ``(f, covariates)``: covariates known in advance, standardised.
+    states : sequence of SeriesState
+        Each with at least one row read.
+    futures : sequence of Tensor
+        ``(f, covariates)`` each: covariates known in advance, standardised.
     """
-    known, backbone = waiting_forecast(network, state, future)
-    windows, extras = seen_at(network, known, torch.tensor([network.config.lookback]))
-    ahead = rows_ahead(network, [state.n_seen])
-    return in_units(network.forecast(windows, extras, backbone, ahead), windows, known.scale)
+    waiting = [_waiting_forecast(network, state, future) for state, future in zip(states, futures, strict=True)]
+    found: list[Any] = [None] * len(states)
+    at, streams = torch.tensor([network.config.lookback]), network.config.streams
+    for group in _groups([form_of(backbone) for _, backbone in waiting], streams):
+        windows, extras = _side_by_side([seen_at(network, waiting[i][0], at) for i in group])
+        ahead = _rows_ahead(network, [states[i].n_seen for i in group]).repeat_interleave(streams)
+        said = network.forecast(windows, extras, joined([waiting[i][1] for i in group]), ahead)
+        for place, i in enumerate(group):
+            here = slice(place * streams, (place + 1) * streams)
+            own = Windows(*(x[here] for x in windows))
+            found[i] = _in_units(Forecast(*(x[here] for x in said)), own, waiting[i][0].scale)
+    return found
 
 
 @torch.no_grad()
@@ -204,16 +167,14 @@ def rolling_forecasts(
     for origin in origins:
         groups.setdefault((origin - 1) // patch, []).append(origin)
     for tokens, group in groups.items():
-        ends = torch.arange(absorbed + 1, tokens + 1) * patch
-        for part in pieces_of(ends):
-            backbone = network.read(*seen_at(network, series, part), backbone)
+        backbone = _read_patches(network, series, backbone, torch.arange(absorbed + 1, tokens + 1) * patch)
         absorbed = tokens
         windows, extras = seen_at(network, series, torch.tensor(group))
         fork = map_tensors(partial(torch.repeat_interleave, repeats=len(group), dim=0), backbone)
         windows, extras = _as_batch(windows, extras)
-        ahead = rows_ahead(network, group).repeat(network.config.streams)
+        ahead = _rows_ahead(network, group).repeat(network.config.streams)
         found = network.forecast(windows, extras, fork, ahead)
-        yield group, in_units(found, windows, series.scale, origins=len(group))
+        yield group, _in_units(found, windows, series.scale, origins=len(group))
 
 
 @torch.no_grad()
@@ -231,7 +192,7 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
     ends = torch.arange(config.patch_length, max(series.length, config.patch_length), config.patch_length)
     state = network.initial_state(config.streams)
     squares = []
-    for part in (*pieces_of(ends), torch.tensor([series.length])):
+    for part in (*_pieces_of(ends), torch.tensor([series.length])):
         with observed_writes(network) as seen:
             state = network.read(*seen_at(network, series, part), state)
         norms = torch.stack([torch.cat(pieces, dim=-1) for pieces in seen])  # memory, store layer, b, h, n
@@ -241,24 +202,44 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
     return found[:, which.clamp_max(found.shape[1] - 1)].T
 
 
-def pieces_of(ends: Tensor) -> tuple[Tensor, ...]:
-    """Cut origins into calls of bounded size."""
-    return ends.split(TOKENS_AT_ONCE) if len(ends) else ()
-
-
 def seen_at(network: ForecastNetwork, series: SeriesTensors, ends: Tensor) -> tuple[Windows, Extras]:
     """Return what the network sees at some origins, in its own kind of number and place."""
     windows, extras = read_windows(series, ends, network.config, dtype=network.dtype)
     return to_device(windows, network.device), to_device(extras, network.device)
 
 
-def rows_ahead(network: ForecastNetwork, seen: Sequence[int]) -> Tensor:
-    """Return how many rows after the last patch's end forecasts begin, ``(n,)``, by how many were read before each."""
-    return torch.tensor(seen, device=network.device) % network.config.patch_length
+# --- what waits for its patch -----------------------------------------------------------------------------------------
 
 
-def _is_unknown(scale: Scale) -> bool:
-    return bool(scale.level.isnan().all())
+def _waiting_patches(network: ForecastNetwork, state: SeriesState, series: SeriesTensors) -> tuple[SeriesTensors, Tensor]:
+    """Return new rows with their context, and at which places of them patches end that new rows complete."""
+    known, lookback = _with_context(state, series), network.config.lookback
+    ends = _unread_ends(network, state, series.length)
+    if len(ends) and _is_unknown(state.scale):
+        scale = long_run_scale(known.rows[None, :, lookback - state.n_seen : 2 * lookback - state.n_seen])
+        known = replace(known, scale=scale)
+    return known, torch.arange(ends.start, ends.stop, ends.step) + (lookback - state.n_seen)
+
+
+def _unread_ends(network: ForecastNetwork, state: SeriesState, rows: int) -> range:
+    """Return the ends of the patches that so many new rows complete, in rows from the first one."""
+    patch, seen, unknown = network.config.patch_length, state.n_seen + rows, _is_unknown(state.scale)
+    if unknown and seen < network.config.lookback:
+        return range(0)
+    begin = max(0 if unknown else -(-state.n_seen // patch) * patch, patch)
+    return range(begin, max(seen, begin), patch)
+
+
+def _waiting_forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> tuple[SeriesTensors, State]:
+    """Return what is known at the end of a state, and the backbone that reads the last patch provisionally."""
+    nothing = SeriesTensors(state.rows[:, :0], state.calendar[:0], state.past[:0], future, state.static, state.scale)
+    known, backbone = _with_context(state, nothing), state.backbone
+    if _is_unknown(state.scale):
+        patch, lookback = network.config.patch_length, network.config.lookback
+        known = replace(known, scale=long_run_scale(state.rows[None]))
+        ends = torch.arange(patch, max(state.n_seen, patch), patch) + (lookback - state.n_seen)
+        backbone = _read_patches(network, known, backbone, ends)
+    return known, backbone
 
 
 def _with_context(state: SeriesState, series: SeriesTensors) -> SeriesTensors:
@@ -274,16 +255,42 @@ def _with_context(state: SeriesState, series: SeriesTensors) -> SeriesTensors:
     )
 
 
-def _as_batch(windows: Windows, extras: Extras) -> tuple[Windows, Extras]:
-    """Turn ``n`` origins of ``b`` streams into ``b n`` streams of one origin."""
-    n = extras.calendar.shape[1]
-    alone = Windows(*(x.transpose(1, 2).flatten(0, 1)[:, :, None] for x in windows))
-    calendar, past, future = (x.flatten(0, 1)[:, None] for x in (extras.calendar, extras.past, extras.future))
-    static, channel = (x.repeat_interleave(n, dim=0) for x in (extras.static, extras.channel))
-    return alone, Extras(calendar, past, future, static, channel)
+def _state_after(network: ForecastNetwork, state: SeriesState, known: SeriesTensors, backbone: State) -> SeriesState:
+    """Return the state after rows that :func:`_waiting_patches` gave their context, whose patches the backbone has read."""
+    keep = known.length - network.config.lookback
+    return SeriesState(
+        backbone=backbone,
+        rows=known.rows[:, keep:].clone(),
+        past=known.past[keep:].clone(),
+        calendar=known.calendar[keep:].clone(),
+        static=state.static,
+        scale=known.scale,
+        n_seen=state.n_seen + keep,
+    )
 
 
-def in_units(found: Forecast, windows: Windows, scale: Scale, *, origins: int = 1) -> Forecasts:
+def _read_patches(network: ForecastNetwork, known: SeriesTensors, backbone: State, ends: Tensor) -> State:
+    """Read the patches of one series that end at some places."""
+    for part in _pieces_of(ends):
+        backbone = network.read(*seen_at(network, known, part), backbone)
+    return backbone
+
+
+def _is_unknown(scale: Scale) -> bool:
+    return bool(scale.level.isnan().all())
+
+
+def _pieces_of(ends: Tensor) -> tuple[Tensor, ...]:
+    """Cut origins into calls of bounded size."""
+    return ends.split(TOKENS_AT_ONCE) if len(ends) else ()
+
+
+def _rows_ahead(network: ForecastNetwork, seen: Sequence[int]) -> Tensor:
+    """Return how many rows after the last patch's end forecasts begin, ``(n,)``, by how many were read before each."""
+    return torch.tensor(seen, device=network.device) % network.config.patch_length
+
+
+def _in_units(found: Forecast, windows: Windows, scale: Scale, *, origins: int = 1) -> Forecasts:
     """Return a series' forecasts at one origin a stream, ``(b n, c, 1, f)``, in its own units."""
     level, spread = windows.level[..., None], windows.spread[..., None]
 
@@ -297,75 +304,18 @@ def in_units(found: Forecast, windows: Windows, scale: Scale, *, origins: int = 
     return Forecasts(point, quantiles)
 
 
-STREAMS_AT_ONCE = 512
-"""Streams of one batch; bounds what a call holds and never changes an answer."""
+# --- batches ----------------------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
-def absorb_together(
-    network: ForecastNetwork, states: Sequence[SeriesState], series: Sequence[SeriesTensors]
-) -> list[SeriesState]:
-    """Read new rows of many series, as :func:`titans_ts.series.reading.absorb` reads those of one.
-
-    Parameters
-    ----------
-    network : ForecastNetwork
-        In evaluation mode.
-    states : sequence of SeriesState
-        Where reading stopped, one a series.
-    series : sequence of SeriesTensors
-        The rows that follow.
-
-    Returns
-    -------
-    list of SeriesState
-        In the order of ``states``, which are left as they were.
-    """
-    waiting = [waiting_patches(network, state, one) for state, one in zip(states, series, strict=True)]
-    backbones = [state.backbone for state in states]
-    keys = [
-        (len(ends), *form_of(state.backbone)) if len(ends) else None
-        for (_, ends), state in zip(waiting, states, strict=True)
-    ]
-    for group in _groups(keys, network.config.streams):
-        batch = joined([backbones[i] for i in group])
-        for parts in zip(*(pieces_of(waiting[i][1]) for i in group), strict=True):
-            seen = [seen_at(network, waiting[i][0], ends) for i, ends in zip(group, parts, strict=True)]
-            batch = network.read(*_side_by_side(seen), batch)
-        for i, backbone in zip(group, parted(batch, network.config.streams), strict=False):
-            backbones[i] = backbone
-    return [
-        state_after(network, state, known, backbone)
-        for state, (known, _), backbone in zip(states, waiting, backbones, strict=True)
-    ]
-
-
-@torch.no_grad()
-def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], futures: Sequence[Tensor]) -> list[Forecasts]:
-    """Forecast from many states, as :func:`titans_ts.series.reading.forecast` does from one.
-
-    Parameters
-    ----------
-    network : ForecastNetwork
-        In evaluation mode.
-    states : sequence of SeriesState
-        Each with at least one row read.
-    futures : sequence of Tensor
-        ``(f, covariates)`` each: covariates known in advance, standardised.
-    """
-    waiting = [waiting_forecast(network, state, future) for state, future in zip(states, futures, strict=True)]
-    found: list[Any] = [None] * len(states)
-    at = torch.tensor([network.config.lookback])
-    streams = network.config.streams
-    for group in _groups([form_of(backbone) for _, backbone in waiting], streams):
-        windows, extras = _side_by_side([seen_at(network, waiting[i][0], at) for i in group])
-        ahead = rows_ahead(network, [states[i].n_seen for i in group]).repeat_interleave(streams)
-        said = network.forecast(windows, extras, joined([waiting[i][1] for i in group]), ahead)
-        for place, i in enumerate(group):
-            here = slice(place * streams, (place + 1) * streams)
-            own = Windows(*(x[here] for x in windows))
-            found[i] = in_units(Forecast(*(x[here] for x in said)), own, waiting[i][0].scale)
-    return found
+def _groups(keys: Sequence[Any], streams: int) -> Iterator[list[int]]:
+    """Return the places of equal keys, None aside, no more at a time than make a batch."""
+    places: dict[Any, list[int]] = {}
+    for i, key in enumerate(keys):
+        if key is not None:
+            places.setdefault(key, []).append(i)
+    most = max(STREAMS_AT_ONCE // streams, 1)
+    for found in places.values():
+        yield from (found[first : first + most] for first in range(0, len(found), most))
 
 
 def form_of(state: Any) -> tuple[Any, ...]:
@@ -384,7 +334,7 @@ def form_of(state: Any) -> tuple[Any, ...]:
 
 
 def joined(states: Sequence[Any]) -> Any:
-    """Return states of one form and the same positions as the state of a batch.
+    """Concatenate states of equal shape and position along the batch axis.
 
     Examples
     --------
@@ -393,6 +343,8 @@ def joined(states: Sequence[Any]) -> Any:
             [1., 1.]]), 3)
     """
     first = states[0]
+    if len(states) == 1:
+        return first
     if isinstance(first, Tensor):
         return torch.cat(list(states))
     if isinstance(first, tuple):
@@ -402,7 +354,7 @@ def joined(states: Sequence[Any]) -> Any:
 
 
 def parted(state: Any, streams: int) -> Iterator[Any]:
-    """Return the states of a batch, ``streams`` of it at a time, each a copy of its own."""
+    """Return the states of a batch, ``streams`` of it at a time, each a copy of its own, which keeps no larger tensor."""
     if isinstance(state, Tensor):
         return (x.clone() for x in state.split(streams))
     if not isinstance(state, tuple) or not state:
@@ -411,19 +363,19 @@ def parted(state: Any, streams: int) -> Iterator[Any]:
     return (type(state)(*parts) if hasattr(state, "_fields") else parts for parts in columns)
 
 
-def _groups(keys: Sequence[Any], streams: int) -> Iterator[list[int]]:
-    """Return the places of equal keys, None aside, no more at a time than make a batch."""
-    places: dict[Any, list[int]] = {}
-    for i, key in enumerate(keys):
-        if key is not None:
-            places.setdefault(key, []).append(i)
-    most = max(STREAMS_AT_ONCE // streams, 1)
-    for found in places.values():
-        yield from (found[first : first + most] for first in range(0, len(found), most))
-
-
 def _side_by_side(seen: Sequence[tuple[Windows, Extras]]) -> tuple[Windows, Extras]:
     """Return what several series see as one batch."""
+    if len(seen) == 1:
+        return seen[0]
     windows = Windows(*map(torch.cat, zip(*(one for one, _ in seen), strict=True)))
     extras = Extras(*map(torch.cat, zip(*(one for _, one in seen), strict=True)))
     return windows, extras
+
+
+def _as_batch(windows: Windows, extras: Extras) -> tuple[Windows, Extras]:
+    """Turn ``n`` origins of ``b`` streams into ``b n`` streams of one origin."""
+    n = extras.calendar.shape[1]
+    alone = Windows(*(x.transpose(1, 2).flatten(0, 1)[:, :, None] for x in windows))
+    calendar, past, future = (x.flatten(0, 1)[:, None] for x in (extras.calendar, extras.past, extras.future))
+    static, channel = (x.repeat_interleave(n, dim=0) for x in (extras.static, extras.channel))
+    return alone, Extras(calendar, past, future, static, channel)

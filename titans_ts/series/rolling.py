@@ -6,22 +6,265 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from joblib import delayed
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
 
 from titans_ts.backbones.observing import silenced
 from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.write import Backtest, backtest_frame, backtest_ids, build_frame, id_column, target_names
 from titans_ts.series import reading
-from titans_ts.series.reader import some
+from titans_ts.series.intervals import interval_bounds
+from titans_ts.series.reader import Reader, States, some
+from titans_ts.series.state import SeriesState
 from titans_ts.series.watching import direct_only
 
-if TYPE_CHECKING:
-    from titans_ts.series.forecaster import TitansForecaster
+
+def backtest(
+    reader: Reader,
+    panel: Panel,
+    *,
+    windows: int | None,
+    step: int | None,
+    levels: tuple[float, ...],
+    refit: Callable[[Panel], Reader] | None = None,
+) -> tuple[Any, Any]:
+    """Return forecasts and metrics of :meth:`TitansForecaster.backtest`; ``refit`` learns anew from earlier rows."""
+    origins = {one.id: _choose_origins(reader, one, windows, step) for one in panel}
+    if refit is None:
+        _warn_if_seen(reader, panel, origins)
+        results = {one.id: _roll(reader, one, origins[one.id], levels) for one in panel}
+    else:
+        results = _refitted(refit, panel, origins, levels)
+    spreads = {one.id: _naive_error(one.values[: origins[one.id][0]]) for one in panel}
+    return backtest_frame(panel.layout, results), backtest_metrics(panel.layout, results, spreads)
+
+
+def rolling_errors(
+    reader: Reader, panel: Panel, *, start: int, stop: int | None, horizons: Sequence[int], memory: str
+) -> dict[int, tuple[float, float]]:
+    """Return mean squared and absolute errors of :meth:`TitansForecaster.rolling_errors`."""
+    if len(panel) != 1:
+        raise ValueError(f"X holds {len(panel)} series; rolling_errors takes one: choose it, or use backtest for many")
+    (one,) = panel
+    network = reader.network
+    stop = len(one) if stop is None else stop
+    horizons = np.atleast_1d(np.asarray(horizons)).tolist()
+    if not horizons or not all(_is_count(horizon) for horizon in horizons):
+        raise ValueError(f"horizons must be whole numbers of rows, 1 or more, got {horizons}; for example horizons=[24]")
+    longest = max(horizons)
+    if not (_is_count(start) and _is_count(stop)):
+        raise ValueError(f"start and stop must be whole numbers of rows, 1 or more, got start={start!r} and stop={stop!r}")
+    if longest > network.config.horizon:
+        raise ValueError(f"horizons: {longest} is longer than horizon={network.config.horizon}, which the model forecasts")
+    if not 0 < start <= stop - min(horizons) <= len(one) - min(horizons):
+        raise ValueError(f"start={start} and stop={stop} leave no origin in a series of {len(one)} rows")
+    if memory not in ("written", "silent", "linear"):
+        raise ValueError(f"memory must be 'written', 'silent' or 'linear', got {memory!r}")
+    contexts: dict[str, AbstractContextManager[None]] = {
+        "written": nullcontext(),
+        "silent": silenced(network),
+        "linear": direct_only(network),
+    }
+    padded = np.pad(one.values[:stop], ((0, longest), (0, 0)), constant_values=np.nan)
+    sums = {horizon: np.zeros(3) for horizon in horizons}
+    with contexts[memory]:
+        origins = range(start, stop - min(horizons) + 1)
+        for group, found in reading.rolling_forecasts(network, reader.tensors(one), origins):
+            actual = padded[np.array(group)[:, None] + np.arange(longest)]
+            error = found.point[:, :longest].cpu().numpy() - actual
+            for horizon, total in sums.items():
+                whole = error[np.array(group) + horizon <= stop, :horizon]
+                total += np.nansum(whole**2), np.nansum(np.abs(whole)), np.isfinite(whole).sum()
+    unseen = [horizon for horizon, total in sums.items() if not total[2]]
+    if unseen:
+        raise ValueError(f"X has no observed value within {unseen[0]} rows of start={start} to compare with: start earlier")
+    return {horizon: (total[0] / total[2], total[1] / total[2]) for horizon, total in sums.items()}
+
+
+def score(reader: Reader, panel: Panel, states: States) -> float:
+    """Return the score of :meth:`TitansForecaster.score`, forecasting on from states."""
+    for one in panel:
+        name = "" if one.id is None else f" {one.id!r}"
+        if one.id not in reader.scales:
+            raise ValueError(
+                f"X holds the series{name}, which fit never saw, and so knows no spread to measure its errors by; leave it "
+                f"out, or fit with it: fit saw {some(reader.scales)}"
+            )
+        if not states[one.id].n_seen:
+            raise ValueError(
+                f"nothing has been read of series{name} since forget(), so there is nothing to forecast X from: call "
+                "update(rows) with the rows before X"
+            )
+    begun = [reader.begin(one, states[one.id]) for one in panel]
+    sums = reader.in_parallel(delayed(_scaled_errors)(reader, one, state) for one, state in zip(panel, begun, strict=True))
+    error, count = (sum(part) for part in zip(*sums, strict=True))
+    if not count:
+        raise ValueError("X has no observed value, so there is nothing to score; give rows that were measured")
+    return -error / count
+
+
+def _scaled_errors(reader: Reader, series: Series, state: SeriesState) -> tuple[float, int]:
+    """Return the sum of absolute errors in spreads, and their number, of forecasts that follow on one another."""
+    network = reader.network
+    spread = reader.scales[series.id].spread.numpy()  # 1 c
+    rows, horizon = reader.preparation.tensors(series, state.scale), network.config.horizon
+    error, count = 0.0, 0
+    for first in range(0, rows.length, horizon):
+        part = rows.part(first, first + horizon)  # the last one may be shorter
+        point = reading.forecast(network, state, part.future).point[0, : part.length]
+        missed = np.abs(point.cpu().numpy() - series.values[first : first + horizon]) / spread
+        error, count = error + float(np.nansum(missed)), count + int(np.isfinite(missed).sum())
+        state = reading.absorb(network, state, part)
+    return error, count
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and bool(value > 0)
+
+
+def _choose_origins(reader: Reader, series: Series, windows: int | None, step: int | None) -> np.ndarray:
+    horizon = reader.network.config.horizon
+    step = horizon if step is None else step
+    if not _is_count(step) or (windows is not None and not _is_count(windows)):
+        raise ValueError(f"windows and step must be whole numbers, 1 or more, got windows={windows!r} and step={step!r}")
+    last = len(series) - horizon
+    first = reader.training_rows.get(series.id, 1) if windows is None else last - (windows - 1) * step
+    if first < 1 or last < first:
+        name = "" if series.id is None else f" {series.id!r}"
+        raise ValueError(
+            f"windows={windows}, step={step}: series{name} has {len(series)} rows, too few for such origins with "
+            f"horizon={horizon}; give more rows, or fewer or denser windows"
+        )
+    return np.arange(last, first - 1, -step)[::-1]
+
+
+def _warn_if_seen(reader: Reader, panel: Panel, origins: dict[Hashable, np.ndarray]) -> None:
+    seen = [
+        one.id
+        for one in panel
+        if one.id in reader.training_rows
+        and reader.first_times[one.id] == _first_time(one)
+        and origins[one.id][0] < reader.training_rows[one.id]
+    ]
+    if seen:
+        warnings.warn(
+            f"backtest: the weights were trained on rows after the first origin (of {len(seen)} series), so errors there "
+            "are those of training; fit on earlier rows, ask for fewer windows, or use refit=True",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _first_time(series: Series) -> Any:
+    return None if series.times is None or not len(series) else series.times[0]
+
+
+def _roll(reader: Reader, series: Series, origins: np.ndarray, levels: tuple[float, ...]) -> Backtest:
+    """Read a series once and forecast from every origin on the way."""
+    points, quantiles = [], []
+    for _, found in reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist()):
+        points.append(found.point.cpu().numpy())
+        quantiles.append(found.quantiles.cpu().numpy())
+    bounds = interval_bounds(np.concatenate(quantiles), reader.network.config.quantiles, levels)
+    return _result(series, origins, np.concatenate(points), bounds)
+
+
+def _refitted(
+    refit: Callable[[Panel], Reader], panel: Panel, origins: dict[Hashable, np.ndarray], levels: tuple[float, ...]
+) -> dict[Hashable, Backtest]:
+    """Fit anew before every origin; the k-th origins of all series share one fit."""
+    parts: dict[Hashable, list[Backtest]] = {one.id: [] for one in panel}
+    for k in range(max(map(len, origins.values()))):
+        here = [one for one in panel if k < len(origins[one.id])]
+        known = [_head(one, int(origins[one.id][k])) for one in here]
+        fresh = refit(replace(panel, series=tuple(known), index=None))
+        for one in here:
+            parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + 1], levels))
+    return {name: _join(results) for name, results in parts.items()}
+
+
+def _head(series: Series, rows: int) -> Series:
+    given = None if series.given is None else series.given[:rows]
+    times = None if series.times is None else series.times[:rows]
+    cut = (series.values[:rows], times, series.past[:rows], series.future[:rows])
+    return Series(series.id, *cut, series.static, given)
+
+
+def _result(series: Series, origins: np.ndarray, point: np.ndarray, bounds: Any) -> Backtest:
+    ahead = origins[:, None] + np.arange(point.shape[1])
+    cutoffs = origins - 1 if series.times is None else series.times[origins - 1]
+    return Backtest(cutoffs, series.values[ahead], point, bounds)
+
+
+def _join(parts: list[Backtest]) -> Backtest:
+    def joined(of: Callable[[Backtest], np.ndarray]) -> np.ndarray:
+        return np.concatenate([of(part) for part in parts])
+
+    bounds = {
+        level: (joined(lambda part: part.bounds[level][0]), joined(lambda part: part.bounds[level][1]))  # noqa: B023
+        for level in parts[0].bounds
+    }
+    cutoffs, actual = joined(lambda part: part.cutoffs), joined(lambda part: part.actual)
+    return Backtest(cutoffs, actual, joined(lambda part: part.forecast), bounds)
+
+
+def _naive_error(history: np.ndarray) -> np.ndarray:
+    """Return the mean absolute step of a history, ``(c,)``: what MASE divides by."""
+    steps = np.abs(np.diff(history, axis=0))
+    count = np.isfinite(steps).sum(0)
+    return np.where(count > 0, np.nansum(steps, axis=0) / np.maximum(count, 1), np.nan)
+
+
+# --- metrics ------------------------------------------------------------------------------------------------------------
+
+
+def backtest_metrics(layout: Layout, results: Mapping[Hashable, Backtest], naive: Mapping[Hashable, np.ndarray]) -> Any:
+    """Return the scores of rolling-origin forecasts.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the container that came in; its backend is used (pandas for arrays).
+    results : mapping of id to Backtest
+        As for :func:`titans_ts.frames.write.backtest_frame`.
+    naive : mapping of id to ndarray (c,)
+        Mean absolute error of repeating the last value one row ahead, before the first origin: what MASE divides by.
+
+    Returns
+    -------
+    frame
+        ``unique_id, windows, mse, mae, mase`` and ``coverage-80`` for each level; NaN where nothing was observed.
+
+    Examples
+    --------
+    >>> result = Backtest(np.array([9, 19]), np.ones((2, 3, 1)), np.zeros((2, 3, 1)))
+    >>> backtest_metrics(Layout("array", "numpy", (0,)), {None: result}, {None: np.array([0.5])})["mase"].tolist()
+    [2.0]
+    """
+    keys, plain = backtest_ids(layout, list(results), target_names(layout))
+    rows: list[dict[str, float]] = []
+    for name, part in results.items():
+        for channel in range(part.forecast.shape[2]):
+            actual, found = part.actual[..., channel], part.forecast[..., channel]
+            seen = bool(np.isfinite(actual).any())
+            mae = mean_absolute_error(actual, found) if seen else np.nan
+            scale = naive[name][channel]
+            row = {
+                "windows": len(part.cutoffs),
+                "mse": mean_squared_error(actual, found) if seen else np.nan,
+                "mae": mae,
+                "mase": mae / scale if scale > 0 else np.nan,
+            }
+            for level, (low, high) in part.bounds.items():
+                covered = interval_coverage(actual, low[..., channel], high[..., channel]) if seen else np.nan
+                row[f"coverage-{level:g}"] = covered
+            rows.append(row)
+    columns: dict[Any, Any] = {"unique_id": id_column(plain, keys, np.ones(len(keys), dtype=np.int64))}
+    columns |= {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    return build_frame(layout, columns)
 
 
 def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -72,90 +315,6 @@ def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return float(np.mean(np.abs(y_true - y_pred)))
 
 
-def mean_absolute_scaled_error(y_true: ArrayLike, y_pred: ArrayLike, y_train: ArrayLike, *, season_length: int = 1) -> float:
-    """Return the absolute error as a multiple of the seasonal naive forecast's on the training part.
-
-    Every column is scaled by its own naive error, then the columns are averaged, so that no unit outweighs another.
-
-    Parameters
-    ----------
-    y_true : array-like, shape (f,) or (f, c)
-        What came; NaN is left out.
-    y_pred : array-like, same shape
-        What was forecast.
-    y_train : array-like, shape (t,) or (t, c)
-        The training part, in time order; pairs with a NaN are left out.
-    season_length : int, default=1
-        Lag of the naive forecast, in steps; below t.
-
-    Returns
-    -------
-    float
-        Without a unit; below 1 beats the naive forecast.
-
-    Raises
-    ------
-    ValueError
-        As in `mean_squared_error`; or if a column of `y_train` never changes over a season, or is too short.
-
-    Source
-    ------
-    Hyndman and Koehler (2006), Another look at measures of forecast accuracy.
-
-    Examples
-    --------
-    >>> mean_absolute_scaled_error([4.0, 5.0], [4.0, 4.0], y_train=[0.0, 1.0, 2.0, 3.0])
-    0.5
-    """
-    truth, forecast, train = (_columns(values) for values in (y_true, y_pred, y_train))
-    if train.shape[1] != truth.shape[1]:
-        raise ValueError(f"y_train has {train.shape[1]} columns and y_true {truth.shape[1]}; they must be the same")
-    if not 1 <= season_length < len(train):
-        raise ValueError(f"season_length={season_length!r} must lie in 1 .. {len(train) - 1}, the steps of y_train less 1")
-    scaled = []
-    for column in range(truth.shape[1]):
-        steps = np.abs(train[season_length:, column] - train[:-season_length, column])
-        steps = steps[~np.isnan(steps)]
-        if not steps.any():
-            raise ValueError(f"y_train column {column} is constant at season_length={season_length}, nothing to scale by")
-        scaled.append(mean_absolute_error(truth[:, column], forecast[:, column]) / float(np.mean(steps)))
-    return float(np.mean(scaled))
-
-
-def pinball_loss(y_true: ArrayLike, y_pred: ArrayLike, *, quantile: float = 0.5) -> float:
-    """Return the mean pinball loss of a forecast quantile.
-
-    Parameters
-    ----------
-    y_true : array-like, any shape
-        What came; NaN is left out.
-    y_pred : array-like, same shape
-        The forecast of the quantile.
-    quantile : float, default=0.5
-        In (0, 1); 0.5 gives half the mean absolute error.
-
-    Returns
-    -------
-    float
-        In units of `y_true`; 0 is best.
-
-    Raises
-    ------
-    ValueError
-        As in `mean_squared_error`; or if `quantile` is out of range.
-
-    Examples
-    --------
-    >>> pinball_loss([10.0, 10.0], [8.0, 12.0], quantile=0.9)
-    1.0
-    """
-    if not 0 < quantile < 1:
-        raise ValueError(f"quantile={quantile!r} must lie between 0 and 1, both excluded")
-    y_true, y_pred = _observed(y_true, y_pred=y_pred)
-    error = y_true - y_pred
-    return float(np.mean(np.maximum(quantile * error, (quantile - 1) * error)))
-
-
 def interval_coverage(y_true: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> float:
     """Return the share of what came that lies inside its interval, ends included.
 
@@ -187,14 +346,6 @@ def interval_coverage(y_true: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> 
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
-def _columns(values: ArrayLike) -> NDArray[np.float64]:
-    """Return (f,) or (f, c) values as (f, c)."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim not in (1, 2):
-        raise ValueError(f"expected shape (f,) or (f, c), got {array.shape}")
-    return array[:, None] if array.ndim == 1 else array
-
-
 def _observed(y_true: ArrayLike, **others: ArrayLike) -> list[NDArray[np.float64]]:
     """Return the truth and the other arrays as flat arrays, where the truth is known."""
     truth = np.asarray(y_true, dtype=np.float64)
@@ -210,314 +361,3 @@ def _observed(y_true: ArrayLike, **others: ArrayLike) -> list[NDArray[np.float64
             raise ValueError(f"{name} is NaN at {missing} of {known.sum()} observed points; forecast them or leave them out")
         kept.append(array[known])
     return kept
-
-
-def backtest_metrics(layout: Layout, results: Mapping[Hashable, Backtest], naive: Mapping[Hashable, np.ndarray]) -> Any:
-    """Return the scores of rolling-origin forecasts.
-
-    Parameters
-    ----------
-    layout : Layout
-        Of the container that came in; its backend is used (pandas for arrays).
-    results : mapping of id to Backtest
-        As for :func:`titans_ts.frames.write.backtest_frame`.
-    naive : mapping of id to ndarray (c,)
-        Mean absolute error of repeating the last value one row ahead, before the first origin: what MASE divides by.
-
-    Returns
-    -------
-    frame
-        ``unique_id, windows, mse, mae, mase`` and ``coverage-80`` for each level; NaN where nothing was observed.
-
-    Examples
-    --------
-    >>> result = Backtest(np.array([9, 19]), np.ones((2, 3, 1)), np.zeros((2, 3, 1)))
-    >>> backtest_metrics(Layout("array", "numpy", (0,)), {None: result}, {None: np.array([0.5])})["mase"].tolist()
-    [2.0]
-    """
-    keys, plain = backtest_ids(layout, list(results), target_names(layout))
-    rows: list[dict[str, float]] = []
-    for name, part in results.items():
-        for channel in range(part.forecast.shape[2]):
-            actual, found = part.actual[..., channel], part.forecast[..., channel]
-            seen = bool(np.isfinite(actual).any())
-            mae = mean_absolute_error(actual, found) if seen else np.nan
-            scale = naive[name][channel]
-            row = {
-                "windows": len(part.cutoffs),
-                "mse": mean_squared_error(actual, found) if seen else np.nan,
-                "mae": mae,
-                "mase": mae / scale if scale > 0 else np.nan,
-            }
-            for level, (low, high) in part.bounds.items():
-                covered = interval_coverage(actual, low[..., channel], high[..., channel]) if seen else np.nan
-                row[f"coverage-{level:g}"] = covered
-            rows.append(row)
-    columns: dict[Any, Any] = {"unique_id": id_column(plain, keys, np.ones(len(keys), dtype=np.int64))}
-    columns |= {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    return build_frame(layout, columns)
-
-
-TOLERANCE = 1e-9
-
-
-def check_levels(level: float | Sequence[float] | None, quantiles: tuple[float, ...]) -> tuple[float, ...]:
-    """Return levels in percent, held to what the quantiles reach.
-
-    Raises
-    ------
-    ValueError
-        If a level is no percentage, or wider than the outermost quantiles.
-
-    Examples
-    --------
-    >>> check_levels([80], (0.1, 0.5, 0.9))
-    (80.0,)
-    """
-    if level is None:
-        return ()
-    try:
-        levels = tuple(np.atleast_1d(np.asarray(level, dtype=np.float64)).tolist())
-    except (TypeError, ValueError):
-        levels = ()
-    if np.ndim(levels) != 1 or (np.size(level) and not levels):
-        raise ValueError(f"level must be a number or a list of numbers, in percent, got {level!r}; for example level=[80]")
-    widest = 100 * min(1 - 2 * quantiles[0], 2 * quantiles[-1] - 1)
-    for one in levels:
-        if not 0 < one < 100:
-            raise ValueError(f"level must be percentages between 0 and 100, got {one:g}; for example level=[80]")
-        if one > widest + 1e-6:
-            tail = (1 - one / 100) / 2
-            raise ValueError(
-                f"level={one:g} is wider than the learned quantiles reach ({max(widest, 0):g} %): fit with quantiles that "
-                f"include {tail:g} and {1 - tail:g}"
-            )
-    return levels
-
-
-def interval_bounds(
-    quantiles: np.ndarray, shares: tuple[float, ...], levels: Sequence[float]
-) -> dict[float, tuple[np.ndarray, np.ndarray]]:
-    """Return lower and upper bounds of each level, interpolated between learned quantiles.
-
-    Parameters
-    ----------
-    quantiles : ndarray (..., q)
-        Values at ``shares``.
-    shares : tuple of float
-        Increasing.
-    levels : sequence of float
-        In percent.
-
-    Examples
-    --------
-    >>> interval_bounds(np.array([[1.0, 2.0, 4.0]]), (0.1, 0.5, 0.9), [40])
-    {40: (array([1.5]), array([3.]))}
-    """
-    known = np.asarray(shares)
-
-    def at(share: float) -> np.ndarray:
-        right = int(np.clip(np.searchsorted(known, share - TOLERANCE), 1, len(known) - 1)) if len(known) > 1 else 0
-        if len(known) == 1 or abs(known[right] - share) < TOLERANCE:
-            return quantiles[..., right]
-        weight = (share - known[right - 1]) / (known[right] - known[right - 1])
-        weight = min(max(weight, 0.0), 1.0)
-        return (1 - weight) * quantiles[..., right - 1] + weight * quantiles[..., right]
-
-    return {level: (at((1 - level / 100) / 2), at((1 + level / 100) / 2)) for level in levels}
-
-
-def backtest(
-    forecaster: TitansForecaster,
-    panel: Panel,
-    *,
-    windows: int | None,
-    step: int | None,
-    refit: bool,
-    levels: tuple[float, ...],
-) -> tuple[Any, Any]:
-    """Return forecasts and metrics of :meth:`TitansForecaster.backtest`."""
-    origins = {one.id: _choose_origins(forecaster, one, windows, step) for one in panel}
-    if refit:
-        results = _refitted(forecaster, panel, origins, levels)
-    else:
-        _warn_if_seen(forecaster, panel, origins)
-        results = {one.id: _roll(forecaster, one, origins[one.id], levels) for one in panel}
-    spreads = {one.id: _naive_error(one.values[: origins[one.id][0]]) for one in panel}
-    return backtest_frame(panel.layout, results), backtest_metrics(panel.layout, results, spreads)
-
-
-def rolling_errors(
-    forecaster: TitansForecaster, panel: Panel, *, start: int, stop: int | None, horizons: Sequence[int], memory: str
-) -> dict[int, tuple[float, float]]:
-    """Return mean squared and absolute errors of :meth:`TitansForecaster.rolling_errors`."""
-    if len(panel) != 1:
-        raise ValueError(f"X holds {len(panel)} series; rolling_errors takes one: choose it, or use backtest for many")
-    (one,) = panel
-    network = forecaster.network_
-    stop = len(one) if stop is None else stop
-    horizons = np.atleast_1d(np.asarray(horizons)).tolist()
-    if not horizons or not all(_is_count(horizon) for horizon in horizons):
-        raise ValueError(f"horizons must be whole numbers of rows, 1 or more, got {horizons}; for example horizons=[24]")
-    longest = max(horizons)
-    if not (_is_count(start) and _is_count(stop)):
-        raise ValueError(f"start and stop must be whole numbers of rows, 1 or more, got start={start!r} and stop={stop!r}")
-    if longest > network.config.horizon:
-        raise ValueError(f"horizons: {longest} is longer than horizon={network.config.horizon}, which the model forecasts")
-    if not 0 < start <= stop - min(horizons) <= len(one) - min(horizons):
-        raise ValueError(f"start={start} and stop={stop} leave no origin in a series of {len(one)} rows")
-    if memory not in ("written", "silent", "linear"):
-        raise ValueError(f"memory must be 'written', 'silent' or 'linear', got {memory!r}")
-    contexts: dict[str, AbstractContextManager[None]] = {
-        "written": nullcontext(),
-        "silent": silenced(network),
-        "linear": direct_only(network),
-    }
-    padded = np.pad(one.values[:stop], ((0, longest), (0, 0)), constant_values=np.nan)
-    sums = {horizon: np.zeros(3) for horizon in horizons}
-    with contexts[memory]:
-        origins = range(start, stop - min(horizons) + 1)
-        for group, found in reading.rolling_forecasts(network, forecaster.ready(one), origins):
-            actual = padded[np.array(group)[:, None] + np.arange(longest)]
-            error = found.point[:, :longest].cpu().numpy() - actual
-            for horizon, total in sums.items():
-                whole = error[np.array(group) + horizon <= stop, :horizon]
-                total += np.nansum(whole**2), np.nansum(np.abs(whole)), np.isfinite(whole).sum()
-    unseen = [horizon for horizon, total in sums.items() if not total[2]]
-    if unseen:
-        raise ValueError(f"X has no observed value within {unseen[0]} rows of start={start} to compare with: start earlier")
-    return {horizon: (total[0] / total[2], total[1] / total[2]) for horizon, total in sums.items()}
-
-
-def score(forecaster: TitansForecaster, panel: Panel) -> float:
-    """Return the score of :meth:`TitansForecaster.score`."""
-    for one in panel:
-        name = "" if one.id is None else f" {one.id!r}"
-        if one.id not in forecaster.scales_:
-            raise ValueError(
-                f"X holds the series{name}, which fit never saw, and so knows no spread to measure its errors by; leave it "
-                f"out, or fit with it: fit saw {some(forecaster.scales_)}"
-            )
-        if not forecaster.states_[one.id].n_seen:
-            raise ValueError(
-                f"nothing has been read of series{name} since forget(), so there is nothing to forecast X from: call "
-                "update(rows) with the rows before X"
-            )
-        forecaster._refuse_other_static(one, forecaster.states_[one.id])
-    sums = forecaster._in_parallel(delayed(_scaled_errors)(forecaster, one) for one in panel)
-    error, count = (sum(part) for part in zip(*sums, strict=True))
-    if not count:
-        raise ValueError("X has no observed value, so there is nothing to score; give rows that were measured")
-    return -error / count
-
-
-def _scaled_errors(forecaster: TitansForecaster, series: Series) -> tuple[float, int]:
-    """Return the sum of absolute errors in spreads, and their number, of forecasts that follow on one another."""
-    network, state = forecaster.network_, forecaster.states_[series.id]
-    spread = forecaster.scales_[series.id].spread.numpy()  # 1 c
-    rows, horizon = forecaster.preparation_.tensors(series, state.scale), network.config.horizon
-    error, count = 0.0, 0
-    for first in range(0, rows.length, horizon):
-        part = rows.part(first, first + horizon)  # the last one may be shorter
-        point = reading.forecast(network, state, part.future).point[0, : part.length]
-        missed = np.abs(point.cpu().numpy() - series.values[first : first + horizon]) / spread
-        error, count = error + float(np.nansum(missed)), count + int(np.isfinite(missed).sum())
-        state = reading.absorb(network, state, part)  # another one; the forecaster's stays as it is
-    return error, count
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and bool(value > 0)
-
-
-def _choose_origins(forecaster: TitansForecaster, series: Series, windows: int | None, step: int | None) -> np.ndarray:
-    horizon = forecaster.network_.config.horizon
-    step = horizon if step is None else step
-    if not _is_count(step) or (windows is not None and not _is_count(windows)):
-        raise ValueError(f"windows and step must be whole numbers, 1 or more, got windows={windows!r} and step={step!r}")
-    last = len(series) - horizon
-    first = forecaster.training_rows_.get(series.id, 1) if windows is None else last - (windows - 1) * step
-    if first < 1 or last < first:
-        name = "" if series.id is None else f" {series.id!r}"
-        raise ValueError(
-            f"windows={windows}, step={step}: series{name} has {len(series)} rows, too few for such origins with "
-            f"horizon={horizon}; give more rows, or fewer or denser windows"
-        )
-    return np.arange(last, first - 1, -step)[::-1]
-
-
-def _warn_if_seen(forecaster: TitansForecaster, panel: Panel, origins: dict[Hashable, np.ndarray]) -> None:
-    seen = [
-        one.id
-        for one in panel
-        if one.id in forecaster.training_rows_
-        and forecaster.first_times_[one.id] == _first_time(one)
-        and origins[one.id][0] < forecaster.training_rows_[one.id]
-    ]
-    if seen:
-        warnings.warn(
-            f"backtest: the weights were trained on rows after the first origin (of {len(seen)} series), so errors there "
-            "are those of training; fit on earlier rows, ask for fewer windows, or use refit=True",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def _first_time(series: Series) -> Any:
-    return None if series.times is None or not len(series) else series.times[0]
-
-
-def _roll(forecaster: TitansForecaster, series: Series, origins: np.ndarray, levels: tuple[float, ...]) -> Backtest:
-    """Read a series once and forecast from every origin on the way."""
-    points, quantiles = [], []
-    for _, found in reading.rolling_forecasts(forecaster.network_, forecaster.ready(series), origins.tolist()):
-        points.append(found.point.cpu().numpy())
-        quantiles.append(found.quantiles.cpu().numpy())
-    bounds = interval_bounds(np.concatenate(quantiles), forecaster.network_.config.quantiles, levels)
-    return _result(series, origins, np.concatenate(points), bounds)
-
-
-def _refitted(
-    forecaster: TitansForecaster, panel: Panel, origins: dict[Hashable, np.ndarray], levels: tuple[float, ...]
-) -> dict[Hashable, Backtest]:
-    """Fit anew before every origin; the k-th origins of all series share one fit."""
-    parts: dict[Hashable, list[Backtest]] = {one.id: [] for one in panel}
-    for k in range(max(map(len, origins.values()))):
-        here = [one for one in panel if k < len(origins[one.id])]
-        known = [_head(one, int(origins[one.id][k])) for one in here]
-        fresh = clone(forecaster).fit_panel(replace(panel, series=tuple(known), index=None))
-        for one in here:
-            parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + 1], levels))
-    return {name: _join(results) for name, results in parts.items()}
-
-
-def _head(series: Series, rows: int) -> Series:
-    given = None if series.given is None else series.given[:rows]
-    times = None if series.times is None else series.times[:rows]
-    cut = (series.values[:rows], times, series.past[:rows], series.future[:rows])
-    return Series(series.id, *cut, series.static, given)
-
-
-def _result(series: Series, origins: np.ndarray, point: np.ndarray, bounds: Any) -> Backtest:
-    ahead = origins[:, None] + np.arange(point.shape[1])
-    cutoffs = origins - 1 if series.times is None else series.times[origins - 1]
-    return Backtest(cutoffs, series.values[ahead], point, bounds)
-
-
-def _join(parts: list[Backtest]) -> Backtest:
-    def joined(of: Callable[[Backtest], np.ndarray]) -> np.ndarray:
-        return np.concatenate([of(part) for part in parts])
-
-    bounds = {
-        level: (joined(lambda part: part.bounds[level][0]), joined(lambda part: part.bounds[level][1]))  # noqa: B023
-        for level in parts[0].bounds
-    }
-    cutoffs, actual = joined(lambda part: part.cutoffs), joined(lambda part: part.actual)
-    return Backtest(cutoffs, actual, joined(lambda part: part.forecast), bounds)
-
-
-def _naive_error(history: np.ndarray) -> np.ndarray:
-    """Return the mean absolute step of a history, ``(c,)``: what MASE divides by."""
-    steps = np.abs(np.diff(history, axis=0))
-    count = np.isfinite(steps).sum(0)
-    return np.where(count > 0, np.nansum(steps, axis=0) / np.maximum(count, 1), np.nan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from titans_ts.backbones.stack import State
-from titans_ts.backbones.state import pack, unpack
+from titans_ts.backbones.state import pack
 from titans_ts.blocks.scale import Scale
 from titans_ts.files.tensors import read_tensors, write_tensors
 
@@ -132,35 +132,6 @@ class MemoryState:
         if not isinstance(facts, dict):
             raise ValueError(f"{str(path)!r} holds no memory of a series; a fitted model is read by titans_ts.load")
         return cls(original(facts["id"]), facts["n_seen"], original(facts["last_time"]), facts["model"], tensors)
-
-
-def one_by_one(states: MemoryState | Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Iterable[MemoryState]:
-    """Return states that were given alone, by id, or one after the other."""
-    if isinstance(states, MemoryState):
-        return [states]
-    return states.values() if isinstance(states, Mapping) else states
-
-
-def packed(name: Hashable, state: SeriesState, last_time: Any, model: str) -> MemoryState:
-    """Return a series' state as it leaves a forecaster; tensors are shared, which nothing writes to."""
-    return MemoryState(name, state.n_seen, last_time, model, pack(state) if state.n_seen else {})
-
-
-def unpacked(state: MemoryState, like: SeriesState) -> SeriesState:
-    """Return a state as a forecaster reads on with it; ``like`` is a fresh one, which gives form and place.
-
-    Raises
-    ------
-    ValueError
-        If a part is missing.
-    """
-    if not state.n_seen:
-        return like
-    try:
-        found: SeriesState = unpack(like, state.tensors)
-    except KeyError as error:
-        raise ValueError(f"the memory of series {state.id!r} is damaged: it lacks the part {error}") from None
-    return found
 
 
 def plain(value: Any) -> Any:

@@ -8,10 +8,9 @@ import zlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,14 +18,11 @@ from titans_ts.backbones.state import pack, unpack
 from titans_ts.frames.panel import Series
 from titans_ts.frames.stream import is_stream
 from titans_ts.frames.write import Forecast, forecast_container
-from titans_ts.series.reader import chosen, stream_pieces
+from titans_ts.series.forecaster import TitansForecaster
+from titans_ts.series.intervals import check_levels
+from titans_ts.series.reader import chosen, last_time
 from titans_ts.series.reading import absorb_together, completes_patch, forecast_together
-from titans_ts.series.rolling import check_levels
-from titans_ts.series.state import MemoryState, SeriesState, one_by_one, original, packed, plain, unpacked
-
-if TYPE_CHECKING:
-    from titans_ts.series.forecaster import TitansForecaster
-
+from titans_ts.series.state import MemoryState, SeriesState, original, plain
 
 FORMAT = 1
 """Version of the file; one of a newer version is refused."""
@@ -81,17 +77,16 @@ class MemoryStore:
     """
 
     def __init__(self, path: str | Path, forecaster: TitansForecaster, *, batch_size: int = 256) -> None:
-        check_is_fitted(forecaster)
+        self.reader = forecaster.reader_
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more series, got {batch_size}")
-        if forecaster.layout_.is_single:
+        if self.reader.layout.is_single:
             raise ValueError("forecaster was fitted on one series without an id; fit on a long frame or a list to keep many")
-        self.path, self.forecaster, self.batch_size = Path(path), forecaster, batch_size
+        self.path, self.batch_size = Path(path), batch_size
         if not self.path.parent.is_dir():
             raise FileNotFoundError(
                 f"the folder {str(self.path.parent)!r} of path={str(path)!r} does not exist; make it first"
             )
-        self._model = forecaster.fingerprint()
         self._file = sqlite3.connect(self.path, isolation_level=None)
         try:
             self._open()
@@ -113,7 +108,7 @@ class MemoryStore:
             raise ValueError(f"{str(self.path)!r} is no store of titans_ts, or damaged ({error})") from None
         if int(about["titans_ts"]) > FORMAT:
             raise ValueError(f"{str(self.path)!r} was written by a newer titans_ts; upgrade titans_ts")
-        if about["model"] != self._model:
+        if about["model"] != self.reader.fingerprint:
             raise ValueError(
                 f"{str(self.path)!r} holds memories of another model, or of this one with other weights; load the model "
                 "that wrote them, or give another path"
@@ -124,7 +119,7 @@ class MemoryStore:
         with self._writing():
             for statement in _TABLES.split(";"):
                 self._file.execute(statement)
-            facts = {"titans_ts": str(FORMAT), "model": self._model}
+            facts = {"titans_ts": str(FORMAT), "model": self.reader.fingerprint}
             self._file.executemany("INSERT INTO about VALUES (?, ?)", facts.items())
 
     def __enter__(self) -> MemoryStore:
@@ -158,8 +153,7 @@ class MemoryStore:
         found = self._load([name], with_memory=True)
         if name not in found:
             raise KeyError(f"there is no series {name!r} in {str(self.path)!r}")
-        state, last = found[name]
-        return packed(name, state, last, self._model)
+        return self.reader.portable(name, *found[name])
 
     @property
     def n_seen_(self) -> dict[Hashable, int]:
@@ -180,8 +174,8 @@ class MemoryStore:
         ValueError
             If rows overlap what was read, or X does not fit; of that piece nothing is absorbed then.
         """
-        for piece in stream_pieces(self.forecaster, X) if is_stream(X) else [X]:
-            panel = self.forecaster._read(piece, follow=self._last_times())
+        for piece in self.reader.pieces(X) if is_stream(X) else [X]:
+            panel = self.reader.panel(piece, follow=self._last_times())
             with self._writing():
                 for part in self._batches(list(panel)):
                     self._absorb(part)
@@ -202,28 +196,27 @@ class MemoryStore:
         ValueError
             If there is no series of an id, or the model needs covariates known in advance.
         """
-        forecaster = self.forecaster
-        levels = check_levels(level, forecaster.network_.config.quantiles)
-        if forecaster.network_.config.future:
+        reader, config = self.reader, self.reader.network.config
+        levels = check_levels(level, config.quantiles)
+        if config.future:
             raise ValueError("a model with future covariates forecasts series by series: forecaster.remember(store[id])")
         names = chosen(ids, self)
         if not names:
             raise ValueError("there is no series to forecast; update() with rows first, or name one")
-        ahead = torch.zeros(forecaster.network_.config.horizon, 0)
+        ahead = torch.zeros(config.horizon, 0)
         found: dict[Hashable, Forecast] = {}
         for part in self._batches(names):
             states = self._load(part, with_memory=True)
-            said = forecast_together(forecaster.network_, [states[name][0] for name in part], [ahead] * len(part))
-            for name, one in zip(part, said, strict=True):
-                found[name] = forecaster.told(one, states[name][1], levels)
-        return forecast_container(forecaster.layout_, found)
+            forecasts = forecast_together(reader.network, [states[name][0] for name in part], [ahead] * len(part))
+            for name, one in zip(part, forecasts, strict=True):
+                found[name] = reader.answer(one, states[name][1], levels)
+        return forecast_container(reader.layout, found)
 
     def remember(self, states: MemoryState | Iterable[MemoryState] | Mapping[Hashable, MemoryState]) -> MemoryStore:
         """Put states in, in place of what was kept of their series; see :meth:`TitansForecaster.remember`."""
         with self._writing():
-            for state in one_by_one(states):
-                self.forecaster.check_state(state, self._model)
-                self._save({state.id: unpacked(state, self._fresh(state.id))}, {state.id: state.last_time}, {state.id})
+            for kept, state in self.reader.taken_back(states):
+                self._save({kept.id: state}, {kept.id: kept.last_time}, {kept.id})
         return self
 
     def forget(self, ids: Hashable | Iterable[Hashable] | None = None) -> MemoryStore:
@@ -255,37 +248,31 @@ class MemoryStore:
 
     def _batches(self, items: list[Any]) -> Iterator[list[Any]]:
         firsts = range(0, len(items), self.batch_size)
-        shown = tqdm(firsts, disable=self.forecaster.verbose < 1, leave=False, unit="batch")
+        shown = tqdm(firsts, disable=self.reader.verbose < 1, leave=False, unit="batch")
         return (items[first : first + self.batch_size] for first in shown)
 
     def _last_times(self) -> dict[Hashable, Any]:
         rows = self._file.execute("SELECT id, last_time FROM series")
         return {original(json.loads(name)): original(json.loads(time)) for name, time in rows}
 
-    def _fresh(self, name: Hashable) -> SeriesState:
-        return self.forecaster.fresh_state(scale=self.forecaster.scales_.get(name))
-
     def _absorb(self, series: list[Series]) -> None:
         """Read the rows of a batch of series."""
-        forecaster = self.forecaster
+        reader = self.reader
         kept = self._load([one.id for one in series], with_memory=False)
-        states = {one.id: kept[one.id][0] if one.id in kept else forecaster._start_state(one) for one in series}
-        for one in series:
-            forecaster._refuse_other_static(one, states[one.id])
-        writes = {one.id for one in series if completes_patch(forecaster.network_, states[one.id], len(one))}
+        states = {one.id: reader.begin(one, kept[one.id][0] if one.id in kept else None) for one in series}
+        writes = {one.id for one in series if completes_patch(reader.network, states[one.id], len(one))}
         whole = self._load([name for name in writes if name in kept], with_memory=True)
-        states |= {name: state for name, (state, _) in whole.items()}
-        tensors = [forecaster.preparation_.tensors(one, states[one.id].scale) for one in series]
-        found = absorb_together(forecaster.network_, [states[one.id] for one in series], tensors)
+        states |= {name: state for name, (state, _) in whole.items() if state.n_seen}
+        tensors = [reader.preparation.tensors(one, states[one.id].scale) for one in series]
+        found = absorb_together(reader.network, [states[one.id] for one in series], tensors)
         after = {one.id: state for one, state in zip(series, found, strict=True)}
-        last = {one.id: after[one.id].n_seen - 1 if one.times is None else one.times[-1] for one in series}
         new = {one.id for one in series if one.id not in kept}
-        self._save(after, last, writes | new)
+        self._save(after, {one.id: last_time(one, after[one.id]) for one in series}, writes | new)
 
     def _load(self, names: Sequence[Hashable], *, with_memory: bool) -> dict[Hashable, tuple[SeriesState, Any]]:
         """Return states and last time stamps of those series that are there; without memory, with nothing in its place."""
         found = {}
-        like = self.forecaster.fresh_state()
+        like = self.reader.fresh_state()
         for name in names:
             row = self._file.execute(
                 "SELECT place, last_time, waiting, waiting_sum FROM series WHERE id = ?", (_key(name),)

@@ -20,6 +20,7 @@ from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX
 from titans_ts.memory.neural_memory import MemoryCarry, NeuralMemory
 from titans_ts.memory.written import Written, distance_between
 from titans_ts.series.network import ForecastNetwork
+from titans_ts.series.reader import Reader, States
 from titans_ts.series.reading import absorb, start_state
 from titans_ts.series.recollection import Recollection
 from titans_ts.series.state import SeriesState
@@ -87,6 +88,19 @@ class Holdings(NamedTuple):
     momentum_norm: Tensor
     share_of_bound: Tensor
     half_life: Tensor
+
+
+def watch_panel(reader: Reader, panel: Panel) -> Any:
+    """Return what happened in each layer of the memory while it read a panel afresh; a row a patch, layer and stream."""
+    seen = {one.id: watch(reader.network, reader.tensors(one))[0] for one in panel}
+    rows = {name: one.rows.numpy() for name, one in seen.items()}
+    return watched_frame(panel, rows, {name: _measures(one) for name, one in seen.items()})
+
+
+def memory_table(reader: Reader, states: States) -> Any:
+    """Return what the memory holds of series; a row a head, layer and stream."""
+    found = {name: _measures(holdings(reader.network, state)) for name, state in states.items()}
+    return holdings_frame(reader.layout, found)
 
 
 @torch.no_grad()
@@ -293,6 +307,11 @@ def holdings_frame(layout: Layout, found: Mapping[Hashable, Measures]) -> Any:
     (['y0', 'y0', 'y1', 'y1'], [0, 1, 0, 1])
     """
     return _frame(layout, found, number="head")
+
+
+def _measures(found: Watched | Holdings) -> Measures:
+    """Return what was measured of streams and layers, by name."""
+    return {name: x.double().cpu().numpy() for name, x in found._asdict().items() if name != "rows"}
 
 
 def _shape(measures: Measures) -> tuple[int, ...]:
