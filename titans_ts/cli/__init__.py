@@ -64,16 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"titans-ts {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--quiet", action="store_true", help="no progress bars")
-    shared.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
-    training = argparse.ArgumentParser(add_help=False)
-    training.add_argument("--max-steps", type=int, metavar="N", help="training steps, at most")
-    training.add_argument("--max-minutes", type=float, metavar="M", help="of training a model, at most; the best is kept")
-    demo.add(commands, [shared])
-    forecast.add(commands, [training, shared])
-    evaluate.add(commands, [training, shared])
-    classify.add(commands, [training, shared])
-    score.add(commands, [training, shared])
-    bench.add(commands, [shared])
+    for command in (demo, forecast, evaluate, classify, score, bench):
+        command.add(commands)
     return parser

@@ -1,12 +1,54 @@
-"""What several commands do alike."""
+"""What several commands do alike: their options, and what they do with them."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from titans_ts.backbones.variants import VARIANTS
+
+PICTURES = (".png", ".svg", ".pdf", ".jpg")
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--variant": {
+        "choices": VARIANTS,
+        "default": "mac",
+        "help": "where the memory sits, or a baseline without one (default: %(default)s)",
+    },
+    "--seed": {"type": int, "metavar": "N", "default": 0, "help": "seed of all randomness (default: %(default)s)"},
+    "--model": {"type": Path, "metavar": "FILE", "help": "a fitted model to use instead of fitting one"},
+    "--save": {"type": Path, "metavar": "FILE", "help": "keep the fitted model in this file"},
+    "--data-home": {"metavar": "DIR", "help": "folder with the data (default: TITANS_TS_DATA, cache, web)"},
+    "--max-steps": {"type": int, "metavar": "N", "help": "training steps at most"},
+    "--max-minutes": {
+        "type": float,
+        "metavar": "M",
+        "help": "minutes of training at most; the best model until then is kept",
+    },
+    "--quiet": {"action": "store_true", "help": "no progress bars"},
+    "--debug": {"action": "store_true", "help": "show the whole traceback of an error"},
+}
+"""Options of more than one command."""
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str, more: str = ".", **settings: Any
+) -> argparse.ArgumentParser:
+    """Describe a command in a line for the list of commands, and in that line and more for its own help."""
+    description = about[0].upper() + about[1:] + more
+    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=description, **settings)
+    command.set_defaults(run=run)
+    return command
+
+
+def add_options(command: argparse.ArgumentParser, *names: str) -> None:
+    """Add some of the shared options, and those that every command has."""
+    for name in (*names, "--quiet", "--debug"):
+        command.add_argument(name, **OPTIONS[name])
 
 
 def check_out(path: Path | None, option: str, suffixes: Sequence[str]) -> None:
@@ -19,9 +61,10 @@ def check_out(path: Path | None, option: str, suffixes: Sequence[str]) -> None:
         raise ValueError(f"{option} {path}: " + ("is a folder" if path.is_dir() else f"there is no folder {path.parent}"))
 
 
-def steps_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the number of training steps, if it was given."""
-    return {} if arguments.max_steps is None else {"max_steps": arguments.max_steps}
+def check_source(arguments: argparse.Namespace, train: str, kind: str) -> None:
+    """Refuse a command that says both how to fit a model and which to use, or neither."""
+    if (arguments.train is None) == (arguments.model is None):
+        raise ValueError(f"give --train {train} to fit a {kind}, or --model FILE to use one, and not both")
 
 
 def say(arguments: argparse.Namespace, line: str) -> None:
@@ -30,11 +73,26 @@ def say(arguments: argparse.Namespace, line: str) -> None:
         print(line, file=sys.stderr)
 
 
-def stopping(arguments: argparse.Namespace) -> list[Any] | None:
-    """Return the callback that ends training in time, if a time was given."""
+def steps_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the number of training steps, if it was given."""
+    return {} if arguments.max_steps is None else {"max_steps": arguments.max_steps}
+
+
+def training_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the estimator arguments that the shared options set."""
     from titans_ts.learn.run import stop_after
 
-    return None if arguments.max_minutes is None else [stop_after(60 * arguments.max_minutes)]
+    callbacks = None if arguments.max_minutes is None else [stop_after(60 * arguments.max_minutes)]
+    shown = {"random_state": arguments.seed, "verbose": int(not arguments.quiet), "callbacks": callbacks}
+    return shown | steps_of(arguments)
+
+
+def fit(arguments: argparse.Namespace, model: Any, *data: Any, **more: Any) -> Any:
+    """Fit a model and say how long it took."""
+    begun = time.perf_counter()
+    model.fit(*data, **more)
+    say(arguments, f"fitted in {time.perf_counter() - begun:.0f} s")
+    return model
 
 
 def loaded(path: Path, kind: str) -> Any:
@@ -45,3 +103,10 @@ def loaded(path: Path, kind: str) -> Any:
     if type(model).__name__ != kind:
         raise ValueError(f"--model {path}: holds a {type(model).__name__}, not a {kind}")
     return model
+
+
+def save(arguments: argparse.Namespace, model: Any) -> None:
+    """Save a model, if asked to."""
+    if arguments.save is not None:
+        model.save(arguments.save)
+        print(f"model: {arguments.save}")

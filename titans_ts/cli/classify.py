@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import time
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from titans_ts.backbones.variants import VARIANTS
-from titans_ts.cli._shared import check_out, loaded, say, steps_of, stopping
+from titans_ts.cli._shared import add_command, add_options, check_out, check_source, fit, loaded, save, say, training_of
 
 
-def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+def add(commands: Any) -> None:
     """Describe the command."""
     about = "classify DNA sequences of CSV or FASTA files"
-    classify = commands.add_parser(
-        "classify",
-        parents=parents,
-        help=about,
-        description=about[0].upper() + about[1:] + ": fits a classifier, or uses one fitted before (--model).",
-        epilog="A table has a column of sequences and one of labels. A FASTA file has no labels: give one a class, as "
-        "promoter=positive.fa other=negative.fa.",
+    more = ": fits a classifier, or uses one fitted before (--model)."
+    epilog = (
+        "A table has a column of sequences and one of labels. A FASTA file has no labels: give one a class, as "
+        "promoter=positive.fa other=negative.fa."
     )
+    classify = add_command(commands, "classify", run, about, more, epilog=epilog)
     files = "a table (.csv, .tsv, either .gz, .parquet), or CLASS=FASTA for each class"
     classify.add_argument("test", nargs="+", metavar="TEST", help=f"what to classify: {files}, or a FASTA file")
     classify.add_argument("--train", nargs="+", metavar="FILE", help=f"what to learn from: {files}")
@@ -30,71 +28,115 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     classify.add_argument("--sequence-column", default="sequence", metavar="NAME", help="(default: %(default)s)")
     classify.add_argument("--label-column", default="label", metavar="NAME", help="(default: %(default)s)")
     classify.add_argument("--out", type=Path, metavar="FILE", default=Path("classes.csv"), help="(default: %(default)s)")
-    about_strands = "average, augment, equivariant or none: how strands are treated (default: %(default)s)"
     strands = ("average", "augment", "equivariant", "none")
+    about_strands = "average, augment, equivariant or none: how strands are treated (default: %(default)s)"
     classify.add_argument("--reverse-complement", choices=strands, default="none", help=about_strands)
-    about_variant = "where the memory sits, or a baseline without one (default: %(default)s)"
-    classify.add_argument("--variant", choices=VARIANTS, default="mac", help=about_variant)
-    classify.add_argument("--seed", type=int, metavar="N", default=0, help="of all chance (default: %(default)s)")
-    classify.add_argument("--model", type=Path, metavar="FILE", help="a fitted model to use instead of fitting one")
-    classify.add_argument("--save", type=Path, metavar="FILE", help="keep the fitted model in this file")
-    classify.set_defaults(run=run)
+    add_options(classify, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from titans_ts.cli.labelled import labelled_table, read_labelled, read_regions
     from titans_ts.files.tables import SUFFIXES, write_table
 
     check_out(arguments.out, "--out", SUFFIXES)
     check_out(arguments.save, "--save", ())
-    if (arguments.train is None) == (arguments.model is None):
-        raise ValueError("give --train FILE to fit a classifier, or --model FILE to use one, and not both")
-    columns = {"sequence_column": arguments.sequence_column, "label_column": arguments.label_column}
-    if arguments.bed is not None:
-        test = read_regions(_one(arguments.test, "--bed"), arguments.bed)
-    else:
-        test = read_labelled(arguments.test, **columns, labels_required=False)
-    if arguments.model is not None:
-        model = loaded(arguments.model, "DNAClassifier")
-    else:
-        train = read_labelled(arguments.train, **columns)
-        dev = None if arguments.dev is None else read_labelled(arguments.dev, **columns)
-        model = _fitted(arguments, train, dev)
+    check_source(arguments, "FILE", "classifier")
+    test = _read_regions(arguments) if arguments.bed is not None else _read(arguments, arguments.test, labels_required=False)
+    model = _fitted(arguments) if arguments.model is None else loaded(arguments.model, "DNAClassifier")
     probabilities = model.predict_proba(test.sequences)
     labels = model.classes_[probabilities.argmax(1)]
-    write_table(labelled_table(test.ids, labels, model.classes_, probabilities), arguments.out)
+    columns = {f"probability_{name}": probabilities[:, j] for j, name in enumerate(model.classes_)}
+    write_table(_frame({"id": test.ids, "label": list(map(str, labels)), **columns}), arguments.out)
     print(f"classes: {arguments.out}")
     if test.labels is not None:
         from titans_ts.dna.classify import agreement
 
         accuracy, mcc = agreement(test.labels.astype(str), labels.astype(str))
         print(f"accuracy {accuracy:.4f}, MCC {mcc:.4f} on {len(labels):,} sequences")
-    if arguments.save is not None:
-        model.save(arguments.save)
-        print(f"model: {arguments.save}")
+    save(arguments, model)
 
 
-def _one(files: list[str], option: str) -> str:
-    if len(files) > 1:
-        raise ValueError(f"{option} goes with one FASTA file, got {' '.join(files)}")
-    return files[0]
+def _frame(columns: dict[str, Any]) -> Any:
+    import polars as pl
+
+    return pl.DataFrame(columns)
 
 
-def _fitted(arguments: argparse.Namespace, train: Any, dev: Any) -> Any:
+def _fitted(arguments: argparse.Namespace) -> Any:
     from titans_ts import DNAClassifier
 
+    train = _read(arguments, arguments.train)
+    given = {}
+    if arguments.dev is not None:
+        dev = _read(arguments, arguments.dev)
+        given = {"X_val": dev.sequences, "y_val": dev.labels}
     say(arguments, f"read {len(train.sequences):,} sequences; fitting")
-    begun = time.perf_counter()
-    model = DNAClassifier(
-        variant=arguments.variant,
-        reverse_complement=None if arguments.reverse_complement == "none" else arguments.reverse_complement,
-        random_state=arguments.seed,
-        verbose=int(not arguments.quiet),
-        callbacks=stopping(arguments),
-        **steps_of(arguments),
-    )
-    given = {} if dev is None else {"X_val": dev.sequences, "y_val": dev.labels}
-    model.fit(train.sequences, train.labels, **given)
-    say(arguments, f"fitted in {time.perf_counter() - begun:.0f} s")
-    return model
+    strands = None if arguments.reverse_complement == "none" else arguments.reverse_complement
+    model = DNAClassifier(variant=arguments.variant, reverse_complement=strands, **training_of(arguments))
+    return fit(arguments, model, train.sequences, train.labels, **given)
+
+
+class Sequences(NamedTuple):
+    """Sequences with their ids, and their labels if there are any."""
+
+    ids: list[str]
+    sequences: list[str]
+    labels: Any  # array (n,), or None
+
+
+def _read(arguments: argparse.Namespace, sources: Sequence[str], *, labels_required: bool = True) -> Sequences:
+    """Read one table, one FASTA file, or a FASTA file for each class, written ``CLASS=PATH``."""
+    from titans_ts.dna.sequences import has_sequence_suffix
+
+    classes = [source.partition("=") for source in sources]
+    if all(sign and not os.path.exists(source) for source, (_, sign, _) in zip(sources, classes, strict=True)):
+        return _read_fasta([(name, path) for name, _, path in classes])
+    if len(sources) > 1:
+        raise ValueError(f"{' '.join(sources)}: give one file, or CLASS=FILE for each class")
+    (source,) = sources
+    if not has_sequence_suffix(source):
+        return _read_table(arguments, source, labels_required=labels_required)
+    if labels_required:
+        raise ValueError(
+            f"{source} is a FASTA file, which has no labels; name the class of each: promoter={source} other=..."
+        )
+    return _read_fasta([("", source)])._replace(labels=None)
+
+
+def _read_fasta(files: Sequence[tuple[str, str]]) -> Sequences:
+    """Read a FASTA file for each class."""
+    import numpy as np
+
+    from titans_ts.dna.bases import decode
+    from titans_ts.dna.sequences import stream_records
+
+    records = [(name, record) for name, path in files for record in stream_records(path)]
+    labels = np.array([name for name, _ in records])
+    return Sequences([record.id for _, record in records], [decode(record.codes) for _, record in records], labels)
+
+
+def _read_regions(arguments: argparse.Namespace) -> Sequences:
+    """Read the intervals of a BED file from a FASTA file, those of the minus strand turned round; they have no labels."""
+    from titans_ts.dna.bases import decode
+    from titans_ts.dna.genome import Genome, fetch_intervals, read_bed
+
+    if len(arguments.test) > 1:
+        raise ValueError(f"--bed goes with one FASTA file, got {' '.join(arguments.test)}")
+    intervals = read_bed(arguments.bed)
+    with Genome(arguments.test[0]) as genome:
+        ids, codes = fetch_intervals(genome, intervals)
+    return Sequences(ids, [decode(one) for one in codes], None)
+
+
+def _read_table(arguments: argparse.Namespace, source: str, *, labels_required: bool) -> Sequences:
+    from titans_ts.files.tables import read_table
+
+    frame = read_table(source, id_column="id")
+    named = {"--sequence-column": arguments.sequence_column, "--label-column": arguments.label_column}
+    for option, name in named.items():
+        if name not in frame.columns and (labels_required or option == "--sequence-column"):
+            raise ValueError(f"{source} has no column {name!r}, but {', '.join(frame.columns)}; name it with {option}")
+    label_column = arguments.label_column
+    labels = frame[label_column].to_numpy() if label_column in frame.columns else None
+    ids = frame["id"].to_list() if "id" in frame.columns else list(map(str, range(len(frame))))
+    return Sequences(ids, frame[arguments.sequence_column].to_list(), labels)

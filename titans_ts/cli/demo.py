@@ -6,18 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from titans_ts.cli._shared import add_command, add_options
 
-def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+
+def add(commands: Any) -> None:
     """Describe the command."""
     about = "fit two and a half years of electricity demand, score the held-out end, draw a forecast"
-    demo = commands.add_parser("demo", parents=parents, help=about, description=about[0].upper() + about[1:] + ".")
+    demo = add_command(commands, "demo", run, about)
     demo.add_argument(
         "--out", type=Path, metavar="DIR", default=Path(), help="folder for forecast.csv and forecast.png (default: here)"
     )
     demo.add_argument("--max-steps", type=int, metavar="N", default=75, help="training steps (default: %(default)s)")
-    demo.add_argument("--quick", action="store_true", help="10 training steps: sooner done, and a poorer forecast")
-    demo.add_argument("--seed", type=int, metavar="N", default=0, help="of all chance (default: %(default)s)")
-    demo.set_defaults(run=run)
+    demo.add_argument("--quick", action="store_true", help="10 training steps: done sooner, with a poorer forecast")
+    add_options(demo, "--seed")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -8,23 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from titans_ts.backbones.variants import VARIANTS
-from titans_ts.cli._shared import check_out, steps_of
+from titans_ts.cli._shared import add_command, add_options, check_out, steps_of
+from titans_ts.datasets.load import list_datasets
 
 
-def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+def add(commands: Any) -> None:
     """Describe the command."""
-    from titans_ts.datasets.load import list_datasets
-
     about = "run the standard protocol on a public data set"
-    evaluate = commands.add_parser(
-        "evaluate",
-        parents=parents,
-        help=about,
-        description=about[0].upper()
-        + about[1:]
-        + ": one model for all horizons, every test window, beside a seasonal naive "
-        "forecast, the linear path alone, and the model with its memory silent if it has one.",
+    more = (
+        ": one model for all horizons and every test window, beside a seasonal naive forecast, the linear path alone, and "
+        "the model with its memory silent if it has one."
     )
+    evaluate = add_command(commands, "evaluate", run, about, more)
     names = list_datasets(kind="series")
     evaluate.add_argument("name", metavar="NAME", choices=names, help=", ".join(names))
     evaluate.add_argument(
@@ -33,9 +28,8 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     evaluate.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0], help="a fit each (default: 0)")
     evaluate.add_argument("--horizons", type=int, nargs="+", metavar="H", help="rows to forecast (default: the usual ones)")
-    evaluate.add_argument("--data-home", metavar="DIR", help="folder with the data (default: TITANS_TS_DATA, cache, web)")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the table (.md) or the scores (.csv) too")
-    evaluate.set_defaults(run=run)
+    add_options(evaluate, "--data-home", "--max-steps", "--max-minutes")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from titans_ts.backbones.variants import VARIANTS
-from titans_ts.cli._shared import check_out, say, steps_of, stopping
+from titans_ts.cli._shared import PICTURES, add_command, add_options, check_out, fit, save, say, training_of
 
-QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-"""What a model learns; wider levels that are asked for are added."""
+QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)  # what a model learns, and the levels that are asked for
 
 
-def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+def add(commands: Any) -> None:
     """Describe the command."""
     about = "forecast the rows that follow a CSV or parquet file"
-    forecast = commands.add_parser(
-        "forecast",
-        parents=parents,
-        help=about,
-        description=about[0].upper() + about[1:] + ": fits a model on it, or reads it with one fitted before "
-        "(--model), piece by piece, so that it may be larger than memory.",
-        epilog="A wide file has a column a channel; a long one has an id column, a time column and a column y.",
+    more = (
+        ": fits a model on it, or reads it with one fitted before (--model), piece by piece, so that it may be larger than "
+        "memory."
     )
+    epilog = "A wide file has a column a channel; a long one has an id column, a time column and a column y."
+    forecast = add_command(commands, "forecast", run, about, more, epilog=epilog)
     forecast.add_argument("file", type=Path, metavar="FILE", help="history: .csv, .tsv, either .gz, or .parquet")
     forecast.add_argument("--horizon", type=int, metavar="H", help="rows to forecast (needed without --model)")
-    forecast.add_argument("--out", type=Path, metavar="FILE", help="where to (default: FILE-forecast, same format)")
+    forecast.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: FILE-forecast, same format)")
     forecast.add_argument(
         "--plot", type=Path, nargs="?", const=Path(), metavar="FILE", help="draw the file's last series (.png)"
     )
@@ -37,12 +32,7 @@ def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     forecast.add_argument("--time-column", metavar="NAME", help="of time stamps (default: ds, or the only column of dates)")
     forecast.add_argument("--target", nargs="+", metavar="NAME", help="columns to forecast (default: y, or all numeric)")
     forecast.add_argument("--freq", metavar="STEP", help="step of the time stamps, as pandas spells it (default: inferred)")
-    about_variant = "where the memory sits, or a baseline without one (default: %(default)s)"
-    forecast.add_argument("--variant", choices=VARIANTS, default="mac", help=about_variant)
-    forecast.add_argument("--seed", type=int, metavar="N", default=0, help="of all chance (default: %(default)s)")
-    forecast.add_argument("--model", type=Path, metavar="FILE", help="a fitted model to use instead of fitting one")
-    forecast.add_argument("--save", type=Path, metavar="FILE", help="keep the fitted model in this file")
-    forecast.set_defaults(run=run)
+    add_options(forecast, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -56,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     plot = out.with_name(f"{stem}-forecast.png") if arguments.plot == Path() else arguments.plot
     check_out(out, "--out", SUFFIXES)
     check_out(arguments.save, "--save", ())
-    check_out(plot, "--plot", (".png", ".svg", ".pdf", ".jpg"))
+    check_out(plot, "--plot", PICTURES)
     if plot is not None and find_spec("matplotlib") is None:
         raise ImportError("--plot needs matplotlib; `pip install 'titans-ts[plot]'`")
     if not all(0 < level < 100 for level in arguments.level):
@@ -76,9 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         found = forecaster.predict(level=level)
     write_table(found, out)
     print(f"forecast: {out}")
-    if arguments.save is not None:
-        forecaster.save(arguments.save)
-        print(f"model: {arguments.save}")
+    save(arguments, forecaster)
     if plot is not None:
         from titans_ts.plots import plot_forecast, save_figure
 
@@ -109,7 +97,6 @@ def _fitted(arguments: argparse.Namespace, frame: Any) -> Any:
     time_column = _time_column(frame, arguments)
     _check_columns(frame, arguments)
     say(arguments, f"read {frame.height:,} rows of {arguments.file}; fitting")
-    begun = time.perf_counter()
     forecaster = TitansForecaster(
         arguments.horizon,
         quantiles=tuple(sorted({*QUANTILES, *tails, *(round(1 - tail, 6) for tail in tails)})),
@@ -118,13 +105,9 @@ def _fitted(arguments: argparse.Namespace, frame: Any) -> Any:
         target_columns=arguments.target,
         freq=arguments.freq,
         variant=arguments.variant,
-        random_state=arguments.seed,
-        verbose=int(not arguments.quiet),
-        callbacks=stopping(arguments),
-        **steps_of(arguments),
-    ).fit(frame)
-    say(arguments, f"fitted in {time.perf_counter() - begun:.0f} s")
-    return forecaster
+        **training_of(arguments),
+    )
+    return fit(arguments, forecaster, frame)
 
 
 def _time_column(frame: Any, arguments: argparse.Namespace) -> str:

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
-from titans_ts.cli._shared import check_out, loaded, say, steps_of, stopping
+from titans_ts.cli._shared import add_command, add_options, check_out, check_source, fit, loaded, save, say, training_of
 
 
-def add(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+def add(commands: Any) -> None:
     """Describe the command."""
     about = "score DNA by a language model: records by likelihood, or variants of them"
-    score = commands.add_parser(
-        "score",
-        parents=parents,
-        help=about,
-        description=about[0].upper() + about[1:] + ". Fits a model (--train), or uses one fitted before (--model).",
-        epilog="Records are streamed: a chromosome is read in a state of fixed size.",
-    )
+    more = ". Fits a model (--train), or uses one fitted before (--model)."
+    epilog = "Records are streamed: a chromosome is read in a state of fixed size."
+    score = add_command(commands, "score", run, about, more, epilog=epilog)
     score.add_argument("file", metavar="FASTA", help="records to score; with --variants the reference")
     score.add_argument("--train", metavar="FASTA", help="what to learn from")
     score.add_argument("--variants", metavar="FILE", help="a VCF file: score each variant instead of the records")
     score.add_argument("--flank", type=int, default=512, metavar="N", help="bases around a variant (default: %(default)s)")
     score.add_argument("--out", type=Path, metavar="FILE", default=Path("scores.csv"), help="(default: %(default)s)")
-    score.add_argument("--seed", type=int, metavar="N", default=0, help="of all chance (default: %(default)s)")
-    score.add_argument("--model", type=Path, metavar="FILE", help="a fitted model to use instead of fitting one")
-    score.add_argument("--save", type=Path, metavar="FILE", help="keep the fitted model in this file")
-    score.set_defaults(run=run)
+    add_options(score, "--seed", "--model", "--save", "--max-steps", "--max-minutes")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -40,8 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     check_out(arguments.out, "--out", SUFFIXES)
     check_out(arguments.save, "--save", ())
-    if (arguments.train is None) == (arguments.model is None):
-        raise ValueError("give --train FASTA to fit a language model, or --model FILE to use one, and not both")
+    check_source(arguments, "FASTA", "language model")
     existing_file(arguments.file)
     variants = None if arguments.variants is None else read_variants(arguments.variants)
     model = _fitted(arguments) if arguments.model is None else loaded(arguments.model, "DNALanguageModel")
@@ -61,21 +52,11 @@ def run(arguments: argparse.Namespace) -> None:
         )
     write_table(found, arguments.out)
     print(f"scores: {arguments.out}")
-    if arguments.save is not None:
-        model.forget().save(arguments.save)
-        print(f"model: {arguments.save}")
+    save(arguments, model.forget())
 
 
 def _fitted(arguments: argparse.Namespace) -> Any:
     from titans_ts import DNALanguageModel
 
     say(arguments, f"fitting on {arguments.train}")
-    begun = time.perf_counter()
-    model = DNALanguageModel(
-        random_state=arguments.seed,
-        verbose=int(not arguments.quiet),
-        callbacks=stopping(arguments),
-        **steps_of(arguments),
-    ).fit(arguments.train)
-    say(arguments, f"fitted in {time.perf_counter() - begun:.0f} s")
-    return model
+    return fit(arguments, DNALanguageModel(**training_of(arguments)), arguments.train)
