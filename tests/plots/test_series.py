@@ -193,7 +193,7 @@ def test_surprise_lies_under_its_series():
         plot_surprise(HISTORY, values[:10])
 
 
-def test_surprise_of_one_column_of_a_frame():
+def test_surprise_of_same_column_of_a_frame():
     frame = pl.DataFrame({"ds": DAYS[:200].to_numpy(), "load": HISTORY, "heat": -HISTORY})
     each = pl.DataFrame({"ds": DAYS[:200].to_numpy(), "load": HISTORY + 1, "heat": HISTORY + 2})
     shared = pl.DataFrame({"ds": DAYS[:200].to_numpy(), "surprise": HISTORY + 3})

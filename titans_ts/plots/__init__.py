@@ -1,7 +1,7 @@
 """Pictures, drawn on matplotlib's objects: of series (``series.py``), memories (``memory.py``) and bases (``bases.py``).
 
-No global state is touched: without `ax` a free-standing figure is made, which ``pyplot`` does not know and nothing
-shows or writes until asked (``axes.figure.savefig("forecast.png")``).
+No global state is touched: without ``ax`` a new figure is made that ``pyplot`` does not know. It is shown or written only
+when asked (``axes.figure.savefig("forecast.png")``, or :func:`save_figure`).
 """
 
 from titans_ts.plots.bases import plot_logo as plot_logo

@@ -1,4 +1,4 @@
-"""Pictures of bases: letters as tall as what they contribute, and what every single-base change does."""
+"""Pictures of bases: letters as tall as their contribution, and the effect of every single-base change."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def plot_logo(
     start_1based: int = 1,
     title: str | None = None,
 ) -> Axes:
-    """Draw a letter at each position, as tall as its contribution, below the line where it speaks against.
+    """Draw a letter at each position, as tall as its contribution; a negative one hangs below the line.
 
     Parameters
     ----------
     attribution : array-like (t, 4)
         Contribution of A, C, G, T at each position, as ``attribute`` of a DNA estimator gives them.
     sequence : str, optional
-        The bases that are there: only they are drawn. By default all four are, those of one sign upon one another.
+        The bases that are there: only they are drawn. By default all four are, those of one sign stacked.
     ax : Axes, optional
         Where to draw; by default a new figure.
     start_1based : int, default=1
@@ -78,7 +78,7 @@ def plot_logo(
 
 
 def plot_mutagenesis(effects: Any, *, column: str | None = None, ax: Axes | None = None, title: str | None = None) -> Axes:
-    """Draw what every single-base change does: a column a position, a row a base, red where it speaks for the answer.
+    """Draw the effect of every single-base change: a column a position, a row a base, red where the answer rises.
 
     Parameters
     ----------
@@ -90,6 +90,10 @@ def plot_mutagenesis(effects: Any, *, column: str | None = None, ax: Axes | None
         Where to draw; by default a new figure.
     title : str, optional
         Above the picture.
+
+    Returns
+    -------
+    Axes
 
     Raises
     ------
@@ -137,6 +141,7 @@ def _draw_letter(axes: Axes, letter: str, position: int, foot: float, height: fl
 
 
 def _dress(axes: Axes, label: str, title: str | None) -> Axes:
+    """Give the axes labels and a title."""
     axes.set_xlabel("position")
     axes.set_ylabel(label)
     axes.locator_params(axis="x", integer=True)

@@ -1,4 +1,4 @@
-"""A picture of a memory at work: what surprised it, how its gates answered, and how far it went from its start."""
+"""A picture of a memory at work: its surprise, its gates, and how far it moved from its start."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from titans_ts.frames.panel import Column
-from titans_ts.plots.figures import ACTUAL, ALERT, FORECAST, HISTORY, free_figure
-from titans_ts.plots.series import dress
+from titans_ts.plots.figures import ACTUAL, ALERT, FORECAST, HISTORY, dress_over_time, free_figure
 from titans_ts.plots.tracks import Track, read_watched, some_of
 
 if TYPE_CHECKING:
@@ -25,11 +24,9 @@ PANELS = {
     "momentum": "momentum",
     "distance": "|M − M₀|",
 }
-"""Columns of what was watched, from the top down, and what stands beside them."""
+"""Columns of what was watched, from the top down, and their labels."""
 
-MOST_POINTS = 4000
-"""Points of a line, about: more than a wide picture has dots across. What is left out lies between a least and a largest
-value that are drawn."""
+MOST_POINTS = 4000  # of a line: more than a wide picture has dots across
 
 _COLORS = (FORECAST, HISTORY, ALERT, ACTUAL)
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.5, 1.5)))
@@ -46,19 +43,18 @@ def plot_memory(
 ) -> Figure:
     """Draw surprise, gates and what has been learned, panel by panel over one time axis.
 
-    The gates are the half-life in rows, on a logarithmic scale, the step size and the momentum, means over heads. A line of
-    more than some thousand points is drawn by the least and the largest value of each short stretch, so that no peak is
-    lost, whatever its length.
+    The gates are the half-life in rows on a logarithmic scale, the step size and the momentum, means over heads. Of a line
+    with more than 4,000 points the least and the largest value of each short stretch are drawn, so that no peak is lost.
 
     Parameters
     ----------
     watched : frame
-        What `TitansForecaster.watch` returned.
+        What ``TitansForecaster.watch`` returned.
     axes : five matplotlib.axes.Axes, optional
         Where to draw, in the order of :data:`PANELS`; None makes a figure.
     layer : int, optional
         The layer to draw, from 0; None draws all of them.
-    unique_id : hashable
+    unique_id : hashable, optional
         The series to draw; None takes the first.
     channel : str or int, optional
         The channel to draw, by its name; None takes the first.
@@ -74,12 +70,14 @@ def plot_memory(
     ImportError
         matplotlib is not installed.
     TypeError, ValueError
-        It is not what `watch` returned, or a layer, series or channel is not there; the message lists those that are.
+        It is not what ``watch`` returned, or a layer, series or channel is not there; the message lists those that are.
 
     Examples
     --------
-    >>> figure = plot_memory(model.watch(X))  # doctest: +SKIP
-    >>> figure.savefig("memory.png")  # doctest: +SKIP
+    >>> import pandas as pd
+    >>> watched = pd.DataFrame({"row": range(9), "layer": 0} | dict.fromkeys(PANELS, 0.5))  # as forecaster.watch(X) gives it
+    >>> [axes.get_ylabel() for axes in plot_memory(watched).axes]
+    ['surprise', 'half-life, rows', 'step size', 'momentum', '|M − M₀|']
     """
     tracks = read_watched(watched, list(PANELS), unique_id=unique_id, channel=channel)
     if layer is not None and layer not in tracks:
@@ -96,13 +94,14 @@ def plot_memory(
             _as_half_lives(panels[place], np.concatenate([track.values[:, place] for track in shown.values()]))
         elif name in ("surprise", "distance"):
             panels[place].set_ylim(bottom=0)
-        dress(panels[place], next(iter(shown.values())), label=label, title=title if place == 0 else None)
+        dress_over_time(panels[place], next(iter(shown.values())), label=label, title=title if place == 0 else None)
     figure = cast("Figure", panels[0].figure)
     figure.align_ylabels(panels)
     return figure
 
 
 def _draw(axes: Axes, track: Track, place: int, *, label: str | None, **style: Any) -> None:
+    """Draw one column of a track."""
     times, values = thinned(track.times, track.values[:, place])
     axes.plot(times, values, lw=1.0, alpha=0.85, marker="o" if len(values) == 1 else None, ms=4, label=label, **style)
 
@@ -124,23 +123,7 @@ def _as_half_lives(axes: Axes, values: np.ndarray) -> None:
 
 
 def thinned(times: np.ndarray, values: np.ndarray, *, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and last point of a line, and of each short stretch the least and the largest, in their order.
-
-    Parameters
-    ----------
-    times, values : ndarray (t,)
-        The line.
-    most : int
-        Points to return, at most; a shorter line is returned as it is.
-
-    Examples
-    --------
-    >>> values = np.zeros(1_000_000)
-    >>> values[123_456] = 1.0
-    >>> times, kept = thinned(np.arange(1_000_000), values)
-    >>> len(kept) <= MOST_POINTS, int(times[kept.argmax()])
-    (True, 123456)
-    """
+    """Return at most so many points of a line ``(t,)``: its ends, and the least and the largest of each short stretch."""
     if len(values) <= most:
         return times, values
     edges = np.linspace(0, len(values), most // 2).astype(int)  # one stretch less than half of the points

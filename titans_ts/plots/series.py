@@ -1,8 +1,4 @@
-"""Pictures of forecasts, surprise and backtests, drawn on matplotlib's objects.
-
-No global state is touched: without `ax` a free-standing figure is made, which ``pyplot`` does not know and nothing
-shows or writes until asked (``axes.figure.savefig("forecast.png")``).
-"""
+"""Pictures of forecasts, surprise and backtests."""
 
 from __future__ import annotations
 
@@ -12,30 +8,22 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from titans_ts.frames.panel import Column
-from titans_ts.plots.figures import ACTUAL, ALERT, FORECAST, HISTORY, free_figure
+from titans_ts.plots.figures import ACTUAL, ALERT, DASHES, FORECAST, HISTORY, dress_over_time, free_figure
 from titans_ts.plots.tracks import (
     Band,
     Track,
     aligned,
     find_bands,
     find_target,
-    one_column,
     read_track,
     read_tracks,
+    same_column,
     some_of,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-_DASHES = (0, (4, 1.5))
-_DATES: dict[str, Any] = {  # by step between ticks: years, months, days, hours, minutes, seconds
-    "formats": ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"],
-    "zero_formats": ["", "%b", "%d %b", "%d %b", "%H:%M", "%H:%M"],
-    "offset_formats": ["", "%Y", "%Y", "%Y", "%d %b %Y", "%d %b %Y"],
-}
 
 
 def plot_forecast(
@@ -58,7 +46,7 @@ def plot_forecast(
     ----------
     history : array-like (t,) or (t, c), list of them, or frame
         What the forecast was made from.
-    forecast : as `TitansForecaster.predict` gives it
+    forecast : as ``TitansForecaster.predict`` gives it
         Its columns ``<target>-lo-80`` and ``<target>-hi-80`` are drawn as a band. Without time stamps it begins right
         after the history.
     ax : matplotlib.axes.Axes, optional
@@ -69,7 +57,7 @@ def plot_forecast(
         The target to draw, by name (index for arrays); None takes the first.
     unique_id : hashable or None
         The series to draw (the item number for a list); None takes the first of the forecast.
-    actual : like `history`, optional
+    actual : like ``history``, optional
         The rows that came, from the first one forecast; those after the forecast's end are not drawn.
     title : str, optional
         A title.
@@ -92,13 +80,14 @@ def plot_forecast(
     Examples
     --------
     >>> tide = np.sin(np.arange(224) / 4)
-    >>> axes = plot_forecast(tide[:200], tide[200:], title="tide")  # doctest: +SKIP
-    >>> axes.figure.savefig("tide.png")  # doctest: +SKIP
+    >>> axes = plot_forecast(tide[:200], tide[200:], title="tide")
+    >>> [line.get_label() for line in axes.lines]
+    ['history', 'forecast']
     """
     axes = free_figure(4.2).subplots() if ax is None else ax
     names = (id_column, time_column)
     ahead_column, place = find_target(forecast, column, names, "forecast")
-    past_column = one_column(history, ahead_column, place, "history", names)
+    past_column = same_column(history, ahead_column, place, "history", names)
     bands = find_bands(forecast, ahead_column, level)
     ahead = read_track(forecast, [ahead_column, *_edges(bands)], unique_id, names)
     past = read_track(history, [past_column], ahead.id, names)
@@ -107,11 +96,11 @@ def plot_forecast(
     axes.plot(shown.times, shown.values[:, 0], color=HISTORY, lw=1.1, label="history")
     _draw_forecast(axes, ahead, bands)
     if actual is not None:
-        came = read_track(actual, [one_column(actual, past_column, place, "actual", names)], ahead.id, names)
+        came = read_track(actual, [same_column(actual, past_column, place, "actual", names)], ahead.id, names)
         came = came.after(past)
         came = came.where((ahead.times[0] <= came.times) & (came.times <= ahead.times[-1]))
-        axes.plot(came.times, came.values[:, 0], color=ACTUAL, lw=1.2, ls=_DASHES, label="actual", zorder=4)
-    dress(axes, past, label=past_column, title=title)
+        axes.plot(came.times, came.values[:, 0], color=ACTUAL, lw=1.2, ls=DASHES, label="actual", zorder=4)
+    dress_over_time(axes, past, label=past_column, title=title)
     return axes
 
 
@@ -134,11 +123,12 @@ def plot_surprise(
     ----------
     series : array-like (t,) or (t, c), list of them, or frame
         What was read.
-    surprise : as `TitansForecaster.surprise` gives it
+    surprise : as ``TitansForecaster.surprise`` gives it
         One value a row, or one a row and target.
     ax : two matplotlib.axes.Axes, optional
         Where to draw the series and the surprise; None makes a figure.
-    column, unique_id, title, last, id_column, time_column : as in `plot_forecast`
+    column, unique_id, title, last, id_column, time_column
+        As in :func:`plot_forecast`.
     threshold : float, optional
         Rows with more surprise than this are marked in both panels.
 
@@ -149,18 +139,21 @@ def plot_surprise(
     Raises
     ------
     ImportError, ValueError
-        As in `plot_forecast`; or the two differ in length.
+        As in :func:`plot_forecast`; or the two differ in length.
 
     Examples
     --------
-    >>> figure = plot_surprise(series, model.surprise(series))  # doctest: +SKIP
+    >>> series = np.sin(np.arange(100) / 4)
+    >>> surprise = np.where(np.arange(100) == 60, 3.0, 0.2)  # as forecaster.surprise(series) gives it
+    >>> figure = plot_surprise(series, surprise, threshold=1.0)
+    >>> [axes.get_ylabel() for axes in figure.axes]
+    ['', 'surprise']
     """
     upper, lower = free_figure(5.4).subplots(2, 1, sharex=True, height_ratios=(2, 1)) if ax is None else ax
     names = (id_column, time_column)
     series_column, place = find_target(series, column, names, "series")
-    track = read_track(series, [series_column], unique_id, names)
-    track = track.numbered()
-    found = read_track(surprise, [one_column(surprise, series_column, place, "surprise", names)], track.id, names)
+    track = read_track(series, [series_column], unique_id, names).numbered()
+    found = read_track(surprise, [same_column(surprise, series_column, place, "surprise", names)], track.id, names)
     if len(found.values) != len(track.values):
         raise ValueError(
             f"surprise has {len(found.values)} rows and series {len(track.values)}; pass what surprise(series) returned"
@@ -173,10 +166,10 @@ def plot_surprise(
     if threshold is not None:
         marked = np.where(values > threshold, track.values[:, 0], np.nan)
         upper.plot(track.times, marked, color=ALERT, lw=2.6, marker="o", ms=3.2, label=f"surprise above {threshold:g}")
-        lower.axhline(threshold, color=ALERT, lw=1.2, ls=_DASHES)
+        lower.axhline(threshold, color=ALERT, lw=1.2, ls=DASHES)
     lower.set_ylim(bottom=0)
-    dress(upper, track, label=series_column, title=title)
-    dress(lower, track, label="surprise", title=None)
+    dress_over_time(upper, track, label=series_column, title=title)
+    dress_over_time(lower, track, label="surprise", title=None)
     return cast("Figure", lower.figure)
 
 
@@ -194,8 +187,9 @@ def plot_backtest(
     Parameters
     ----------
     forecasts : frame
-        What `TitansForecaster.backtest` gives first: ``unique_id, ds, cutoff, y, forecast`` and bounds.
-    ax, level, title : as in `plot_forecast`
+        What ``TitansForecaster.backtest`` gives first: ``unique_id, ds, cutoff, y, forecast`` and bounds.
+    ax, level, title
+        As in :func:`plot_forecast`.
     unique_id : hashable or None
         The series to draw; None takes the first.
     last : int or None
@@ -208,12 +202,15 @@ def plot_backtest(
     Raises
     ------
     ImportError, ValueError
-        As in `plot_forecast`.
+        As in :func:`plot_forecast`.
 
     Examples
     --------
-    >>> forecasts, metrics = model.backtest(X, windows=5, step=24, level=[80])  # doctest: +SKIP
-    >>> axes = plot_backtest(forecasts)  # doctest: +SKIP
+    >>> import pandas as pd
+    >>> origins = {"unique_id": "pump", "ds": [3, 4, 4, 5], "cutoff": [2, 2, 3, 3]}  # as forecaster.backtest(X) gives them
+    >>> forecasts = pd.DataFrame(origins | {"y": [1.0, 2.0, 2.0, 3.0], "forecast": [1.1, 2.0, 2.2, 3.0]})
+    >>> len(plot_backtest(forecasts).lines)  # two forecasts, and what came
+    3
     """
     axes = free_figure(4.2).subplots() if ax is None else ax
     bands = find_bands(forecasts, "forecast", level)
@@ -228,12 +225,12 @@ def plot_backtest(
     for number, track in enumerate(tracks):
         _draw_forecast(axes, track, bands, label=number == 0, thin=len(tracks) > 1)
     axes.plot(times, actual, color=ACTUAL, lw=1.2, label="actual", zorder=4)
-    dress(axes, tracks[0], label=chosen, title=title)
+    dress_over_time(axes, tracks[0], label=chosen, title=title)
     return axes
 
 
 def _joined(tracks: list[Track]) -> tuple[np.ndarray, np.ndarray]:
-    """Return time stamps and last column of overlapping tracks, every row once, NaN where no track has been."""
+    """Return time stamps and last column of overlapping tracks, every row once, with NaN between tracks that do not meet."""
     times, first = np.unique(np.concatenate([track.times for track in tracks]), return_index=True)
     values = np.concatenate([track.values[:, -1] for track in tracks])[first]
     steps = np.concatenate([np.diff(track.times) for track in tracks])
@@ -242,11 +239,12 @@ def _joined(tracks: list[Track]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _edges(bands: list[Band]) -> list[str]:
+    """Return the columns of both ends of each band."""
     return [edge for band in bands for edge in (band.low, band.high)]
 
 
 def _draw_forecast(axes: Axes, track: Track, bands: list[Band], *, label: bool = True, thin: bool = False) -> None:
-    """Draw a forecast, the first column of its track, over its bands, the pairs that follow it."""
+    """Draw a forecast, the first column of its track, over its bands, the pairs of columns that follow."""
     alone = len(track.times) == 1  # one point makes no line and no area
     width = 1.2 if thin else 1.8
     style: dict[str, Any] = {"color": FORECAST, "lw": width, "zorder": 3, "marker": "o" if alone else None, "ms": 4}
@@ -259,26 +257,3 @@ def _draw_forecast(axes: Axes, track: Track, bands: list[Band], *, label: bool =
             axes.vlines(track.times, low, high, lw=5, **band)
         else:
             axes.fill_between(track.times, low, high, lw=0, **band)
-
-
-def dress(axes: Axes, track: Track, *, label: Hashable, title: str | None) -> None:
-    """Give the axes dates to be read, a light grid, and a legend that covers nothing."""
-    if track.times.dtype.kind == "M":
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-        locator = AutoDateLocator(tz=track.layout.time_zone, minticks=4, maxticks=9)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=track.layout.time_zone, **_DATES))
-    else:
-        axes.locator_params(axis="x", integer=True)
-    axes.margins(x=0.01)
-    axes.grid(color="#d5dbe1", lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_ylabel(label if isinstance(label, str) else "")
-    handles, _ = axes.get_legend_handles_labels()
-    if handles:
-        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2}
-        axes.legend(ncols=len(handles), frameon=False, fontsize="small", handlelength=1.8, columnspacing=1.6, **place)
-    if title:
-        axes.set_title(title, loc="left", fontweight="bold", pad=24 if handles else 6)

@@ -1,8 +1,4 @@
-"""One series of a container as a picture needs it: a few columns and their time stamps.
-
->>> read_track([[1.0, 5.0], [2.0, 6.0]], [1]).values[:, 0].tolist()
-[5.0, 6.0]
-"""
+"""One series of a container as a picture needs it: a few columns and their time stamps."""
 
 from __future__ import annotations
 
@@ -19,34 +15,123 @@ from titans_ts.frames.read import read_panel
 from titans_ts.frames.stamps import read_stamps
 from titans_ts.frames.write import continue_times
 
+Names = tuple[str, str]
+NAMES: Names = ("unique_id", "ds")  # columns of ids and of time stamps
+
+_BOUND = re.compile(r"(?P<target>.*)-(?P<side>lo|hi)-(?P<level>\d+(\.\d+)?)")
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One series: the columns asked for, and the layout of the container they were read from."""
+
+    id: Hashable  # None for a single array or a wide frame
+    times: Any  # t: datetime64[ns] (UTC where the user's stamps carry a zone) or int64; None without a time axis
+    values: np.ndarray  # t, k: NaN where missing
+    layout: Layout
+
+    def tail(self, rows: int | None) -> Track:
+        """Return the last rows; None keeps all."""
+        return self if rows is None else self.where(slice(max(len(self.values) - rows, 0), None))
+
+    def where(self, rows: Any) -> Track:
+        """Return some of the rows."""
+        return replace(self, times=self.times[rows], values=self.values[rows])
+
+    def numbered(self, first: int = 0) -> Track:
+        """Return the track with row numbers for time stamps, where it has none."""
+        return self if self.times is not None else replace(self, times=first + np.arange(len(self.values)))
+
+    def after(self, other: Track) -> Track:
+        """Return the track with the time stamps that follow another's, where it has none."""
+        if self.times is not None:
+            return self
+        return replace(self, times=continue_times(other.layout, other.times[-1], len(self.values)))
+
+
+def read_track(X: Any, columns: Sequence[Column], unique_id: Hashable = None, names: Names = NAMES) -> Track:
+    """Return one series of a container, the one asked for or the first; columns are numbers for arrays."""
+    tracks = {track.id: track for track in read_tracks(X, columns, names)}
+    if unique_id is None or set(tracks) == {None}:
+        return next(iter(tracks.values()))
+    if unique_id not in tracks:
+        raise ValueError(f"unique_id={unique_id!r} is not there; the series are {some_of(tracks)}")
+    return tracks[unique_id]
+
+
+def read_tracks(X: Any, columns: Sequence[Column], names: Names = NAMES) -> list[Track]:
+    """Return every series of a container; see :func:`read_track`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # rows missing in the time axis: fit has said so, and the line shows the gap
+        panel = read_panel(X, id_column=names[0], time_column=names[1], target_columns=columns)
+    return [Track(series.id, series.times, series.values, panel.layout) for series in panel]
+
+
+def aligned(past: Track, ahead: Track) -> tuple[Track, Track]:
+    """Return a history and its forecast on one time axis, where one of them or both lack time stamps."""
+    first = 0 if ahead.times is None or ahead.times.dtype.kind == "M" else int(ahead.times[0]) - len(past.values)
+    past = past.numbered(first)
+    ahead = ahead.after(past)
+    if past.times.dtype.kind != ahead.times.dtype.kind:
+        dated, plain = ("history", "forecast") if past.times.dtype.kind == "M" else ("forecast", "history")
+        raise ValueError(f"{dated} has dates and {plain} has none; pass both as frames with the same time stamps")
+    return past, ahead
+
+
+def find_target(X: Any, column: Column | None, names: Names, argument: str) -> tuple[Column, int]:
+    """Return the column to draw, by default the first, and its place among the targets; arrays have numbers for names.
+
+    A column ``y-lo-80`` beside ``y`` is a bound and no target. ``argument`` is what X is called in errors.
+    """
+    columns = _columns(X, names)
+    if columns is None:
+        columns = list(range(_width(X)))
+    targets = [name for name in columns if not ((found := _bound(name)) and found["target"] in columns)]
+    chosen: Any = targets[0] if column is None and targets else column
+    if isinstance(chosen, int) and chosen not in targets and -len(targets) <= chosen < len(targets):
+        chosen = targets[chosen]
+    if chosen not in targets:
+        raise ValueError(f"column={column!r} is not in {argument}, which has {some_of(targets)}")
+    return chosen, targets.index(chosen)
+
+
+def same_column(X: Any, column: Column, place: int, argument: str, names: Names = NAMES) -> Column:
+    """Return what a target is called in another container: by its name, else the only column, else by its place."""
+    columns = _columns(X, names)
+    if columns is None:
+        return place if place < _width(X) else 0
+    if column in columns:
+        return column
+    if len(columns) == 1:
+        return columns[0]
+    raise ValueError(f"column={column!r} is not in {argument}, which has {some_of(columns)}; pass column=...")
+
+
+class Band(NamedTuple):
+    """An interval of a forecast."""
+
+    level: float  # percent
+    low: str  # column of its lower end
+    high: str
+
+
+def find_bands(X: Any, column: Column, level: float | Sequence[float] | None) -> list[Band]:
+    """Return the intervals of a forecast's column, all of them or those of some levels, the widest first."""
+    found = [_bound(name) for name in _columns(X, NAMES) or []]
+    there = sorted({float(one["level"]) for one in found if one and one["target"] == str(column)}, reverse=True)
+    wanted = there if level is None else [level] if isinstance(level, int | float) else list(level)
+    if any(one not in there for one in wanted):
+        has = f"has the levels {some_of(there)}" if there else "has no intervals"
+        raise ValueError(f"level={level!r}: the forecast {has} for {column!r}; pass level={wanted} to predict")
+    return [Band(float(one), f"{column}-lo-{one:g}", f"{column}-hi-{one:g}") for one in sorted(wanted, reverse=True)]
+
 
 def read_watched(
     watched: Any, columns: Sequence[str], *, unique_id: Hashable = None, channel: Column | None = None
 ) -> dict[int, Track]:
-    """Return one stream of what `watched_frame` made: a track of some columns a layer.
+    """Return some columns of the frame that ``TitansForecaster.watch`` gives, a track a layer.
 
-    Parameters
-    ----------
-    watched : frame
-        As `TitansForecaster.watch` gives it.
-    columns : sequence of str
-        The columns wanted.
-    unique_id, channel : hashable
-        The series and the target wanted; None takes the first.
-
-    Raises
-    ------
-    TypeError, ValueError
-        It is not such a frame, or has not what is asked for; the message lists what it has.
-
-    Examples
-    --------
-    >>> from titans_ts.frames.read import read_panel
-    >>> from titans_ts.series.watching import watched_frame
-    >>> seen = {"surprise": np.array([[[0.5, 0.25]]])}
-    >>> frame = watched_frame(read_panel(np.zeros(9)), {None: np.array([3, 7])}, {None: seen})
-    >>> read_watched(frame, ["surprise"])[0].values[:, 0].tolist()
-    [0.5, 0.25]
+    They are of one series and channel, by default the first.
     """
     import narwhals as nw
 
@@ -89,187 +174,6 @@ def _only(frame: Any, name: str, value: Hashable) -> tuple[Any, Hashable]:
     return kept, wanted
 
 
-Names = tuple[str, str]
-NAMES: Names = ("unique_id", "ds")
-"""Columns of ids and of time stamps."""
-
-_BOUND = re.compile(r"(?P<target>.*)-(?P<side>lo|hi)-(?P<level>\d+(\.\d+)?)")
-
-
-class Band(NamedTuple):
-    """An interval: its level in percent, and the columns of its lower and upper end."""
-
-    level: float
-    low: str
-    high: str
-
-
-@dataclass(frozen=True, eq=False)
-class Track:
-    """One series, the columns asked for, and what it was read from.
-
-    Attributes
-    ----------
-    id : hashable
-        None for a single array or a wide frame.
-    times : ndarray (t,) or None
-        datetime64[ns] (UTC where the user's stamps carry a zone) or int64; None without a time axis.
-    values : ndarray (t, k)
-        The columns, NaN where missing.
-    layout : Layout
-        Of the container.
-    """
-
-    id: Hashable
-    times: Any
-    values: np.ndarray
-    layout: Layout
-
-    def tail(self, rows: int | None) -> Track:
-        """Return the last rows; None keeps all."""
-        return self if rows is None else self.where(slice(max(len(self.values) - rows, 0), None))
-
-    def where(self, rows: Any) -> Track:
-        """Return some of the rows."""
-        return replace(self, times=self.times[rows], values=self.values[rows])
-
-    def numbered(self, first: int = 0) -> Track:
-        """Return the track with row numbers for time stamps, where it has none."""
-        return self if self.times is not None else replace(self, times=first + np.arange(len(self.values)))
-
-    def after(self, other: Track) -> Track:
-        """Return the track with the time stamps that follow another's, where it has none."""
-        if self.times is not None:
-            return self
-        return replace(self, times=continue_times(other.layout, other.times[-1], len(self.values)))
-
-
-def aligned(past: Track, ahead: Track) -> tuple[Track, Track]:
-    """Give a history and its forecast one time axis, where one of them or both lack time stamps.
-
-    Raises
-    ------
-    ValueError
-        One has dates and the other has numbers.
-
-    Examples
-    --------
-    >>> past, ahead = aligned(read_track([1.0, 2.0, 3.0], [0]), read_track([4.0, 5.0], [0]))
-    >>> past.times.tolist(), ahead.times.tolist()
-    ([0, 1, 2], [3, 4])
-    """
-    first = 0 if ahead.times is None or ahead.times.dtype.kind == "M" else int(ahead.times[0]) - len(past.values)
-    past = past.numbered(first)
-    ahead = ahead.after(past)
-    if past.times.dtype.kind != ahead.times.dtype.kind:
-        dated, plain = ("history", "forecast") if past.times.dtype.kind == "M" else ("forecast", "history")
-        raise ValueError(f"{dated} has dates and {plain} has none; pass both as frames with the same time stamps")
-    return past, ahead
-
-
-def read_track(X: Any, columns: Sequence[Column], unique_id: Hashable = None, names: Names = NAMES) -> Track:
-    """Return one series of a container: the one asked for, or the first.
-
-    Parameters
-    ----------
-    X : array-like, list of arrays, or frame
-        As `read_panel` reads it.
-    columns : sequence of str or int
-        The columns wanted, indices for arrays.
-    unique_id : hashable
-        The series wanted; a container of one series without an id has only that.
-    names : tuple of str
-        Columns of ids and of time stamps.
-
-    Raises
-    ------
-    ValueError
-        The series is not there; or as `read_panel`.
-    """
-    tracks = {track.id: track for track in read_tracks(X, columns, names)}
-    if unique_id is None or set(tracks) == {None}:
-        return next(iter(tracks.values()))
-    if unique_id not in tracks:
-        raise ValueError(f"unique_id={unique_id!r} is not there; the series are {some_of(tracks)}")
-    return tracks[unique_id]
-
-
-def read_tracks(X: Any, columns: Sequence[Column], names: Names = NAMES) -> list[Track]:
-    """Return every series of a container; see `read_track`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # rows missing in the time axis: fit has said so, and the line shows the gap
-        panel = read_panel(X, id_column=names[0], time_column=names[1], target_columns=columns)
-    return [Track(series.id, series.times, series.values, panel.layout) for series in panel]
-
-
-def find_target(X: Any, column: Column | None, names: Names, argument: str) -> tuple[Column, int]:
-    """Return the column to draw and its place among the targets; arrays have numbers for names.
-
-    Parameters
-    ----------
-    X : container
-        A column ``y-lo-80`` beside ``y`` is a bound, not a target.
-    column : str, int or None
-        None takes the first target; a number counts targets.
-    names : tuple of str
-        Columns of ids and of time stamps.
-    argument : str
-        What X is called in errors.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> frame = pd.DataFrame({"ds": [3], "load": [1.0], "load-lo-80": [0.0], "load-hi-80": [2.0], "price": [5.0]})
-    >>> find_target(frame, "price", NAMES, "forecast")
-    ('price', 1)
-    """
-    columns = _columns(X, names)
-    if columns is None:
-        columns = list(range(_width(X)))
-    targets = [name for name in columns if not ((found := _bound(name)) and found["target"] in columns)]
-    chosen: Any = targets[0] if column is None and targets else column
-    if isinstance(chosen, int) and chosen not in targets and -len(targets) <= chosen < len(targets):
-        chosen = targets[chosen]
-    if chosen not in targets:
-        raise ValueError(f"column={column!r} is not in {argument}, which has {some_of(targets)}")
-    return chosen, targets.index(chosen)
-
-
-def one_column(X: Any, column: Column, place: int, argument: str, names: Names = NAMES) -> Column:
-    """Return what a target is called in another container: by its name, else the only column, else by its place."""
-    columns = _columns(X, names)
-    if columns is None:
-        return place if place < _width(X) else 0
-    if column in columns:
-        return column
-    if len(columns) == 1:
-        return columns[0]
-    raise ValueError(f"column={column!r} is not in {argument}, which has {some_of(columns)}; pass column=...")
-
-
-def find_bands(X: Any, column: Column, level: float | Sequence[float] | None) -> list[Band]:
-    """Return the intervals of a forecast's column, the widest first.
-
-    Raises
-    ------
-    ValueError
-        A level is not there; the message lists those that are.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> find_bands(pd.DataFrame({"y": [1.0], "y-lo-80": [0.0], "y-hi-80": [2.0]}), "y", None)
-    [Band(level=80.0, low='y-lo-80', high='y-hi-80')]
-    """
-    found = [_bound(name) for name in _columns(X, NAMES) or []]
-    there = sorted({float(one["level"]) for one in found if one and one["target"] == str(column)}, reverse=True)
-    wanted = there if level is None else [level] if isinstance(level, int | float) else list(level)
-    if any(one not in there for one in wanted):
-        has = f"has the levels {some_of(there)}" if there else "has no intervals"
-        raise ValueError(f"level={level!r}: the forecast {has} for {column!r}; pass level={wanted} to predict")
-    return [Band(float(one), f"{column}-lo-{one:g}", f"{column}-hi-{one:g}") for one in sorted(wanted, reverse=True)]
-
-
 def some_of(names: Iterable[Any], most: int = 8) -> str:
     """Return the first of many names, for an error."""
     found = list(names)
@@ -291,4 +195,5 @@ def _width(X: Any) -> int:
 
 
 def _bound(name: Column) -> re.Match[str] | None:
+    """Return target, side and level of a column's name, where it is that of a bound."""
     return _BOUND.fullmatch(name) if isinstance(name, str) else None
