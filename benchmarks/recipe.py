@@ -28,7 +28,7 @@ from titans_bench.protocol import DEFAULT_HORIZONS, HORIZONS, standardised
 from titans_ts import TitansForecaster, load_dataset
 from titans_ts.memory import gates
 from titans_ts.series import tensors as preparation
-from titans_ts.series.tensors import Extras, SeriesEmbedding, Windows
+from titans_ts.series.tensors import Covariates, Lookback, SeriesEmbedding
 
 
 def jittered(forward: Callable[..., Tensor], *, size: float) -> Callable[..., Tensor]:
@@ -36,7 +36,7 @@ def jittered(forward: Callable[..., Tensor], *, size: float) -> Callable[..., Te
     the training years is no reason to expect it back there.
     """
 
-    def shifted(embedding: SeriesEmbedding, windows: Windows, extras: Extras) -> Tensor:
+    def shifted(embedding: SeriesEmbedding, windows: Lookback, extras: Covariates) -> Tensor:
         if embedding.training:
             level = torch.asinh(windows.level)
             windows = windows._replace(level=torch.sinh(level + size * torch.randn_like(level[:, :, :1])))

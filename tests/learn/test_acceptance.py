@@ -146,7 +146,7 @@ def test_a_share_is_that_far_from_the_direct_path_to_what_was_learned():
     direct.load_state_dict(part.floor)
 
     def direct_path(said):
-        return [direct(said.origins.windows, said.origins.extras)]
+        return [direct(said.tokens.lookback, said.tokens.covariates)]
 
     nothing = block_errors(part.network, part.series, part.starts, direct_path).mean()
     assert float(found / nothing) == pytest.approx(floor, rel=1e-5)

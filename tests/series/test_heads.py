@@ -6,7 +6,7 @@ from memory.cases import shaken, tokens
 from tolerances import assert_agree
 
 from titans_ts.series.network import ForecastHead, FutureEffect, LinearPath, QuantileHead
-from titans_ts.series.tensors import Extras, Windows
+from titans_ts.series.tensors import Covariates, Lookback
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
@@ -97,11 +97,11 @@ def test_dropout_of_the_correction_acts_in_training_only():
     assert not torch.equal(head(hidden), head(hidden))
 
 
-def seen(future: int = 0) -> tuple[Windows, Extras]:
+def seen(future: int = 0) -> tuple[Lookback, Covariates]:
     values = tokens(2, 3, 5, 7)
     nothing = torch.zeros(2, 5, 0).double()
-    extras = Extras(nothing, nothing, tokens(2, 5, 4, future, seed=1), nothing[:, 0], torch.arange(2))
-    return Windows(values, torch.ones_like(values), values[..., 0], values[..., 1]), extras
+    extras = Covariates(nothing, nothing, tokens(2, 5, 4, future, seed=1), nothing[:, 0], torch.arange(2))
+    return Lookback(values, torch.ones_like(values), values[..., 0], values[..., 1]), extras
 
 
 @torch.no_grad()

@@ -10,13 +10,13 @@ from tolerances import assert_agree
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.settings import ForecastConfig
-from titans_ts.series.tensors import read_windows
+from titans_ts.series.tensors import look_back
 
 
 def seen(network: ForecastNetwork, length: int = 60, seed: int = 0):
     series = make_series(network.config, length, seed=seed, beyond=9)
     ends = torch.arange(1, length // 4 + 1) * 4
-    return read_windows(series, ends, network.config, dtype=network.dtype)
+    return look_back(series, ends, network.config, dtype=network.dtype)
 
 
 @pytest.mark.parametrize("settings", [{}, {"mixed": True}, ALL_COVARIATES, {"mixed": True, **ALL_COVARIATES}], ids=str)
@@ -90,7 +90,7 @@ def test_independent_channels_do_not_see_each_other_and_mixed_ones_do():
         ends = torch.arange(1, 16) * 4
         points = []
         for one in (series, other):
-            windows, extras = read_windows(one, ends, network.config, dtype=network.dtype)
+            windows, extras = look_back(one, ends, network.config, dtype=network.dtype)
             point, _, _ = network(windows, extras, network.initial_state(network.config.streams))
             points.append(point.reshape(2, 15, 5))
         assert torch.equal(points[0][0], points[1][0]) == (not mixed)

@@ -10,7 +10,7 @@ from titans_ts.blocks.scale import long_run_scale
 from titans_ts.series import objective
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.objective import block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
-from titans_ts.series.tensors import SeriesTensors, read_origins, read_windows
+from titans_ts.series.tensors import SeriesTensors, look_back, read_tokens
 
 
 def many_series(config, lengths=(50, 83, 31)):
@@ -23,7 +23,7 @@ def errors_by_loop(network, one, after) -> dict[int, list[float]]:
     config, errors = network.config, {}
     state = network.initial_state(config.streams)
     for end in range(config.patch_length, one.length + 1, config.patch_length):
-        windows, extras = read_windows(one, torch.tensor([end]), config, dtype=torch.float64)
+        windows, extras = look_back(one, torch.tensor([end]), config, dtype=torch.float64)
         corrected = network.corrected(windows, extras, state)[0]
         point, _, state = network(windows, extras, state)
         point = {"direct": network.direct(windows, extras), "memory": corrected}.get(after, point)
@@ -106,17 +106,17 @@ def test_validation_draws_no_chance_and_leaves_no_gradient():
 def test_point_loss_is_in_units_of_the_long_run_spread():
     network = make_network()
     one = make_series(network.config, 60, missing=0.2)
-    origins = read_origins(one, torch.tensor([20, 40, 58]), network.config, dtype=torch.float64)
+    origins = read_tokens(one, torch.tensor([20, 40, 58]), network.config, dtype=torch.float64)
     point = torch.zeros_like(origins.target)
-    error = (origins.target * origins.windows.spread[..., None]).abs()
+    error = (origins.target * origins.lookback.spread[..., None]).abs()
     assert point_loss(point, origins).item() == pytest.approx(np.nanmean(error.numpy()), rel=1e-12)
 
 
 def test_quantile_loss_reads_every_eighth_token_and_moves_nothing_but_quantiles(monkeypatch):
     network = make_network()
     one = make_series(network.config, 80)
-    origins = read_origins(one, torch.arange(1, 20) * 4, network.config, dtype=torch.float64)
-    point, hidden, _ = network(origins.windows, origins.extras, network.initial_state(2))
+    origins = read_tokens(one, torch.arange(1, 20) * 4, network.config, dtype=torch.float64)
+    point, hidden, _ = network(origins.lookback, origins.covariates, network.initial_state(2))
     quantile_loss(network, point, hidden, origins, 3).backward()
     for name, x in network.named_parameters():
         assert (x.grad is not None and bool(x.grad.abs().max() > 0)) == name.startswith("quantile_head"), name
@@ -138,8 +138,8 @@ def skewed(length: int, *, seed: int = 0, scale: float = 1.0) -> SeriesTensors:
 
 @torch.no_grad()
 def coverage(network, one, ends) -> np.ndarray:
-    origins = read_origins(one, ends, network.config, dtype=network.dtype)
-    found = network.forecast(origins.windows, origins.extras, network.initial_state(1))
+    origins = read_tokens(one, ends, network.config, dtype=network.dtype)
+    found = network.forecast(origins.lookback, origins.covariates, network.initial_state(1))
     there = ~origins.target.isnan()
     return (origins.target[..., None] <= found.quantiles)[there].double().mean(0).numpy()
 
@@ -192,8 +192,8 @@ def test_calibration_moves_stretch_alone_and_keeps_order():
     calibrate_quantiles(network, [one], [1000])
     changed = [name for name, x in network.state_dict().items() if not torch.equal(x, before[name])]
     assert changed == ["quantile_head.stretch"]
-    origins = read_origins(one, torch.arange(1, 500) * 4, network.config, dtype=torch.float64)
-    found = network.forecast(origins.windows, origins.extras, network.initial_state(1))
+    origins = read_tokens(one, torch.arange(1, 500) * 4, network.config, dtype=torch.float64)
+    found = network.forecast(origins.lookback, origins.covariates, network.initial_state(1))
     assert (found.quantiles.diff(dim=-1) >= 0).all()
     assert torch.isfinite(network.quantile_head.stretch).all()
 

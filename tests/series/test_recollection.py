@@ -7,7 +7,7 @@ from tolerances import assert_agree
 
 from titans_ts.blocks.scale import long_run_scale
 from titans_ts.series.recollection import HEADS, LARGEST_ERROR, QUIET, Recollection, RecollectionCarry
-from titans_ts.series.tensors import trailing_windows
+from titans_ts.series.tensors import trailing_lookback
 
 LOOKBACK, HORIZON, PATCH, ROWS = 24, 10, 4, 240
 
@@ -25,7 +25,7 @@ def seen(rows, ends=None):
     """Return windows of ``(c, t)`` at the ends of all patches, and what might be forecast there."""
     ends = torch.arange(1, rows.shape[1] // PATCH + 1) * PATCH if ends is None else torch.as_tensor(ends)
     rows = rows[None]
-    windows = trailing_windows(rows, ends, long_run_scale(rows), lookback=LOOKBACK, dtype=torch.float64)
+    windows = trailing_lookback(rows, ends, long_run_scale(rows), lookback=LOOKBACK, dtype=torch.float64)
     return windows, 0.3 * windows.values[..., :HORIZON].flip(-1)
 
 

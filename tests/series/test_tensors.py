@@ -8,7 +8,7 @@ from series.cases import ALL_COVARIATES, NAN, make_config, make_network, make_se
 from tolerances import assert_agree
 
 from titans_ts.blocks.scale import Scale, long_run_scale, unknown_scale
-from titans_ts.series.tensors import SPREAD_FLOOR, read_windows, trailing_windows
+from titans_ts.series.tensors import SPREAD_FLOOR, look_back, trailing_lookback
 
 F64 = torch.float64
 
@@ -41,7 +41,7 @@ def test_equals_a_slow_loop(lookback):
     rows = hostile()
     scale = long_run_scale(rows)
     ends = torch.tensor([0, 1, 2, 6, 7, 18, 24, 39, 40, 3, 3])  # in any order, twice too
-    found = trailing_windows(rows, ends, scale, lookback=lookback, dtype=F64)
+    found = trailing_lookback(rows, ends, scale, lookback=lookback, dtype=F64)
     for b in range(3):
         for c in range(2):
             for n, end in enumerate(ends.tolist()):
@@ -53,7 +53,7 @@ def test_equals_a_slow_loop(lookback):
 def test_a_window_is_undone_by_its_own_level_and_spread():
     rows = tokens(1, 2, 30) * 50 + 1000
     scale = long_run_scale(rows)
-    found = trailing_windows(rows, torch.tensor([20]), scale, lookback=8, dtype=F64)
+    found = trailing_lookback(rows, torch.tensor([20]), scale, lookback=8, dtype=F64)
     relative = found.values * found.spread[..., None] + found.level[..., None]
     back = relative * scale.spread[..., None, None] + scale.level[..., None, None]
     assert_agree(back[:, :, 0], rows[:, :, 12:20])
@@ -64,7 +64,7 @@ def test_a_big_offset_keeps_the_small_signal(offset):
     signal = (tokens(1, 1, 60) * 1000).round()  # whole numbers: the offset adds no rounding
     plain, shifted = signal, signal + offset
     windows = [
-        trailing_windows(x, torch.tensor([20, 45, 60]), long_run_scale(x), lookback=16, dtype=F64) for x in (plain, shifted)
+        trailing_lookback(x, torch.tensor([20, 45, 60]), long_run_scale(x), lookback=16, dtype=F64) for x in (plain, shifted)
     ]
     assert (windows[0].values - windows[1].values).abs().max() < 1e-9
     in_units = [w.spread * long_run_scale(x).spread for w, x in zip(windows, (plain, shifted), strict=True)]
@@ -78,7 +78,7 @@ def test_a_spike_leaves_with_its_window():
     loud[0, 0, 20] = 1e9
     scale = long_run_scale(calm)
     ends = torch.arange(1, 61)
-    before, after = (trailing_windows(x, ends, scale, lookback=8, dtype=F64) for x in (calm, loud))
+    before, after = (trailing_lookback(x, ends, scale, lookback=8, dtype=F64) for x in (calm, loud))
     touched = (ends > 20) & (ends <= 28)
     for a, b in zip(before, after, strict=True):
         assert torch.isfinite(b).all()
@@ -94,7 +94,7 @@ def test_float32_answers_as_float64_does(level, missing):
     if missing:
         rows[0, 0, ::7] = NAN
     ends = torch.tensor([20, 45, 60])
-    short, long = (trailing_windows(rows, ends, long_run_scale(rows), lookback=16, dtype=d) for d in (torch.float32, F64))
+    short, long = (trailing_lookback(rows, ends, long_run_scale(rows), lookback=16, dtype=d) for d in (torch.float32, F64))
     for name, a, b in zip(short._fields, short, long, strict=True):
         assert a.dtype == torch.float32
         assert_agree(a, b, name=name)
@@ -109,7 +109,7 @@ def test_a_spike_of_any_size_gives_finite_windows(spike, missing):
     rows[0, 0, 20] = spike
     if missing:
         rows[0, 0, 18] = NAN
-    windows = trailing_windows(rows, torch.arange(1, 61), scale, lookback=16)
+    windows = trailing_lookback(rows, torch.arange(1, 61), scale, lookback=16)
     for name, x in zip(windows._fields, windows, strict=True):
         assert torch.isfinite(x).all(), name
     assert torch.isfinite(windows.spread.log()).all()
@@ -126,11 +126,11 @@ def test_nothing_leaks_from_after_an_origin(variant):
     later.calendar[end:] = 9
     if variant == "rows":
         before, after = (
-            trailing_windows(x.rows[None], torch.tensor([5, 14, end]), series.scale, lookback=12) for x in (series, later)
+            trailing_lookback(x.rows[None], torch.tensor([5, 14, end]), series.scale, lookback=12) for x in (series, later)
         )
         pairs = list(zip(before, after, strict=True))
     else:
-        before, after = (read_windows(x, torch.tensor([5, 14, end]), config) for x in (series, later))
+        before, after = (look_back(x, torch.tensor([5, 14, end]), config) for x in (series, later))
         pairs = [*zip(before[0], after[0], strict=True), *zip(before[1], after[1], strict=True)]
     assert all(torch.equal(a, b) for a, b in pairs)
 
@@ -138,15 +138,15 @@ def test_nothing_leaks_from_after_an_origin(variant):
 def test_an_origin_does_not_depend_on_the_others():
     rows = hostile()
     scale = long_run_scale(rows)
-    together = trailing_windows(rows, torch.tensor([3, 17, 40]), scale, lookback=6, dtype=F64)
+    together = trailing_lookback(rows, torch.tensor([3, 17, 40]), scale, lookback=6, dtype=F64)
     for n, end in enumerate([3, 17, 40]):
-        alone = trailing_windows(rows, torch.tensor([end]), scale, lookback=6, dtype=F64)
+        alone = trailing_lookback(rows, torch.tensor([end]), scale, lookback=6, dtype=F64)
         assert all(torch.equal(x[:, :, n : n + 1], y) for x, y in zip(together, alone, strict=True))
 
 
 def test_rows_of_two_axes_are_refused():
     with pytest.raises(ValueError, match=r"rows has shape \(2, 9\); expected 3 axes, \(b, c, t\)"):
-        trailing_windows(torch.zeros(2, 9), torch.tensor([3]), Scale(*torch.zeros(2, 2, 1)), lookback=4)
+        trailing_lookback(torch.zeros(2, 9), torch.tensor([3]), Scale(*torch.zeros(2, 2, 1)), lookback=4)
 
 
 def test_long_run_scale_is_mean_and_deviation_of_what_was_observed():
@@ -178,7 +178,7 @@ def test_unknown_scale_says_so():
 def test_a_token_reads_its_last_patch_and_nothing_before():
     network = make_network()
     series = make_series(network.config, 40)
-    windows, extras = read_windows(series, torch.tensor([30]), network.config, dtype=F64)
+    windows, extras = look_back(series, torch.tensor([30]), network.config, dtype=F64)
     before = network.embedding(windows, extras)
     older = windows.values.clone()
     older[..., : -network.config.patch_length] = 99.0
@@ -193,7 +193,7 @@ def test_a_token_reads_its_last_patch_and_nothing_before():
 def test_every_covariate_but_the_future_reaches_the_token():
     network = make_network(**ALL_COVARIATES)
     series = make_series(network.config, 40, beyond=5)
-    windows, extras = read_windows(series, torch.tensor([30]), network.config, dtype=F64)
+    windows, extras = look_back(series, torch.tensor([30]), network.config, dtype=F64)
     before = network.embedding(windows, extras)
     for name in ("calendar", "past", "static"):
         changed = extras._replace(**{name: getattr(extras, name) + 0.5})
@@ -207,7 +207,7 @@ def test_channels_are_told_apart():
     series = make_series(network.config, 40)
     series.rows[1] = series.rows[0]
     series.scale.level[:, 1], series.scale.spread[:, 1] = series.scale.level[:, 0], series.scale.spread[:, 0]
-    embedded = network.embedding(*read_windows(series, torch.tensor([30]), network.config, dtype=F64))
+    embedded = network.embedding(*look_back(series, torch.tensor([30]), network.config, dtype=F64))
     assert (embedded[0] - embedded[1]).abs().max() > 1e-3
     names = network.embedding.names.weight
     assert_agree(embedded[0] - embedded[1], (names[0] - names[1]).expand(1, -1))
@@ -217,7 +217,7 @@ def test_channels_are_told_apart():
 def test_a_mixed_token_holds_all_channels():
     network = make_network(mixed=True)
     series = make_series(network.config, 40)
-    windows, extras = read_windows(series, torch.tensor([30]), network.config, dtype=F64)
+    windows, extras = look_back(series, torch.tensor([30]), network.config, dtype=F64)
     before = network.embedding(windows, extras)
     assert before.shape == (1, 1, 8)
     for channel in range(2):
@@ -229,7 +229,7 @@ def test_a_mixed_token_holds_all_channels():
 @torch.no_grad()
 def test_evaluation_draws_no_chance():
     network = make_network()
-    seen = read_windows(make_series(network.config, 40), torch.tensor([20, 30]), network.config, dtype=F64)
+    seen = look_back(make_series(network.config, 40), torch.tensor([20, 30]), network.config, dtype=F64)
     state = torch.get_rng_state()
     assert torch.equal(network.embedding(*seen), network.embedding(*seen))
     assert torch.equal(torch.get_rng_state(), state)

@@ -46,9 +46,9 @@ def test_targets_are_what_followed_and_end_with_the_series(channels):
     at_the_end = 0
     for _ in range(60):
         _, origins = next(segments)
-        windows = origins.windows
+        windows = origins.lookback
         last = (windows.values[..., -1] * windows.spread + windows.level).double().round()
-        rows = last - 1000 * origins.extras.channel.reshape(-1, 1, 1)
+        rows = last - 1000 * origins.covariates.channel.reshape(-1, 1, 1)
         number, end = rows // 10_000, rows % 10_000 + 1
         length = torch.tensor([0, *lengths.values()])[number.long()]
         found = (origins.target * windows.spread[..., None] + windows.level[..., None]).double()
@@ -78,7 +78,9 @@ def test_the_validation_part_is_never_read_in_training():
             pairs.append([next(segments)[1] for _ in range(20)])
         for a, b in zip(*pairs, strict=True):
             assert torch.equal(a.target.nan_to_num(), b.target.nan_to_num())
-            assert all(torch.equal(x, y) for x, y in zip([*a.windows, *a.extras], [*b.windows, *b.extras], strict=True))
+            assert all(
+                torch.equal(x, y) for x, y in zip([*a.lookback, *a.covariates], [*b.lookback, *b.covariates], strict=True)
+            )
 
 
 def test_a_stream_goes_on_from_segment_to_segment_and_says_when_it_begins():
@@ -87,7 +89,7 @@ def test_a_stream_goes_on_from_segment_to_segment_and_says_when_it_begins():
     last, begun = None, 0
     for _ in range(60):
         begins, origins = next(segments)
-        windows = origins.windows
+        windows = origins.lookback
         rows = (windows.values[..., -1] * windows.spread + windows.level).round()[:, 0] % 10_000
         begun += begins
         if not begins:
@@ -103,7 +105,7 @@ def test_streams_begin_anywhere_also_between_patches():
     phases = set()
     for _ in range(40):
         _, origins = next(segments)
-        windows = origins.windows
+        windows = origins.lookback
         first = (windows.values[:, 0, 0, -1] * windows.spread[:, 0, 0] + windows.level[:, 0, 0]).round() + 1
         phases |= set((first % 4).tolist())
     assert phases == {0.0, 1.0, 2.0, 3.0}
@@ -132,7 +134,7 @@ def test_taking_up_gives_the_same_segments(taken):
         found_begins, found = next(again)
         assert found_begins == begins
         assert torch.equal(found.target.nan_to_num(), origins.target.nan_to_num())
-        for a, b in zip([*found.windows, *found.extras], [*origins.windows, *origins.extras], strict=True):
+        for a, b in zip([*found.lookback, *found.covariates], [*origins.lookback, *origins.covariates], strict=True):
             assert torch.equal(a, b)
 
 
@@ -151,4 +153,4 @@ def test_a_series_shorter_than_a_patch_is_read_without_error():
     segments = sampler_of([numbered(2, 1), numbered(3, 2)], config).segments()
     for _ in range(20):
         _, origins = next(segments)
-        assert torch.isfinite(origins.windows.values).all()
+        assert torch.isfinite(origins.lookback.values).all()

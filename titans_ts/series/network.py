@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from titans_ts.backbones.stack import Backbone, State
 from titans_ts.series.recollection import Recollection
 from titans_ts.series.settings import ForecastConfig
-from titans_ts.series.tensors import Extras, SeriesEmbedding, Windows
+from titans_ts.series.tensors import Covariates, Lookback, SeriesEmbedding
 
 
 class Forecast(NamedTuple):
@@ -47,11 +47,11 @@ class LinearPath(nn.Module):
         nn.init.zeros_(self.past.bias)
         self.future = FutureEffect(future) if future else None
 
-    def forward(self, windows: Windows, extras: Extras) -> Tensor:
+    def forward(self, lookback: Lookback, covariates: Covariates) -> Tensor:
         """Return ``(b, c, n, f)`` on the window's scale."""
-        out = self.past(windows.values)
+        out = self.past(lookback.values)
         if self.future is not None:
-            out = out + self.future(extras.future)[:, None]
+            out = out + self.future(covariates.future)[:, None]
         return out
 
 
@@ -198,13 +198,13 @@ class ForecastNetwork(nn.Module):
         return before if self.recollection is None else (*before, self.recollection.initial_state(batch))
 
     def forward(
-        self, windows: Windows, extras: Extras, state: State, ahead: Tensor | None = None
+        self, lookback: Lookback, covariates: Covariates, state: State, ahead: Tensor | None = None
     ) -> tuple[Tensor, Tensor, State]:
         """Read ``n`` tokens and forecast at each.
 
         Parameters
         ----------
-        windows, extras
+        lookback, covariates
             What is seen at each.
         state : State
             From the call before.
@@ -220,33 +220,35 @@ class ForecastNetwork(nn.Module):
         state : State
             To hand to the next call.
         """
-        point, hidden, state = self.corrected(windows, extras, state)
-        point, state = self.recollect(windows, point, state, ahead)
+        point, hidden, state = self.corrected(lookback, covariates, state)
+        point, state = self.recollect(lookback, point, state, ahead)
         return point, hidden, state
 
-    def corrected(self, windows: Windows, extras: Extras, state: State) -> tuple[Tensor, Tensor, State]:
+    def corrected(self, lookback: Lookback, covariates: Covariates, state: State) -> tuple[Tensor, Tensor, State]:
         """Do as a call does, without recollections: their part of the state is handed on as it came."""
         layers = self.config.backbone.layers
-        hidden, carried = self.backbone(self.embedding(windows, extras), state[:layers])
-        point = self.direct(windows, extras)
+        hidden, carried = self.backbone(self.embedding(lookback, covariates), state[:layers])
+        point = self.direct(lookback, covariates)
         if layers:
             point = point + self.head(hidden)
         return point, hidden, (*carried, *state[layers:])
 
-    def recollect(self, windows: Windows, point: Tensor, state: State, ahead: Tensor | None = None) -> tuple[Tensor, State]:
+    def recollect(
+        self, lookback: Lookback, point: Tensor, state: State, ahead: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Add to what :meth:`corrected` says what is recollected, and note what it says; without recollection, nothing."""
         if self.recollection is None:
             return point, state
-        recollected, carry = self.recollection(windows, point, state[-1], ahead)
+        recollected, carry = self.recollection(lookback, point, state[-1], ahead)
         return point + recollected, (*state[:-1], carry)
 
-    def read(self, windows: Windows, extras: Extras, state: State) -> State:
+    def read(self, lookback: Lookback, covariates: Covariates, state: State) -> State:
         """Absorb tokens without forecasting; returns the state."""
         if self.recollection is not None:
-            return self(windows, extras, state)[2]
-        return self.backbone(self.embedding(windows, extras), state)[1]
+            return self(lookback, covariates, state)[2]
+        return self.backbone(self.embedding(lookback, covariates), state)[1]
 
-    def forecast(self, windows: Windows, extras: Extras, state: State, ahead: Tensor | None = None) -> Forecast:
+    def forecast(self, lookback: Lookback, covariates: Covariates, state: State, ahead: Tensor | None = None) -> Forecast:
         """Return the forecast, quantiles included."""
-        point, hidden, _ = self(windows, extras, state, ahead)
+        point, hidden, _ = self(lookback, covariates, state, ahead)
         return Forecast(point, self.quantile_head(point, hidden))

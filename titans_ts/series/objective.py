@@ -12,7 +12,7 @@ from torch import Tensor
 from titans_ts.learn.losses import masked_absolute_error, masked_pinball
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.settings import Phase
-from titans_ts.series.tensors import Origins, SeriesTensors, origins_at, to_device
+from titans_ts.series.tensors import SeriesTensors, Tokens, to_device, tokens_at
 
 STREAMS_AT_ONCE, TOKENS_AT_ONCE = 64, 256
 """What an evaluation holds at once; changes nothing else."""
@@ -22,25 +22,25 @@ CALIBRATION_TOKENS = 64
 """Validation tokens that the quantiles are calibrated on, at least, where there are so many."""
 
 
-def point_loss(point: Tensor, origins: Origins) -> Tensor:
+def point_loss(point: Tensor, tokens: Tokens) -> Tensor:
     """Return the mean absolute error in units of each channel's long-run spread."""
-    return masked_absolute_error(point, origins.target, origins.windows.spread[..., None])
+    return masked_absolute_error(point, tokens.target, tokens.lookback.spread[..., None])
 
 
-def quantile_loss(network: ForecastNetwork, point: Tensor, hidden: Tensor, origins: Origins, offset: int) -> Tensor:
+def quantile_loss(network: ForecastNetwork, point: Tensor, hidden: Tensor, tokens: Tokens, offset: int) -> Tensor:
     """Return the pinball loss of the quantiles around a point forecast that they do not move."""
     some = slice(offset % QUANTILE_TOKENS, None, QUANTILE_TOKENS)
     found = network.quantile_head(point[:, :, some].detach(), hidden[:, some].detach())
     levels = torch.tensor(network.config.quantiles, dtype=found.dtype, device=found.device)
-    return masked_pinball(found, origins.target[:, :, some], origins.windows.spread[:, :, some, None], levels)
+    return masked_pinball(found, tokens.target[:, :, some], tokens.lookback.spread[:, :, some, None], levels)
 
 
 class Said(NamedTuple):
-    """What a network says at some origins.
+    """What a network says at some tokens.
 
     Attributes
     ----------
-    origins : Origins
+    tokens : Tokens
         With targets from the validation part only.
     corrected, point : Tensor
         ``(b, c, n, f)`` on the window's scale, without recollections and with them.
@@ -50,7 +50,7 @@ class Said(NamedTuple):
         ``(b, 2, n)``: which series an origin belongs to, and which block of validation rows as long as the horizon.
     """
 
-    origins: Origins
+    tokens: Tokens
     corrected: Tensor
     point: Tensor
     hidden: Tensor
@@ -80,7 +80,7 @@ def validation_error(
     """
     total = count = 0.0
     for said in _said_of_validation(network, series, starts, after=after):
-        errors, observed = _absolute_errors(said.origins, said.point)
+        errors, observed = _absolute_errors(said.tokens, said.point)
         total += float(errors.double().sum())
         count += float(observed.sum())
     return total / count if count else float("nan")
@@ -125,17 +125,17 @@ def block_errors(
         measured = forecasts(said)
         totals = totals or [torch.zeros_like(count) for _ in measured]
         for total, point in zip(totals, measured, strict=True):
-            errors, observed = _absolute_errors(said.origins, point)
+            errors, observed = _absolute_errors(said.tokens, point)
             total.index_add_(0, place, errors.double().sum(dim=(1, 3)).cpu().flatten())
         count.index_add_(0, place, observed.double().sum(dim=(1, 3)).cpu().flatten())
     full = (count > 0) & (count >= count.max() / 2)
     return torch.stack(totals)[:, full] / count[full]
 
 
-def _absolute_errors(origins: Origins, point: Tensor) -> tuple[Tensor, Tensor]:
+def _absolute_errors(tokens: Tokens, point: Tensor) -> tuple[Tensor, Tensor]:
     """Return errors ``(b, c, n, f)`` in units of the long-run spread, 0 where nothing was observed, and where it was."""
-    observed = ~origins.target.isnan()
-    error = (point - origins.target.nan_to_num()) * origins.windows.spread[..., None]
+    observed = ~tokens.target.isnan()
+    error = (point - tokens.target.nan_to_num()) * tokens.lookback.spread[..., None]
     return torch.where(observed, error, 0).abs(), observed
 
 
@@ -151,7 +151,7 @@ def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], s
     every = min(max(patches * network.config.streams // CALIBRATION_TOKENS, 1), QUANTILE_TOKENS)
     ratios: list[list[Tensor]] = [[] for _ in network.config.quantiles]
     for said in _said_of_validation(network, series, starts):
-        target, middle = said.origins.target[:, :, ::every], said.point[:, :, ::every]
+        target, middle = said.tokens.target[:, :, ::every], said.point[:, :, ::every]
         found = network.quantile_head(middle, said.hidden[:, ::every])
         observed = ~target.isnan()
         for level, kept in enumerate(ratios):
@@ -168,7 +168,7 @@ def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], s
 def _said_of_validation(
     network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, after: Phase = "quantiles"
 ) -> Iterator[Said]:
-    """Yield what is said from the first row on; origins before ``starts`` have no target."""
+    """Yield what is said from the first row on; tokens before ``starts`` have no target."""
     config = network.config
     group = max(STREAMS_AT_ONCE // config.streams, 1)
     for first in range(0, len(series), group):
@@ -180,18 +180,18 @@ def _said_of_validation(
         for part in ends.split(TOKENS_AT_ONCE) if len(ends) else ():
             if after == "direct" and int(part[-1]) < min(begin):
                 continue
-            origins = origins_at(some, [0] * len(some), part, config, dtype=network.dtype)
+            tokens = tokens_at(some, [0] * len(some), part, config, dtype=network.dtype)
             early = (part < before[:, None])[:, None].expand(-1, config.token_channels, -1)
-            origins.target[early] = float("nan")
-            origins = to_device(origins, network.device)
+            tokens.target[early] = float("nan")
+            tokens = to_device(tokens, network.device)
             block = ((part - before[:, None]) // config.horizon).clamp_min(0)
             blocks = torch.stack([which[:, None].expand_as(block), block], dim=1)
             if after == "direct":
-                point = network.direct(origins.windows, origins.extras)
-                yield Said(origins, point, point, point.new_zeros(0), blocks)
+                point = network.direct(tokens.lookback, tokens.covariates)
+                yield Said(tokens, point, point, point.new_zeros(0), blocks)
                 continue
-            corrected, hidden, state = network.corrected(origins.windows, origins.extras, state)
+            corrected, hidden, state = network.corrected(tokens.lookback, tokens.covariates, state)
             point = corrected
             if after != "memory":
-                point, state = network.recollect(origins.windows, corrected, state)
-            yield Said(origins, corrected, point, hidden, blocks)
+                point, state = network.recollect(tokens.lookback, corrected, state)
+            yield Said(tokens, corrected, point, hidden, blocks)

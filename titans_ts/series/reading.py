@@ -21,7 +21,7 @@ from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.scale import Scale, long_run_scale
 from titans_ts.series.network import Forecast, ForecastNetwork
 from titans_ts.series.state import SeriesState
-from titans_ts.series.tensors import Extras, SeriesTensors, Windows, read_windows, to_device
+from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, look_back, to_device
 
 TOKENS_AT_ONCE = 1024
 """Tokens read in one call; bounds what a long history holds and never changes an answer."""
@@ -126,12 +126,12 @@ def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], f
     found: list[Any] = [None] * len(states)
     at, streams = torch.tensor([network.config.lookback]), network.config.streams
     for group in _groups([form_of(backbone) for _, backbone in waiting], streams):
-        windows, extras = _side_by_side([seen_at(network, waiting[i][0], at) for i in group])
+        lookback, covariates = _side_by_side([seen_at(network, waiting[i][0], at) for i in group])
         ahead = _rows_ahead(network, [states[i].n_seen for i in group]).repeat_interleave(streams)
-        said = network.forecast(windows, extras, joined([waiting[i][1] for i in group]), ahead)
+        said = network.forecast(lookback, covariates, joined([waiting[i][1] for i in group]), ahead)
         for place, i in enumerate(group):
             here = slice(place * streams, (place + 1) * streams)
-            own = Windows(*(x[here] for x in windows))
+            own = Lookback(*(x[here] for x in lookback))
             found[i] = _in_units(Forecast(*(x[here] for x in said)), own, waiting[i][0].scale)
     return found
 
@@ -169,12 +169,12 @@ def rolling_forecasts(
     for tokens, group in groups.items():
         backbone = _read_patches(network, series, backbone, torch.arange(absorbed + 1, tokens + 1) * patch)
         absorbed = tokens
-        windows, extras = seen_at(network, series, torch.tensor(group))
+        lookback, covariates = seen_at(network, series, torch.tensor(group))
         fork = map_tensors(partial(torch.repeat_interleave, repeats=len(group), dim=0), backbone)
-        windows, extras = _as_batch(windows, extras)
+        lookback, covariates = _as_batch(lookback, covariates)
         ahead = _rows_ahead(network, group).repeat(network.config.streams)
-        found = network.forecast(windows, extras, fork, ahead)
-        yield group, _in_units(found, windows, series.scale, origins=len(group))
+        found = network.forecast(lookback, covariates, fork, ahead)
+        yield group, _in_units(found, lookback, series.scale, origins=len(group))
 
 
 @torch.no_grad()
@@ -202,10 +202,10 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
     return found[:, which.clamp_max(found.shape[1] - 1)].T
 
 
-def seen_at(network: ForecastNetwork, series: SeriesTensors, ends: Tensor) -> tuple[Windows, Extras]:
+def seen_at(network: ForecastNetwork, series: SeriesTensors, ends: Tensor) -> tuple[Lookback, Covariates]:
     """Return what the network sees at some origins, in its own kind of number and place."""
-    windows, extras = read_windows(series, ends, network.config, dtype=network.dtype)
-    return to_device(windows, network.device), to_device(extras, network.device)
+    lookback, covariates = look_back(series, ends, network.config, dtype=network.dtype)
+    return to_device(lookback, network.device), to_device(covariates, network.device)
 
 
 # --- what waits for its patch -----------------------------------------------------------------------------------------
@@ -290,9 +290,9 @@ def _rows_ahead(network: ForecastNetwork, seen: Sequence[int]) -> Tensor:
     return torch.tensor(seen, device=network.device) % network.config.patch_length
 
 
-def _in_units(found: Forecast, windows: Windows, scale: Scale, *, origins: int = 1) -> Forecasts:
+def _in_units(found: Forecast, lookback: Lookback, scale: Scale, *, origins: int = 1) -> Forecasts:
     """Return a series' forecasts at one origin a stream, ``(b n, c, 1, f)``, in its own units."""
-    level, spread = windows.level[..., None], windows.spread[..., None]
+    level, spread = lookback.level[..., None], lookback.spread[..., None]
 
     def back(x: Tensor) -> Tensor:
         x = x.squeeze(2).unflatten(0, (-1, origins)).transpose(1, 2).flatten(0, 1).double()  # channels, n, f ...
@@ -363,19 +363,19 @@ def parted(state: Any, streams: int) -> Iterator[Any]:
     return (type(state)(*parts) if hasattr(state, "_fields") else parts for parts in columns)
 
 
-def _side_by_side(seen: Sequence[tuple[Windows, Extras]]) -> tuple[Windows, Extras]:
+def _side_by_side(seen: Sequence[tuple[Lookback, Covariates]]) -> tuple[Lookback, Covariates]:
     """Return what several series see as one batch."""
     if len(seen) == 1:
         return seen[0]
-    windows = Windows(*map(torch.cat, zip(*(one for one, _ in seen), strict=True)))
-    extras = Extras(*map(torch.cat, zip(*(one for _, one in seen), strict=True)))
-    return windows, extras
+    lookback = Lookback(*map(torch.cat, zip(*(one for one, _ in seen), strict=True)))
+    covariates = Covariates(*map(torch.cat, zip(*(one for _, one in seen), strict=True)))
+    return lookback, covariates
 
 
-def _as_batch(windows: Windows, extras: Extras) -> tuple[Windows, Extras]:
+def _as_batch(lookback: Lookback, covariates: Covariates) -> tuple[Lookback, Covariates]:
     """Turn ``n`` origins of ``b`` streams into ``b n`` streams of one origin."""
-    n = extras.calendar.shape[1]
-    alone = Windows(*(x.transpose(1, 2).flatten(0, 1)[:, :, None] for x in windows))
-    calendar, past, future = (x.flatten(0, 1)[:, None] for x in (extras.calendar, extras.past, extras.future))
-    static, channel = (x.repeat_interleave(n, dim=0) for x in (extras.static, extras.channel))
-    return alone, Extras(calendar, past, future, static, channel)
+    n = covariates.calendar.shape[1]
+    alone = Lookback(*(x.transpose(1, 2).flatten(0, 1)[:, :, None] for x in lookback))
+    calendar, past, future = (x.flatten(0, 1)[:, None] for x in (covariates.calendar, covariates.past, covariates.future))
+    static, channel = (x.repeat_interleave(n, dim=0) for x in (covariates.static, covariates.channel))
+    return alone, Covariates(calendar, past, future, static, channel)

@@ -1,4 +1,4 @@
-"""What the forecast got wrong the last time the series looked like this: a memory beside it."""
+"""A second memory: what the forecast got wrong the last time the series looked like this."""
 
 from __future__ import annotations
 
@@ -12,91 +12,68 @@ from titans_ts.blocks.layers import unit_length
 from titans_ts.memory.neural_memory import in_full_precision
 from titans_ts.ops import Gates, StoreState, WriteRule, memory_chunked
 from titans_ts.ops.rule import LOG_FLOOR
-from titans_ts.series.tensors import Windows
+from titans_ts.series.tensors import Lookback
 
 HEADS = 2
-"""Looks of different length: one at the last few patches, one at all of the look-back."""
+"""Looks of different length: one at the last few patches, one at the whole look-back."""
 SHORTEST_LOOK = 4
 """Patches that the first of them sees."""
 SHARPNESS = 1.25
-"""How fast keys grow unlike as windows do: the standard deviation of a feature's phase over windows."""
+"""How fast keys grow unlike as look-backs do: the standard deviation of a feature's phase over look-backs."""
 LARGEST_ERROR = 5.0
-"""What the memory learns is cut to so many of its window's spreads, a row."""
+"""The memory learns errors up to this many spreads of the look-back, a row; larger ones are cut."""
 STEP_START, TRUST_START = -0.5, 0.1
 """Logit of the step size, and trust, where training starts."""
 GATE_WIDTH = 16
-"""Inner width of what decides, by how loud each patch of a window is, how strongly it is written and heard."""
+"""Inner width of the network that decides, by how loud each patch is, how strongly it is written and heard."""
 QUIET = 1e-2
-"""Mean square, on a window's scale, under which patches are equally quiet."""
+"""Mean square, on a look-back's scale, under which patches are equally quiet."""
 
 
 class RecollectionCarry(NamedTuple):
-    """What is carried: the memory, and what waits until the rows that it was forecast for are there.
+    """The memory, and the last ``m`` patches, which wait until the rows that were forecast from them are there."""
 
-    Attributes
-    ----------
-    memory : Tensor
-        ``(b, h, d, c f)``.
-    keys : Tensor
-        ``(b, h, m, d)``: keys of the last ``m`` patches, whose rows are not all there yet.
-    log_steps : Tensor
-        ``(b, h, m)``: with what step size each of them will be written.
-    expected, spread : Tensor
-        ``(b, c, m, f)``: what was forecast then, on the long-run scale; and ``(b, c, m)``, the windows' spread.
-    said : Tensor
-        ``(b, c, f)``: what was recollected at the last patch, on the long-run scale.
-    """
-
-    memory: Tensor
-    keys: Tensor
-    log_steps: Tensor
-    expected: Tensor
-    spread: Tensor
-    said: Tensor
+    memory: Tensor  # b h d (c f)
+    keys: Tensor  # b h m d
+    log_steps: Tensor  # b h m, the step size with which each will be written
+    expected: Tensor  # b c m f, what was forecast then, on the long-run scale
+    spread: Tensor  # b c m, of the look-backs then
+    said: Tensor  # b c f, what was recollected at the last patch, on the long-run scale
 
 
 class Recollection(nn.Module):
-    """A linear memory from how a window looks to what was forecast wrongly after it.
+    """A linear memory that maps how a look-back looks to the error of the forecast that followed it.
 
-    Keys are random features of the window, ``cos(W x + b)``, learned on from there; values are the errors of the forecast
-    over the horizon, on the window's scale, before anything recollected is added to it. A patch is written by the delta rule
-    when the last row that was foretold from it is there, ``M_t = M_{t-1} - theta (M_{t-1} k - v) k``: keys have unit length
-    and steps are below 1, so that a write only ever takes a part of an error away. What was said of a window is found again
-    after any time, as long as fewer windows unlike it than a key has numbers were written since. It starts at zero: what was
-    never read is never recollected. Nor is anything before it is trained: see :meth:`open`.
+    A key is random features of the look-back, ``cos(W x + b)``, trained on from there. A value is the forecast's error over
+    the horizon, on the look-back's scale, before anything recollected is added. A patch is written by the delta rule once
+    the last row that was foretold from it is there: ``M_t = M_{t-1} - theta (M_{t-1} k - v) k``. Keys have unit length and
+    steps are below 1, so a write only ever takes part of an error away. An error is found again after any time, as long as
+    fewer other look-backs than a key has numbers were written since. The memory starts at zero: what was never read is
+    never recollected. Untrained it recollects nothing either: see :meth:`open`.
 
     Parameters
     ----------
     lookback, horizon, patch_length : int
-        Rows of a window, of a forecast, of a token.
+        Rows of a look-back, of a forecast, of a token.
     features : int
-        Numbers of a key.
+        Width of a key.
     channels : int, default=1
         Channels of a token.
 
     Attributes
     ----------
     trust : Tensor
-        ``(h, f)``: what share of a recollection is added to the forecast.
+        ``(h, f)``: the share of a recollection that is added to the forecast.
     silent : bool
-        Whether nothing is recollected; what is written is written all the same.
+        Whether nothing is recollected; the memory is written all the same.
 
     Notes
     -----
-    At an origin between two patches what was recollected at the last one holds, without the rows that have come since.
+    Between two patches the recollection of the last one holds, without the rows that have come since.
 
     References
     ----------
     arXiv 2501.00663, equations 8 to 15; 2406.06484 for the rule; Rahimi and Recht, NeurIPS 2007, for the features.
-
-    Examples
-    --------
-    >>> from titans_ts.series.tensors import Windows
-    >>> memory = Recollection(8, 4, 2, features=16)
-    >>> seen = Windows(torch.randn(1, 1, 5, 8), torch.ones(1, 1, 5, 8), torch.zeros(1, 1, 5), torch.ones(1, 1, 5))
-    >>> added, state = memory(seen, torch.zeros(1, 1, 5, 4), memory.initial_state(1))
-    >>> added.shape, state.memory.shape
-    (torch.Size([1, 1, 5, 4]), torch.Size([1, 2, 16, 4]))
     """
 
     def __init__(self, lookback: int, horizon: int, patch_length: int, *, features: int, channels: int = 1) -> None:
@@ -136,85 +113,71 @@ class Recollection(nn.Module):
         )
 
     def forward(
-        self, windows: Windows, point: Tensor, state: RecollectionCarry, ahead: Tensor | None = None
+        self, lookback: Lookback, point: Tensor, state: RecollectionCarry, ahead: Tensor | None = None
     ) -> tuple[Tensor, RecollectionCarry]:
-        """Write what has become known, and recollect.
+        """Write what has become known, and return what to add to a forecast, ``(b, c, n, f)``, and the next carry.
 
-        Parameters
-        ----------
-        windows : Windows
-            ``(b, c, n, l)``, at the ends of ``n`` patches; or at one origin.
-        point : Tensor
-            ``(b, c, n, f)``: what is forecast there, on the window's scale.
-        state : RecollectionCarry
-            From the call before.
-        ahead : Tensor, optional
-            ``(b,)`` whole numbers, with one origin: rows from the last patch's end to it, 0 where a patch ends there.
-
-        Returns
-        -------
-        Tensor
-            ``(b, c, n, f)``: what to add, on the window's scale.
-        RecollectionCarry
-            To hand to the next call; not meaningful for an origin between two patches.
+        ``point`` ``(b, c, n, f)`` is the forecast at the ends of ``n`` patches, on the look-back's scale. For one place
+        between two patches ``ahead`` ``(b,)`` counts the rows from the last patch's end to it; the carry that comes back is
+        then without meaning.
         """
-        with in_full_precision(windows.values):
-            said, after = self._read_patches(windows, point.to(windows.values.dtype), state)
+        with in_full_precision(lookback.values):
+            said, after = self._read_patches(lookback, point.to(lookback.values.dtype), state)
         if ahead is not None:
             between = self._moved(state.said, ahead)[:, :, None]
             said = torch.where((ahead > 0)[:, None, None, None], between, said)
-        said = said / windows.spread[..., None]
+        said = said / lookback.spread[..., None]
         if self.silent:
             said = torch.zeros_like(said)
         return nn.functional.pad(said, (0, self.horizon - self.foretold)), after
 
-    def _read_patches(self, windows: Windows, point: Tensor, state: RecollectionCarry) -> tuple[Tensor, RecollectionCarry]:
+    def _read_patches(self, lookback: Lookback, point: Tensor, state: RecollectionCarry) -> tuple[Tensor, RecollectionCarry]:
         """Return what is recollected at the ends of patches, ``(b, c, n, f)`` on the long-run scale, and the carry."""
-        keys, (log_steps, heard) = self._keys(windows), self._gates(windows)
-        expected = (point[..., : self.foretold] * windows.spread[..., None] + windows.level[..., None]).detach()
+        keys, (log_steps, heard) = self._keys(lookback), self._gates(lookback)
+        expected = (point[..., : self.foretold] * lookback.spread[..., None] + lookback.level[..., None]).detach()
         n, wait = keys.shape[2], self.waiting
         all_keys = torch.cat([state.keys, keys], dim=2)
         all_steps = torch.cat([state.log_steps, log_steps], dim=2)
         all_expected = torch.cat([state.expected, expected], dim=2)
-        all_spread = torch.cat([state.spread, windows.spread], dim=2)
-        values, known = self._errors(windows, all_expected[:, :, :n], all_spread[:, :, :n])
+        all_spread = torch.cat([state.spread, lookback.spread], dim=2)
+        values, known = self._errors(lookback, all_expected[:, :, :n], all_spread[:, :, :n])
         gates = Gates(torch.where(known[:, None], all_steps[:, :, :n], LOG_FLOOR))
         values = values.transpose(1, 2).flatten(2)[:, None].expand(-1, HEADS, -1, -1)
         start = StoreState((state.memory,), None, (state.memory,), 0)
         read, store = memory_chunked(keys, all_keys[:, :, :n], values, gates, self.rule, start)
         read = read.unflatten(-1, (self.channels, self.foretold))
-        said = torch.einsum("bhncf,hf,bhn->bcnf", read, self.trust, heard) * windows.spread[..., None]
+        said = torch.einsum("bhncf,hf,bhn->bcnf", read, self.trust, heard) * lookback.spread[..., None]
         waiting = (x[:, :, -wait:] for x in (all_keys, all_steps, all_expected, all_spread))
         return said, RecollectionCarry._make((store.weights[0], *waiting, said[:, :, -1]))
 
-    def _keys(self, windows: Windows) -> Tensor:
+    def _keys(self, lookback: Lookback) -> Tensor:
         """Return keys ``(b, h, n, d)``."""
-        seen = windows.values.transpose(1, 2)
+        seen = lookback.values.transpose(1, 2)
         looks = zip(self.features_of, self.looks, strict=True)
         return unit_length(torch.stack([features(seen[..., -rows:].flatten(2)) for features, rows in looks], dim=1))
 
-    def _gates(self, windows: Windows) -> tuple[Tensor, Tensor]:
-        """Return, by how loud the patches of a window are, the log of the step size and how much is heard of a reading."""
-        loud = windows.values[..., -self.patches * self.patch_length :].unflatten(-1, (self.patches, -1)).square()
+    def _gates(self, lookback: Lookback) -> tuple[Tensor, Tensor]:
+        """Return the log of the step size and how much is heard of a reading, by how loud the look-back's patches are."""
+        loud = lookback.values[..., -self.patches * self.patch_length :].unflatten(-1, (self.patches, -1)).square()
         found = self.gates((loud.mean(dim=(1, 4)) + QUIET).log()).transpose(1, 2)
         return nn.functional.logsigmoid(found[:, :HEADS]), 2 * found[:, HEADS:].sigmoid()
 
-    def _errors(self, windows: Windows, expected: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the errors of what was expected of rows that are there now, and whether all of them are, ``(b, n)``."""
+    def _errors(self, lookback: Lookback, expected: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the errors of the forecasts whose rows are there now, and whether all of them are, ``(b, n)``."""
         rows = slice(-self.waiting * self.patch_length, None)
-        came = windows.values[..., rows][..., : self.foretold] * windows.spread[..., None] + windows.level[..., None]
-        known = windows.observed[..., rows][..., : self.foretold].amin(dim=(1, 3)) > 0
+        came = lookback.values[..., rows][..., : self.foretold] * lookback.spread[..., None] + lookback.level[..., None]
+        known = lookback.observed[..., rows][..., : self.foretold].amin(dim=(1, 3)) > 0
         return ((came - expected) / spread[..., None]).clamp(-LARGEST_ERROR, LARGEST_ERROR), known
 
     def _moved(self, said: Tensor, ahead: Tensor) -> Tensor:
-        """Return ``(b, c, f)`` without its first rows, as many as `ahead` says, and zeros after it."""
+        """Return ``(b, c, f)`` moved forward by ``ahead`` rows, zeros at its end."""
         place = torch.arange(self.foretold, device=said.device) + ahead[:, None]
         moved = said.gather(-1, place.clamp_max(self.foretold - 1)[:, None].expand_as(said))
         return torch.where((place < self.foretold)[:, None], moved, 0)
 
 
 class RandomFeatures(nn.Module):
-    """``cos(W x + b)``, as drawn: windows of variance 1 are told apart as a Gaussian kernel does."""
+    """``cos(W x + b)``, as drawn: look-backs of variance 1 are told apart as a Gaussian kernel does."""
 
     def __init__(self, inputs: int, features: int) -> None:
         super().__init__()

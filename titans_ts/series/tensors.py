@@ -25,8 +25,8 @@ SPREAD_FLOOR = 1e-3
 """Least spread of a window as a share of the long-run spread: a flat stretch is not blown up to noise."""
 
 
-class Windows(NamedTuple):
-    """What can be seen at ``n`` origins.
+class Lookback(NamedTuple):
+    """The rows before each of ``n`` places, on their own scale.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Windows(NamedTuple):
     spread: Tensor
 
 
-class Extras(NamedTuple):
+class Covariates(NamedTuple):
     """Covariates at ``n`` origins; a width of 0 where there are none.
 
     Attributes
@@ -68,9 +68,9 @@ class Extras(NamedTuple):
     channel: Tensor
 
 
-def trailing_windows(
+def trailing_lookback(
     rows: Tensor, ends: Tensor, scale: Scale, *, lookback: int, dtype: torch.dtype = torch.float32
-) -> Windows:
+) -> Lookback:
     """Cut the ``lookback`` rows before each origin and put them on their own scale.
 
     Parameters
@@ -88,14 +88,14 @@ def trailing_windows(
 
     Returns
     -------
-    Windows
+    Lookback
         What each origin sees.
 
     Examples
     --------
     >>> rows = torch.tensor([[[1.0, 3.0, float("nan"), 5.0]]], dtype=torch.float64)
-    >>> windows = trailing_windows(rows, torch.tensor([2, 4]), long_run_scale(rows), lookback=2)
-    >>> (windows.values[0, 0] + 0.0).tolist()
+    >>> lookback = trailing_lookback(rows, torch.tensor([2, 4]), long_run_scale(rows), lookback=2)
+    >>> (lookback.values[0, 0] + 0.0).tolist()
     [[-1.0, 1.0], [0.0, 0.0]]
     """
     check_shape(rows, "b c t", name="rows")
@@ -118,11 +118,11 @@ def trailing_windows(
         deviation = (centred.square().sum(-1) / count.clamp_min(1)).sqrt()
         deviation = torch.where(count > 1, deviation, 1.0)
     deviation = deviation.clamp_min(SPREAD_FLOOR)
-    return Windows(centred / deviation[..., None], observed, mean, deviation)
+    return Lookback(centred / deviation[..., None], observed, mean, deviation)
 
 
 class SeriesEmbedding(nn.Module):
-    """Windows and covariates to tokens of the model's width.
+    """Look-backs and covariates to vectors of the model's width.
 
     A token is the last patch of its window on the window's scale, the mask of what was missing, the window's level and
     spread on the long-run scale (which trailing normalisation would hide from the memory), and covariates.
@@ -149,18 +149,18 @@ class SeriesEmbedding(nn.Module):
         if self.names is not None:
             nn.init.normal_(self.names.weight, std=0.02)
 
-    def forward(self, windows: Windows, extras: Extras) -> Tensor:
+    def forward(self, lookback: Lookback, covariates: Covariates) -> Tensor:
         """Return tokens ``(b, n, d)``."""
         p = self.patch_length
-        parts = [windows.values[..., -p:], 1 - windows.observed[..., -p:]]
-        parts.append(torch.asinh(windows.level)[..., None])
-        parts.append(windows.spread.log()[..., None])
+        parts = [lookback.values[..., -p:], 1 - lookback.observed[..., -p:]]
+        parts.append(torch.asinh(lookback.level)[..., None])
+        parts.append(lookback.spread.log()[..., None])
         own = torch.cat(parts, dim=-1).transpose(1, 2).flatten(2)  # b n (c features)
         b, n, _ = own.shape
-        static = extras.static[:, None].expand(b, n, -1)
-        tokens = self.project(torch.cat([own, extras.calendar.expand(b, n, -1), extras.past, static], dim=-1))
+        static = covariates.static[:, None].expand(b, n, -1)
+        tokens = self.project(torch.cat([own, covariates.calendar.expand(b, n, -1), covariates.past, static], dim=-1))
         if self.names is not None:
-            tokens = tokens + self.names(extras.channel)[:, None]
+            tokens = tokens + self.names(covariates.channel)[:, None]
         return tokens
 
 
@@ -267,31 +267,31 @@ class SeriesTensors:
         return SeriesTensors(self.rows[:, first:end], calendar, past, future, self.static, self.scale)
 
 
-class Origins(NamedTuple):
+class Tokens(NamedTuple):
     """Tokens of one or more series, ready for a network, with what came after each.
 
     Attributes
     ----------
-    windows, extras
+    lookback, covariates
         What the network reads, ``(b, c, n, ...)``.
     target : Tensor
         ``(b, c, n, f)`` on each window's scale; NaN where missing or out of bounds.
     """
 
-    windows: Windows
-    extras: Extras
+    lookback: Lookback
+    covariates: Covariates
     target: Tensor
 
 
-def read_windows(
+def look_back(
     series: SeriesTensors, ends: Tensor, config: ForecastConfig, *, dtype: torch.dtype = torch.float32
-) -> tuple[Windows, Extras]:
-    """Return what the network sees of one series at origins ``ends`` (rows before each), streams as the batch axis."""
+) -> tuple[Lookback, Covariates]:
+    """Return what the network sees of one series after ``ends`` rows, ``(n,)``, with streams as the batch axis."""
     n = len(ends)
     rows, scale = series.rows[None], series.scale
     if not config.mixed:
         rows, scale = rows.transpose(0, 1), Scale(scale.level.mT, scale.spread.mT)
-    windows = trailing_windows(rows, ends, scale, lookback=config.lookback, dtype=dtype)
+    lookback = trailing_lookback(rows, ends, scale, lookback=config.lookback, dtype=dtype)
     b = config.streams
     last = (ends - 1).clamp_min(0)
     calendar = series.calendar[last].to(dtype).expand(b, n, -1)
@@ -305,48 +305,48 @@ def read_windows(
         future = series.future[ahead.clamp_max(len(series.future) - 1)]
     static = series.static.to(dtype).expand(b, -1)
     past, future = past.to(dtype).expand(b, -1, -1), future.to(dtype).expand(b, -1, -1, -1)
-    return windows, Extras(calendar, past, future, static, torch.arange(b))
+    return lookback, Covariates(calendar, past, future, static, torch.arange(b))
 
 
-def read_origins(
+def read_tokens(
     series: SeriesTensors, ends: Tensor, config: ForecastConfig, *, dtype: torch.dtype = torch.float32
-) -> Origins:
-    """Return windows at origins ``ends`` with the rows that followed, on each window's scale."""
-    windows, extras = read_windows(series, ends, config, dtype=dtype)
+) -> Tokens:
+    """Return tokens after ``ends`` rows, ``(n,)``, with the rows that followed, on each look-back's scale."""
+    lookback, covariates = look_back(series, ends, config, dtype=dtype)
     first, last = int(ends.min()), int(ends.max()) + config.horizon
     after = series.rows[:, first:last]
     padded = F.pad(on_long_run_scale(after[None], series.scale)[0], (0, last - first - after.shape[1]), value=float("nan"))
     long_run = padded.unfold(-1, config.horizon, 1)[:, ends - first]  # c n f
     long_run = long_run[None] if config.mixed else long_run[:, None]
-    target = (long_run.to(windows.level.dtype) - windows.level[..., None]) / windows.spread[..., None]
-    return Origins(windows, extras, target)
+    target = (long_run.to(lookback.level.dtype) - lookback.level[..., None]) / lookback.spread[..., None]
+    return Tokens(lookback, covariates, target)
 
 
-def origins_at(
+def tokens_at(
     series: list[SeriesTensors],
     starts: list[int],
     ends: Tensor,
     config: ForecastConfig,
     *,
     dtype: torch.dtype = torch.float32,
-) -> Origins:
-    """Return origins of several series side by side, ``ends`` counted from each one's start; past its end, no target.
+) -> Tokens:
+    """Return tokens of several series side by side, ``ends`` counted from each one's start; past its end, no target.
 
     Places of one series that lie near each other are read in one call.
     """
     places: dict[int, list[int]] = {}
     for i, one in enumerate(series):
         places.setdefault(id(one), []).append(i)
-    parts: dict[int, Origins] = {}
+    parts: dict[int, Tokens] = {}
     for here in places.values():
         one = series[here[0]]
         together = _lie_near([starts[i] for i in here], ends, config.lookback)
         for group in [here] if together else [[i] for i in here]:
             at = torch.cat([ends + starts[i] for i in group])
-            origins = read_origins(one, at.clamp_max(one.length), config, dtype=dtype)
-            origins.target[:, :, at > one.length] = float("nan")
+            tokens = read_tokens(one, at.clamp_max(one.length), config, dtype=dtype)
+            tokens.target[:, :, at > one.length] = float("nan")
             for place, i in enumerate(group):
-                parts[i] = _tokens(origins, slice(place * len(ends), (place + 1) * len(ends)))
+                parts[i] = _tokens(tokens, slice(place * len(ends), (place + 1) * len(ends)))
     return join([parts[i] for i in range(len(series))])
 
 
@@ -356,14 +356,14 @@ def _lie_near(starts: list[int], ends: Tensor, lookback: int) -> bool:
     return max(starts) - min(starts) <= len(starts) * rows_of_one
 
 
-def _tokens(origins: Origins, part: slice) -> Origins:
+def _tokens(tokens: Tokens, part: slice) -> Tokens:
     """Return some tokens of each stream."""
-    windows, extras = origins.windows, origins.extras
-    calendar, past, future = (x[:, part] for x in (extras.calendar, extras.past, extras.future))
-    return Origins(
-        Windows(*(x[:, :, part] for x in windows)),
-        Extras(calendar, past, future, extras.static, extras.channel),
-        origins.target[:, :, part],
+    lookback, covariates = tokens.lookback, tokens.covariates
+    calendar, past, future = (x[:, part] for x in (covariates.calendar, covariates.past, covariates.future))
+    return Tokens(
+        Lookback(*(x[:, :, part] for x in lookback)),
+        Covariates(calendar, past, future, covariates.static, covariates.channel),
+        tokens.target[:, :, part],
     )
 
 
@@ -375,17 +375,17 @@ def _rows_before(table: Tensor, ends: Tensor, count: int) -> Tensor:
 
 
 def to_device(parts: Any, device: torch.device) -> Any:
-    """Return origins, windows or extras on another device."""
+    """Return tokens, or a part of them, on another device."""
     if isinstance(parts, Tensor):
         return parts.to(device)
     return type(parts)(*(to_device(part, device) for part in parts))
 
 
-def join(parts: list[Origins]) -> Origins:
-    """Return origins of several series as one batch."""
-    windows = Windows(*(torch.cat(x) for x in zip(*(part.windows for part in parts), strict=True)))
-    extras = Extras(*(torch.cat(x) for x in zip(*(part.extras for part in parts), strict=True)))
-    return Origins(windows, extras, torch.cat([part.target for part in parts]))
+def join(parts: list[Tokens]) -> Tokens:
+    """Return tokens of several series as one batch."""
+    lookback = Lookback(*(torch.cat(x) for x in zip(*(part.lookback for part in parts), strict=True)))
+    covariates = Covariates(*(torch.cat(x) for x in zip(*(part.covariates for part in parts), strict=True)))
+    return Tokens(lookback, covariates, torch.cat([part.target for part in parts]))
 
 
 TIMES_SEEN = 1.99

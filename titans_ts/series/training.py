@@ -25,7 +25,7 @@ from titans_ts.learn.run import BestWeights, Run, mixed_precision
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.objective import Said, block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
 from titans_ts.series.settings import ForecastConfig, Phase, TrainingConfig
-from titans_ts.series.tensors import Origins, SeriesTensors, origins_at, to_device
+from titans_ts.series.tensors import SeriesTensors, Tokens, to_device, tokens_at
 
 TRUST_SHARE = 10.0
 """Learning rate of what opens to recollections, as a share of the backbone's: it has a long way to go."""
@@ -114,7 +114,7 @@ class StreamSampler:
         self._draw()
         self.next_token = next_token
 
-    def segments(self) -> Iterator[tuple[bool, Origins]]:
+    def segments(self) -> Iterator[tuple[bool, Tokens]]:
         """Yield, for ever, whether streams begin with a segment, and its tokens."""
         while True:
             if self.next_token >= len(self._ends):
@@ -123,7 +123,7 @@ class StreamSampler:
             begins = self.next_token == 0
             part = self._ends[self.next_token : self.next_token + self.segment]
             self.next_token += self.segment
-            yield begins, origins_at(self._chosen, self._starts, part, self.config, dtype=self.dtype)
+            yield begins, tokens_at(self._chosen, self._starts, part, self.config, dtype=self.dtype)
 
     def _draw(self) -> None:
         """Choose series, where each begins, and where patches end."""
@@ -225,8 +225,8 @@ class Training(Run):
             self.evaluate(validate)
         segments = self.sampler.segments()
         for _ in self.take(self.steps_of_phases[self.phase]):
-            begins, origins = next(segments)
-            self.done(self._loss(begins, to_device(origins, self.network.device)), validate)
+            begins, tokens = next(segments)
+            self.done(self._loss(begins, to_device(tokens, self.network.device)), validate)
 
     @property
     def impatient(self) -> bool:
@@ -258,7 +258,7 @@ class Training(Run):
         paths = [direct_path(share) for share in SHARES]
 
         def with_shares(said: Said) -> list[Tensor]:
-            seen = said.origins.windows, said.origins.extras
+            seen = said.tokens.lookback, said.tokens.covariates
             correction = said.corrected - network.direct(*seen)
             return [path(*seen) + share * correction for path, share in zip(paths, SHARES, strict=True)]
 
@@ -281,31 +281,31 @@ class Training(Run):
         with torch.no_grad():
             self.network.recollection.trust.mul_(self.recollection_gain.share)
 
-    def _loss(self, begins: bool, origins: Origins) -> Tensor:
+    def _loss(self, begins: bool, tokens: Tokens) -> Tensor:
         """Return the loss on a segment; the state goes on, its gradient does not."""
         network = self.network
         if network.training != (self.phase == "memory"):
             network.train(self.phase == "memory")
         if begins or self.state is None:
-            self.state = network.initial_state(len(origins.target))
+            self.state = network.initial_state(len(tokens.target))
         state = map_tensors(Tensor.detach, self.state)
         with mixed_precision(self.config.precision, network.device):
-            loss, state = self._loss_and_state(origins, state)
+            loss, state = self._loss_and_state(tokens, state)
         self.state = map_tensors(Tensor.detach, state)
         return loss
 
-    def _loss_and_state(self, origins: Origins, state: State) -> tuple[Tensor, State]:
+    def _loss_and_state(self, tokens: Tokens, state: State) -> tuple[Tensor, State]:
         if self.phase == "direct":
-            return point_loss(self.network.direct(origins.windows, origins.extras), origins), state
+            return point_loss(self.network.direct(tokens.lookback, tokens.covariates), tokens), state
         with torch.set_grad_enabled(self.phase == "memory"):
-            point, hidden, state = self.network.corrected(origins.windows, origins.extras, state)
+            point, hidden, state = self.network.corrected(tokens.lookback, tokens.covariates, state)
         if self.phase == "memory":
-            return point_loss(point, origins), state
+            return point_loss(point, tokens), state
         with torch.set_grad_enabled(self.phase == "recollection"):
-            point, state = self.network.recollect(origins.windows, point, state)
+            point, state = self.network.recollect(tokens.lookback, point, state)
         if self.phase == "recollection":
-            return point_loss(point, origins), state
-        return quantile_loss(self.network, point, hidden, origins, self.step), state
+            return point_loss(point, tokens), state
+        return quantile_loss(self.network, point, hidden, tokens, self.step), state
 
     def _error(self) -> float:
         return validation_error(self.network, self.series, self.starts, after=self.phase)
