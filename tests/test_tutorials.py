@@ -3,12 +3,15 @@
 What a notebook tells its reader is checked in the kernel that has just run it: :data:`CLAIMS`.
 """
 
+import ast
 import base64
 import copy
 import json
 import os
 import re
 import sys
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,7 @@ from nbclient.exceptions import CellExecutionError
 REPOSITORY = Path(titans_ts.__file__).parents[1]
 TUTORIALS = REPOSITORY / "tutorials"
 NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
+SCRIPTS = sorted(path for folder in ("benchmarks", "datasets", "tutorials") for path in (REPOSITORY / folder).glob("*.py"))
 SECONDS_A_CELL = 300
 BYTES = 600_000
 DRAWS = re.compile(r"\bplot_\w+\(")
@@ -268,6 +272,30 @@ def test_a_stored_notebook_can_be_read_without_running_it(path):
     links = [link for cell in notebook.cells if cell.cell_type == "markdown" for link in LINK.findall(cell.source)]
     assert [link for link in links if not (TUTORIALS / link).exists()] == []
     assert path.name in LINK.findall((TUTORIALS / "README.md").read_text(encoding="utf-8"))
+
+
+def ours_imported_by(source):
+    """Yield module and name of every import from the library or its bench."""
+    plain = re.sub(r"^%.*", "", source, flags=re.M)  # without commands to IPython
+    for node in ast.walk(ast.parse(plain)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("titans_ts", "titans_bench"):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SCRIPTS], ids=lambda path: path.name)
+def test_what_a_notebook_or_script_imports_is_there(path):
+    """Those that run for long are seldom run; what they import may not move without them."""
+    source = "\n".join(cell.source for cell in code_cells(read(path))) if path.suffix == ".ipynb" else path.read_text()
+    for module, name in ours_imported_by(source):
+        assert hasattr(import_module(module), name) or find_spec(f"{module}.{name}"), f"{module} has no {name}"
+
+
+def test_the_recipe_changes_constants_that_are_there():
+    spec = spec_from_file_location("recipe", REPOSITORY / "benchmarks" / "recipe.py")
+    recipe = module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    places = {place for constants, _ in recipe.SETTINGS.values() for place in constants}
+    assert [place for place in places if not hasattr(*place)] == []
 
 
 @pytest.mark.parametrize("number", EQUATIONS)

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 import torch
@@ -16,14 +16,13 @@ from tqdm import tqdm
 from titans_ts.files.tables import replacing
 
 Row = TypeVar("Row")  # a dataclass whose fields, each a str, int or float, are the columns
-_KINDS: dict[str, type] = {"str": str, "int": int, "float": float}
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     """Return the rows of a file; none where there is no file yet. A file with other columns is refused."""
     if not path.exists():
         return []
-    columns = {field.name: _KINDS[str(field.type)] for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    columns: dict[str, type] = get_type_hints(kind)
     with path.open(encoding="utf-8", newline="") as lines:
         table = csv.DictReader(lines)
         if table.fieldnames != list(columns):

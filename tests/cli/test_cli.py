@@ -191,7 +191,10 @@ def test_a_missing_matplotlib_is_told_before_the_fit(tmp_path, monkeypatch, caps
     assert "--plot needs matplotlib; `pip install 'titans-ts[plot]'`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["demo"], ["forecast"], ["evaluate"], ["bench", "recall"], ["bench", "history"]])
+COMMANDS = [["demo"], ["forecast"], ["evaluate"], ["classify"], ["score"], ["bench", "recall"], ["bench", "history"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_names_every_option_with_a_word_about_it(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([*command, "--help"])
