@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from titans_ts.dna.classify import DNARegressor as DNARegressor
     from titans_ts.dna.language_model import DNALanguageModel as DNALanguageModel
     from titans_ts.frames.splits import PanelTimeSeriesSplit as PanelTimeSeriesSplit
+    from titans_ts.learn.checkpoint import Checkpoint as Checkpoint
     from titans_ts.learn.saving import load as load
     from titans_ts.series.forecaster import TitansForecaster as TitansForecaster
     from titans_ts.series.state import MemoryState as MemoryState
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME_OF = {
+    "Checkpoint": "titans_ts.learn.checkpoint",
     "DNAClassifier": "titans_ts.dna.classify",
     "DNALanguageModel": "titans_ts.dna.language_model",
     "DNARegressor": "titans_ts.dna.classify",

@@ -1,9 +1,12 @@
 """Training a language model: what is held out, how streams are cut, and what a step learns from."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from dna.cases import BACKBONE, random_codes, recurring_codes
+from series.training_cases import assert_same_bits
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.dna import language_training as language
@@ -145,6 +148,20 @@ def test_patience_and_callbacks_end_it():
     assert min(errors) < errors[-1]
     values = np.concatenate(log_likelihoods(impatient.network, impatient.validation))
     assert abs(-values.mean() - min(errors)) < 1e-6, "the best weights are back"
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_taken_up_within_streams_or_between_them_the_run_ends_alike(step):
+    whole, halted, again = (training(start(), [RECORDS[1][:60]], max_steps=6) for _ in range(3))
+    whole.run()
+    halted.callbacks = [lambda run, report: report.step == step and found.append(copy.deepcopy(run.kept()))]
+    found = []
+    halted.run()
+    again.restore(*found[0])
+    again.run()
+    assert_same_bits(again.network.state_dict(), whole.network.state_dict())
+    assert again.history == whole.history
+    assert (again.best.error, again.best.step, again.best.waited) == (whole.best.error, whole.best.step, whole.best.waited)
 
 
 def test_the_same_seed_gives_the_same_weights():

@@ -155,7 +155,8 @@ def promised() -> Any:
 
 
 def test_public_names_are_there(promised):
-    assert promised["names"] == PROMISES["names"]
+    since = ["Checkpoint"]  # which took up a forecaster's training only, and so lay deeper
+    assert promised["names"] == sorted([*PROMISES["names"], *since])
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)

@@ -1,13 +1,15 @@
-"""A run can be stopped after any step, in any phase, and taken up again to the same bits."""
+"""A run of any estimator can be stopped after any step, in any phase, and taken up again to the same bits."""
 
 import os
 
+import numpy as np
 import pytest
 import torch
+from learn.every_case import EVERY
 from series.training_cases import assert_same_bits, config_of, make_run, tensors_of
 
+from titans_ts import Checkpoint
 from titans_ts.files.tensors import read_tensors, write_tensors
-from titans_ts.learn.checkpoint import Checkpoint
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.training import Training
 
@@ -212,3 +214,64 @@ def test_an_interrupted_writing_leaves_the_last_checkpoint(tmp_path, monkeypatch
     whole.run()
     found.run()
     assert_same_bits(tensors_of(found), tensors_of(whole))
+
+
+# --- every estimator ------------------------------------------------------------------------------------------------
+
+
+def interrupt_after(steps: int):
+    """Return a callback that interrupts a fit after so many steps of all phases."""
+    taken = []
+
+    def raise_there(_run, _report):
+        taken.append(1)
+        if len(taken) == steps:
+            raise Interruption
+
+    return raise_there
+
+
+CHANCE = {"max_steps": 7, "batch_size": 7, "dropout": 0.3, "validation_fraction": 0.25, "learning_rate": 0.05}
+"""Arguments under which all chance counts: the order of batches, dropout, crops, strands; and several passes are begun."""
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_fit_of_every_estimator_is_taken_up_to_the_same_bits(name, tmp_path):
+    case, path = EVERY[name], tmp_path / "run"
+    before = case.model.callbacks or []
+    steps = []
+    whole = case.fitted(**CHANCE, callbacks=[*before, lambda _, report: steps.append(report.step)])
+    for step in {1, 4, len(steps) - 1}:
+        checkpoint = Checkpoint(path, every=1)
+        with pytest.raises(Interruption):
+            case.fitted(**CHANCE, callbacks=[*before, checkpoint, interrupt_after(step)])
+        torch.manual_seed(4242)
+        np.random.seed(4242)  # noqa: NPY002  what global chance there is, is another one
+        left = []
+        again = case.fitted(**CHANCE, callbacks=[*before, checkpoint, lambda *_, left=left: left.append(1)])
+        assert len(left) == len(steps) - step, "no step is taken twice"
+        assert_same_bits(again.network_.state_dict(), whole.network_.state_dict())
+        assert again.training_history_ == whole.training_history_
+        np.testing.assert_array_equal(case.ask(again), case.ask(whole))
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_fit_on_other_data_or_with_another_seed_is_another_run(name, tmp_path):
+    case, checkpoint = EVERY[name], Checkpoint(tmp_path / "run", every=1)
+    with pytest.raises(Interruption):
+        case.fitted(callbacks=[checkpoint, interrupt_after(1)])
+    model = case.make(callbacks=[checkpoint])
+    with pytest.raises(ValueError, match="was written by another run"):
+        model.fit(case.X[1:], None if case.y is None else case.y[1:])
+    with pytest.raises(ValueError, match="was written by another run"):
+        case.fitted(callbacks=[checkpoint], random_state=1)
+    assert not hasattr(model, "network_"), "the estimator is left as it was"
+
+
+def test_other_targets_are_other_data(tmp_path):
+    case, checkpoint = EVERY["TitansClassifier"], Checkpoint(tmp_path / "run", every=1)
+    with pytest.raises(Interruption):
+        case.fitted(callbacks=[checkpoint, interrupt_after(1)])
+    with pytest.raises(ValueError, match="was written by another run"):
+        case.make(callbacks=[checkpoint]).fit(case.X, case.y[::-1])

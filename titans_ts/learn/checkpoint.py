@@ -9,35 +9,54 @@ from titans_ts.files.tensors import read_tensors, write_tensors
 
 
 class Checkpoint:
-    """A callback that writes the whole run to one file now and then, and takes it up again when the file is there.
+    """A callback that writes a whole run of training to one file now and then, and takes it up again from there.
 
-    Give it to an estimator: ``TitansForecaster(callbacks=[Checkpoint("run.safetensors")])``. Fit once more after an
-    interruption, with the same data and arguments, and training goes on where it was written; the numbers are those of an
-    uninterrupted run.
+    Give it to any estimator: ``TitansForecaster(random_state=0, callbacks=[Checkpoint("run.safetensors")])``. After an
+    interruption call ``fit`` again with the same data and arguments: training goes on from where it was written, and the
+    numbers are those of a run that was never interrupted.
 
     Parameters
     ----------
     path : str or Path
         The file. It stays when training ends; delete it to train afresh.
     every : int, default=50
-        Steps between two writes; each replaces the last one whole.
+        Steps between two writes, at least 1. Each replaces the last one whole; the end of training (of a forecaster, of
+        each phase) is always written.
 
     Raises
     ------
     ValueError
-        On taking up, if the file belongs to another network, data or settings, or is damaged.
+        By ``fit``, if the file is damaged, or belongs to a run with other data or arguments. The seed counts as one: with
+        ``random_state=None`` every fit is another run.
 
     Examples
     --------
-    >>> Checkpoint("run.safetensors", every=10).every
-    10
+    Here a callback stands for the interruption:
+
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from titans_ts import Checkpoint, TitansClassifier
+    >>> X, y = np.random.default_rng(0).normal(size=(20, 16)), np.arange(20) % 2
+    >>> def interrupt(run, report):
+    ...     if report.step == 3:
+    ...         raise KeyboardInterrupt
+    >>> arguments = {"max_steps": 6, "width": 8, "heads": 2, "random_state": 0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoint = Checkpoint(os.path.join(folder, "run.safetensors"), every=2)
+    ...     try:
+    ...         TitansClassifier(**arguments, callbacks=[checkpoint, interrupt]).fit(X, y)
+    ...     except KeyboardInterrupt:
+    ...         model = TitansClassifier(**arguments, callbacks=[checkpoint]).fit(X, y)
+    >>> whole = TitansClassifier(**arguments).fit(X, y)
+    >>> bool((model.decision_function(X) == whole.decision_function(X)).all())
+    True
     """
 
     def __init__(self, path: str | Path, *, every: int = 50) -> None:
         self.path, self.every = Path(path), every
 
     def __call__(self, run: Any, report: Any) -> bool:
-        """Write after every ``every`` steps and at the end of a phase."""
+        """Write the run if it is time to; never stops training."""
         if report.step % self.every == 0 or report.step == report.steps:
             tensors, facts = run.kept()
             write_tensors(self.path, tensors, {"checkpoint": facts})
@@ -56,7 +75,7 @@ class Checkpoint:
             )
         try:
             run.restore(tensors, found)
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"checkpoint {str(self.path)!r} is damaged: it lacks a part ({error}); delete the file to train afresh"
             ) from None

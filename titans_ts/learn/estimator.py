@@ -177,7 +177,8 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
         None,
         list,
         tuple,
-        doc="Functions; each is called after every step with the run and a report, and may stop it by returning true.",
+        doc="Functions; each is called after every step with the run and a report, and may stop it by returning true. "
+        ":class:`titans_ts.Checkpoint` is one: it lets an interrupted ``fit`` be taken up again.",
     )
 
     _doc_link_module = "titans_ts"

@@ -123,7 +123,7 @@ class Run:
 
     def take(self, steps: int) -> Iterator[int]:
         """Yield the number of each step to take, until the last, the end of patience, or a callback's word."""
-        self.steps = steps
+        self.steps = self.steps if self.step else steps  # a run that is taken up has begun
         what = self.phase or self.label
         bar = tqdm(total=steps, initial=self.step, desc=what, disable=self.verbose < 1, unit="step", leave=False)
         with bar:
@@ -200,6 +200,7 @@ class Run:
             "run": self.identity(),
             "phase": self.phase,
             "step": self.step,
+            "steps": self.steps,
             "history": [asdict(report) for report in self.history],
             "best": [best.error, best.step, best.waited],
             "chance": self.chance.bit_generator.state,
@@ -209,7 +210,7 @@ class Run:
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Put back what :meth:`kept` returned."""
         best = self.best
-        self.step = facts["step"]
+        self.step, self.steps = facts["step"], facts["steps"]
         self.history = [Report(**report) for report in facts["history"]]
         best.error, best.step, best.waited = facts["best"]
         best.weights = under("best.", tensors)
