@@ -54,8 +54,9 @@ def test_units_of_the_stamps_do_not_matter():
     assert np.array_equal(features[0], features[2])
 
 
-def test_no_stamps_or_no_cycles_give_no_columns():
-    assert calendar_features(None, ("day",), 9).shape == (9, 0)
+def test_no_stamps_give_zeros_and_no_cycles_no_columns():
+    assert not calendar_features(None, ("day",), 9).any()
+    assert calendar_features(None, ("day",), 9).shape == (9, 4)
     assert calendar_features(np.array([START]), (), 1).shape == (1, 0)
 
 

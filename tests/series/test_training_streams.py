@@ -78,9 +78,8 @@ def test_the_validation_part_is_never_read_in_training():
             pairs.append([next(segments)[1] for _ in range(20)])
         for a, b in zip(*pairs, strict=True):
             assert torch.equal(a.target.nan_to_num(), b.target.nan_to_num())
-            assert all(
-                torch.equal(x, y) for x, y in zip([*a.lookback, *a.covariates], [*b.lookback, *b.covariates], strict=True)
-            )
+            seen = ([*one.lookback, *one.covariates] for one in (a, b))
+            assert all(torch.equal(x, y) for x, y in zip(*seen, strict=True))
 
 
 def test_a_stream_goes_on_from_segment_to_segment_and_says_when_it_begins():

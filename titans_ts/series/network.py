@@ -1,4 +1,4 @@
-"""Inputs, backbone and head from one configuration."""
+"""The forecasting network: a linear path, the memory's correction to it, and quantiles around their sum."""
 
 from __future__ import annotations
 
@@ -14,31 +14,14 @@ from titans_ts.series.tensors import Covariates, Lookback, SeriesEmbedding
 
 
 class Forecast(NamedTuple):
-    """What is said at ``n`` origins, on each window's own scale.
+    """Forecasts from ``n`` tokens, on the scale of each look-back."""
 
-    Attributes
-    ----------
-    point : Tensor
-        ``(b, c, n, f)``: the median.
-    quantiles : Tensor
-        ``(b, c, n, f, q)``, increasing along the last axis.
-    """
-
-    point: Tensor
-    quantiles: Tensor
+    point: Tensor  # b c n f, the median
+    quantiles: Tensor  # b c n f q, increasing along the last axis
 
 
 class LinearPath(nn.Module):
-    """The whole look-back to the whole horizon by one matrix: the floor that a memory must improve on.
-
-    Parameters
-    ----------
-    lookback, horizon : int
-        Rows seen and rows forecast.
-    future : int
-        Covariates known in advance: each adds a weight a step and, through a small network of the step's covariates, a
-        non-linear effect shared by all steps.
-    """
+    """The whole look-back to the whole horizon by one matrix: the floor that a memory must improve on."""
 
     def __init__(self, lookback: int, horizon: int, *, future: int = 0) -> None:
         super().__init__()
@@ -48,7 +31,7 @@ class LinearPath(nn.Module):
         self.future = FutureEffect(future) if future else None
 
     def forward(self, lookback: Lookback, covariates: Covariates) -> Tensor:
-        """Return ``(b, c, n, f)`` on the window's scale."""
+        """Return ``(b, c, n, f)`` on the look-back's scale."""
         out = self.past(lookback.values)
         if self.future is not None:
             out = out + self.future(covariates.future)[:, None]
@@ -56,7 +39,7 @@ class LinearPath(nn.Module):
 
 
 class FutureEffect(nn.Module):
-    """The effect of covariates known in advance, the same at every step of the horizon."""
+    """The effect of covariates known in advance, linear and through a small network, the same at every step."""
 
     def __init__(self, covariates: int, *, inner: int = 16) -> None:
         super().__init__()
@@ -73,15 +56,7 @@ class FutureEffect(nn.Module):
 
 
 class ForecastHead(nn.Module):
-    """The memory's correction to the direct path, starting at zero.
-
-    Parameters
-    ----------
-    width, horizon, channels : int
-        Model width ``d``, rows ``f`` and channels ``c`` of a forecast.
-    dropout : float, default=0.0
-        Share of the model's output set to zero in training.
-    """
+    """The memory's correction to the linear path, starting at zero."""
 
     def __init__(self, width: int, horizon: int, *, channels: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -99,17 +74,7 @@ class ForecastHead(nn.Module):
 class QuantileHead(nn.Module):
     """Quantiles around the median: a width a step, from a token, times distances that can only grow outwards.
 
-    Parameters
-    ----------
-    width, horizon, channels : int
-        Model width ``d``, rows ``f`` and channels ``c``.
-    quantiles : tuple of float
-        Increasing, inside (0, 1).
-
-    Attributes
-    ----------
-    stretch : Tensor
-        ``(q,)``: factors on the distances, fitted to validation rows after training.
+    ``stretch`` ``(q,)``, factors on the distances, is fitted to validation rows after training.
     """
 
     def __init__(self, width: int, horizon: int, *, channels: int, quantiles: tuple[float, ...]) -> None:
@@ -146,12 +111,7 @@ class ForecastNetwork(nn.Module):
     """A stream of patches in, a forecast of the horizon at every one of them out.
 
     ``direct(look-back) + head(backbone(tokens))``: the head starts at zero, so that training starts from the linear path.
-    With ``recollection`` there is added what this sum got wrong when the look-back looked as it does now.
-
-    Parameters
-    ----------
-    config : ForecastConfig
-        Settings.
+    With ``recollection`` the network adds what this sum got wrong when the look-back looked as it does now.
     """
 
     def __init__(self, config: ForecastConfig) -> None:
@@ -170,17 +130,10 @@ class ForecastNetwork(nn.Module):
         self.backbone = Backbone(config.backbone)
         self.head = ForecastHead(width, config.horizon, channels=config.token_channels, dropout=config.backbone.dropout)
         self.quantile_head = QuantileHead(width, config.horizon, channels=config.token_channels, quantiles=config.quantiles)
-        self.recollection = (
-            Recollection(
-                config.lookback,
-                config.horizon,
-                config.patch_length,
-                features=config.recollection,
-                channels=config.token_channels,
-            )
-            if config.recollection
-            else None
-        )
+        self.recollection: Recollection | None = None
+        if config.recollection:
+            rows = (config.lookback, config.horizon, config.patch_length)
+            self.recollection = Recollection(*rows, features=config.recollection, channels=config.token_channels)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -193,39 +146,23 @@ class ForecastNetwork(nn.Module):
         return self.direct.past.weight.device
 
     def initial_state(self, batch: int) -> State:
-        """Return the state before the first token: the backbone's, and after its layers what is recollected from."""
+        """Return the state before the first token: the backbone's layers, and then the recollection's."""
         before = self.backbone.initial_state(batch)
         return before if self.recollection is None else (*before, self.recollection.initial_state(batch))
 
     def forward(
         self, lookback: Lookback, covariates: Covariates, state: State, ahead: Tensor | None = None
     ) -> tuple[Tensor, Tensor, State]:
-        """Read ``n`` tokens and forecast at each.
+        """Read ``n`` tokens and forecast at each: point ``(b, c, n, f)``, what the head saw ``(b, n, d)``, the next state.
 
-        Parameters
-        ----------
-        lookback, covariates
-            What is seen at each.
-        state : State
-            From the call before.
-        ahead : Tensor, optional
-            ``(b,)``: for one token that lies between two, rows from the end of the last to its end; 0 where it is the next.
-
-        Returns
-        -------
-        point : Tensor
-            ``(b, c, n, f)`` on the window's scale.
-        hidden : Tensor
-            ``(b, n, d)``, from which :meth:`quantiles` are made.
-        state : State
-            To hand to the next call.
+        For one token that lies between two, ``ahead`` ``(b,)`` counts the rows from the end of the last to its end.
         """
         point, hidden, state = self.corrected(lookback, covariates, state)
         point, state = self.recollect(lookback, point, state, ahead)
         return point, hidden, state
 
     def corrected(self, lookback: Lookback, covariates: Covariates, state: State) -> tuple[Tensor, Tensor, State]:
-        """Do as a call does, without recollections: their part of the state is handed on as it came."""
+        """Read and forecast without recollections, whose part of the state is handed on as it came."""
         layers = self.config.backbone.layers
         hidden, carried = self.backbone(self.embedding(lookback, covariates), state[:layers])
         point = self.direct(lookback, covariates)
@@ -236,7 +173,7 @@ class ForecastNetwork(nn.Module):
     def recollect(
         self, lookback: Lookback, point: Tensor, state: State, ahead: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Add to what :meth:`corrected` says what is recollected, and note what it says; without recollection, nothing."""
+        """Add what is recollected to the forecast of :meth:`corrected`; without a recollection it stays as it is."""
         if self.recollection is None:
             return point, state
         recollected, carry = self.recollection(lookback, point, state[-1], ahead)

@@ -21,7 +21,7 @@ from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.scale import Scale, long_run_scale
 from titans_ts.series.network import Forecast, ForecastNetwork
 from titans_ts.series.state import SeriesState
-from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, look_back, to_device
+from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, join, look_back, to_device
 
 TOKENS_AT_ONCE = 1024
 """Tokens read in one call; bounds what a long history holds and never changes an answer."""
@@ -367,9 +367,7 @@ def _side_by_side(seen: Sequence[tuple[Lookback, Covariates]]) -> tuple[Lookback
     """Return what several series see as one batch."""
     if len(seen) == 1:
         return seen[0]
-    lookback = Lookback(*map(torch.cat, zip(*(one for one, _ in seen), strict=True)))
-    covariates = Covariates(*map(torch.cat, zip(*(one for _, one in seen), strict=True)))
-    return lookback, covariates
+    return join([lookback for lookback, _ in seen]), join([covariates for _, covariates in seen])
 
 
 def _as_batch(lookback: Lookback, covariates: Covariates) -> tuple[Lookback, Covariates]:

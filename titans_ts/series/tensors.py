@@ -1,4 +1,4 @@
-"""Numeric series as tokens: causal scaling by a trailing window, patches, masks, covariates.
+"""Series as tokens: what training learned about preparing them, the rows before each token on their own scale, covariates.
 
 All that a token knows comes from the ``lookback`` rows that end with it, so nothing leaks from the future, and a stream
 can be read in any pieces.
@@ -22,235 +22,29 @@ from titans_ts.ops.shapes import check_shape
 from titans_ts.series.settings import ForecastConfig
 
 SPREAD_FLOOR = 1e-3
-"""Least spread of a window as a share of the long-run spread: a flat stretch is not blown up to noise."""
-
-
-class Lookback(NamedTuple):
-    """The rows before each of ``n`` places, on their own scale.
-
-    Attributes
-    ----------
-    values : Tensor
-        ``(b, c, n, l)``: the rows before each origin on the window's own scale; missing rows are 0.
-    observed : Tensor
-        ``(b, c, n, l)``: 1 where a row was there, 0 where it was missing.
-    level, spread : Tensor
-        ``(b, c, n)``: the window's mean and standard deviation on the long-run scale.
-    """
-
-    values: Tensor
-    observed: Tensor
-    level: Tensor
-    spread: Tensor
-
-
-class Covariates(NamedTuple):
-    """Covariates at ``n`` origins; a width of 0 where there are none.
-
-    Attributes
-    ----------
-    calendar : Tensor
-        ``(b, n, k)``: calendar features of the origin's last row.
-    past : Tensor
-        ``(b, n, p * covariates)``: past covariates and their masks over the last patch, standardised.
-    future : Tensor
-        ``(b, n, f, covariates)``: covariates known in advance, standardised.
-    static : Tensor
-        ``(b, s)``: static covariates, standardised.
-    channel : Tensor
-        ``(b,)`` whole numbers: which channel a stream is, where channels are independent.
-    """
-
-    calendar: Tensor
-    past: Tensor
-    future: Tensor
-    static: Tensor
-    channel: Tensor
-
-
-def trailing_lookback(
-    rows: Tensor, ends: Tensor, scale: Scale, *, lookback: int, dtype: torch.dtype = torch.float32
-) -> Lookback:
-    """Cut the ``lookback`` rows before each origin and put them on their own scale.
-
-    Parameters
-    ----------
-    rows : Tensor
-        ``(b, c, t)`` float64, NaN where missing. Rows before the first are missing.
-    ends : Tensor
-        ``(n,)`` whole numbers: rows before each origin, 0 to ``t``.
-    scale : Scale
-        Long-run scale; it stands in for a window with nothing in it.
-    lookback : int
-        Rows ``l`` of a window.
-    dtype : torch.dtype, default=torch.float32
-        Of what comes back; differences from the long-run level are taken in float64.
-
-    Returns
-    -------
-    Lookback
-        What each origin sees.
-
-    Examples
-    --------
-    >>> rows = torch.tensor([[[1.0, 3.0, float("nan"), 5.0]]], dtype=torch.float64)
-    >>> lookback = trailing_lookback(rows, torch.tensor([2, 4]), long_run_scale(rows), lookback=2)
-    >>> (lookback.values[0, 0] + 0.0).tolist()
-    [[-1.0, 1.0], [0.0, 0.0]]
-    """
-    check_shape(rows, "b c t", name="rows")
-    first = max(int(ends.min()) - lookback, 0)
-    near = on_long_run_scale(rows[..., first : int(ends.max())], scale)
-    near = nn.functional.pad(near, (lookback, 0), value=float("nan")).to(dtype)  # precise differences, then small numbers
-    missing = near.isnan()
-    at = ends - first
-    cut = near.nan_to_num(0.0).unfold(-1, lookback, 1)[:, :, at]  # b c n l
-    if int(at.min()) >= lookback and not bool(missing[..., lookback:].any()):  # nothing missing: fewer passes
-        mean = cut.mean(-1)
-        centred = cut - mean[..., None]
-        deviation = centred.square().mean(-1).sqrt() if lookback > 1 else torch.ones_like(mean)
-        observed = torch.ones((), dtype=dtype).expand_as(cut)
-    else:
-        observed = (~missing).to(dtype).unfold(-1, lookback, 1)[:, :, at]
-        count = observed.sum(-1)
-        mean = cut.sum(-1) / count.clamp_min(1)
-        centred = (cut - mean[..., None]) * observed
-        deviation = (centred.square().sum(-1) / count.clamp_min(1)).sqrt()
-        deviation = torch.where(count > 1, deviation, 1.0)
-    deviation = deviation.clamp_min(SPREAD_FLOOR)
-    return Lookback(centred / deviation[..., None], observed, mean, deviation)
-
-
-class SeriesEmbedding(nn.Module):
-    """Look-backs and covariates to vectors of the model's width.
-
-    A token is the last patch of its window on the window's scale, the mask of what was missing, the window's level and
-    spread on the long-run scale (which trailing normalisation would hide from the memory), and covariates.
-
-    Parameters
-    ----------
-    width : int
-        Model width ``d``.
-    patch_length : int
-        Rows ``p`` of a patch.
-    channels : int
-        Channels that a token holds: 1 where channels are independent.
-    extra : int
-        Width of calendar, past and static covariates together.
-    channel_names : int
-        Number of channels told apart by a learned vector; 0 or 1 for none.
-    """
-
-    def __init__(self, width: int, *, patch_length: int, channels: int, extra: int, channel_names: int) -> None:
-        super().__init__()
-        self.patch_length = patch_length
-        self.project = nn.Linear(channels * (2 * patch_length + 2) + extra, width)
-        self.names = nn.Embedding(channel_names, width) if channel_names > 1 else None
-        if self.names is not None:
-            nn.init.normal_(self.names.weight, std=0.02)
-
-    def forward(self, lookback: Lookback, covariates: Covariates) -> Tensor:
-        """Return tokens ``(b, n, d)``."""
-        p = self.patch_length
-        parts = [lookback.values[..., -p:], 1 - lookback.observed[..., -p:]]
-        parts.append(torch.asinh(lookback.level)[..., None])
-        parts.append(lookback.spread.log()[..., None])
-        own = torch.cat(parts, dim=-1).transpose(1, 2).flatten(2)  # b n (c features)
-        b, n, _ = own.shape
-        static = covariates.static[:, None].expand(b, n, -1)
-        tokens = self.project(torch.cat([own, covariates.calendar.expand(b, n, -1), covariates.past, static], dim=-1))
-        if self.names is not None:
-            tokens = tokens + self.names(covariates.channel)[:, None]
-        return tokens
-
-
+"""Least spread of a look-back as a share of the long-run spread: a flat stretch is not blown up to noise."""
+TIMES_SEEN = 1.99
+"""Times that training must have seen a cycle of the calendar before the place in it is a feature: two calendar years are a
+little less than two of the sun's."""
 CYCLES = {"day": 86_400.0, "week": 604_800.0, "year": 31_556_952.0}
 """Length of each cycle in seconds."""
 HARMONICS = {"day": 2, "week": 3, "year": 1}
 """Waves to each cycle: the week has three, so that a Saturday is told from a Monday."""
 
 
-def calendar_cycles(step_seconds: float | None) -> tuple[str, ...]:
-    """Return the cycles that a series of this step can show: those of at least two steps.
-
-    Parameters
-    ----------
-    step_seconds : float or None
-        Seconds from one row to the next; ``None`` for a series without time stamps.
-
-    Examples
-    --------
-    >>> calendar_cycles(3600.0), calendar_cycles(86_400.0), calendar_cycles(None)
-    (('day', 'week', 'year'), ('week', 'year'), ())
-    """
-    if step_seconds is None:
-        return ()
-    return tuple(name for name, length in CYCLES.items() if length >= 2 * step_seconds)
-
-
-def calendar_features(times: np.ndarray | None, cycles: tuple[str, ...], rows: int) -> np.ndarray:
-    """Return sine and cosine of each cycle's waves at every row.
-
-    Parameters
-    ----------
-    times : ndarray of datetime64, shape (t,), or None
-        Time stamps, read as they stand on the clock.
-    cycles : tuple of str
-        Names from :data:`CYCLES`.
-    rows : int
-        Number of rows ``t``, for a series without time stamps.
-
-    Returns
-    -------
-    ndarray of float32, shape (t, k)
-        ``k`` is two for every wave; 0 without cycles.
-
-    Examples
-    --------
-    >>> noon = np.array(["2024-01-01T12:00"], dtype="datetime64[s]")
-    >>> (calendar_features(noon, ("day",), 1).round(3) + 0.0).tolist()  # Monday noon: half a day
-    [[0.0, -1.0, 0.0, 1.0]]
-    """
-    if times is None or not cycles:
-        return np.zeros((rows, 0), dtype=np.float32)
-    seconds = times.astype("datetime64[s]").astype(np.float64)
-    columns = []
-    for name in cycles:
-        origin = 4 * 86_400.0 if name == "week" else 0.0  # 1970-01-01 was a Thursday: weeks begin on Mondays
-        phase = 2 * np.pi * (((seconds - origin) / CYCLES[name]) % 1.0)
-        for wave in range(1, HARMONICS[name] + 1):
-            columns += [np.sin(wave * phase), np.cos(wave * phase)]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-def feature_count(cycles: tuple[str, ...]) -> int:
-    """Return the number of columns that :func:`calendar_features` makes."""
-    return 2 * sum(HARMONICS[name] for name in cycles)
+# --- a series, prepared -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class SeriesTensors:
-    """One series, ready for a network.
+    """One series, ready for a network."""
 
-    Attributes
-    ----------
-    rows : Tensor
-        ``(c, t)`` float64, NaN where missing.
-    calendar, past, future : Tensor
-        ``(t, k)`` each: calendar features, past covariates (standardised, NaN where missing), covariates known in
-        advance (standardised).
-    static : Tensor
-        ``(s,)``, standardised.
-    scale : Scale
-        Long-run level and spread, ``(1, c)`` each.
-    """
-
-    rows: Tensor
-    calendar: Tensor
-    past: Tensor
-    future: Tensor
-    static: Tensor
-    scale: Scale
+    rows: Tensor  # c t, float64, NaN where missing
+    calendar: Tensor  # t k
+    past: Tensor  # t k, standardised, NaN where missing
+    future: Tensor  # t k, standardised
+    static: Tensor  # s, standardised
+    scale: Scale  # 1 c, long-run level and spread
 
     @property
     def length(self) -> int:
@@ -267,149 +61,13 @@ class SeriesTensors:
         return SeriesTensors(self.rows[:, first:end], calendar, past, future, self.static, self.scale)
 
 
-class Tokens(NamedTuple):
-    """Tokens of one or more series, ready for a network, with what came after each.
-
-    Attributes
-    ----------
-    lookback, covariates
-        What the network reads, ``(b, c, n, ...)``.
-    target : Tensor
-        ``(b, c, n, f)`` on each window's scale; NaN where missing or out of bounds.
-    """
-
-    lookback: Lookback
-    covariates: Covariates
-    target: Tensor
-
-
-def look_back(
-    series: SeriesTensors, ends: Tensor, config: ForecastConfig, *, dtype: torch.dtype = torch.float32
-) -> tuple[Lookback, Covariates]:
-    """Return what the network sees of one series after ``ends`` rows, ``(n,)``, with streams as the batch axis."""
-    n = len(ends)
-    rows, scale = series.rows[None], series.scale
-    if not config.mixed:
-        rows, scale = rows.transpose(0, 1), Scale(scale.level.mT, scale.spread.mT)
-    lookback = trailing_lookback(rows, ends, scale, lookback=config.lookback, dtype=dtype)
-    b = config.streams
-    last = (ends - 1).clamp_min(0)
-    calendar = series.calendar[last].to(dtype).expand(b, n, -1)
-    past = series.past.new_zeros(n, 0)
-    if config.past:
-        patch = _rows_before(series.past, ends, config.patch_length)
-        past = torch.cat([patch.nan_to_num(), patch.isnan().to(patch.dtype)], dim=-1).flatten(1)
-    future = series.future.new_zeros(n, config.horizon, 0)
-    if config.future:
-        ahead = ends[:, None] + torch.arange(config.horizon)
-        future = series.future[ahead.clamp_max(len(series.future) - 1)]
-    static = series.static.to(dtype).expand(b, -1)
-    past, future = past.to(dtype).expand(b, -1, -1), future.to(dtype).expand(b, -1, -1, -1)
-    return lookback, Covariates(calendar, past, future, static, torch.arange(b))
-
-
-def read_tokens(
-    series: SeriesTensors, ends: Tensor, config: ForecastConfig, *, dtype: torch.dtype = torch.float32
-) -> Tokens:
-    """Return tokens after ``ends`` rows, ``(n,)``, with the rows that followed, on each look-back's scale."""
-    lookback, covariates = look_back(series, ends, config, dtype=dtype)
-    first, last = int(ends.min()), int(ends.max()) + config.horizon
-    after = series.rows[:, first:last]
-    padded = F.pad(on_long_run_scale(after[None], series.scale)[0], (0, last - first - after.shape[1]), value=float("nan"))
-    long_run = padded.unfold(-1, config.horizon, 1)[:, ends - first]  # c n f
-    long_run = long_run[None] if config.mixed else long_run[:, None]
-    target = (long_run.to(lookback.level.dtype) - lookback.level[..., None]) / lookback.spread[..., None]
-    return Tokens(lookback, covariates, target)
-
-
-def tokens_at(
-    series: list[SeriesTensors],
-    starts: list[int],
-    ends: Tensor,
-    config: ForecastConfig,
-    *,
-    dtype: torch.dtype = torch.float32,
-) -> Tokens:
-    """Return tokens of several series side by side, ``ends`` counted from each one's start; past its end, no target.
-
-    Places of one series that lie near each other are read in one call.
-    """
-    places: dict[int, list[int]] = {}
-    for i, one in enumerate(series):
-        places.setdefault(id(one), []).append(i)
-    parts: dict[int, Tokens] = {}
-    for here in places.values():
-        one = series[here[0]]
-        together = _lie_near([starts[i] for i in here], ends, config.lookback)
-        for group in [here] if together else [[i] for i in here]:
-            at = torch.cat([ends + starts[i] for i in group])
-            tokens = read_tokens(one, at.clamp_max(one.length), config, dtype=dtype)
-            tokens.target[:, :, at > one.length] = float("nan")
-            for place, i in enumerate(group):
-                parts[i] = _tokens(tokens, slice(place * len(ends), (place + 1) * len(ends)))
-    return join([parts[i] for i in range(len(series))])
-
-
-def _lie_near(starts: list[int], ends: Tensor, lookback: int) -> bool:
-    """Tell whether places of a series lie so near that reading all rows between them is no more work than each alone."""
-    rows_of_one = int(ends.max()) - int(ends.min()) + lookback
-    return max(starts) - min(starts) <= len(starts) * rows_of_one
-
-
-def _tokens(tokens: Tokens, part: slice) -> Tokens:
-    """Return some tokens of each stream."""
-    lookback, covariates = tokens.lookback, tokens.covariates
-    calendar, past, future = (x[:, part] for x in (covariates.calendar, covariates.past, covariates.future))
-    return Tokens(
-        Lookback(*(x[:, :, part] for x in lookback)),
-        Covariates(calendar, past, future, covariates.static, covariates.channel),
-        tokens.target[:, :, part],
-    )
-
-
-def _rows_before(table: Tensor, ends: Tensor, count: int) -> Tensor:
-    """Return the last ``count`` rows of ``(t, k)`` before each end, ``(n, count, k)``; NaN before the first row."""
-    first = max(int(ends.min()) - count, 0)
-    padded = F.pad(table[first : int(ends.max())], (0, 0, count, 0), value=float("nan"))
-    return padded.unfold(0, count, 1)[ends - first].transpose(1, 2)
-
-
-def to_device(parts: Any, device: torch.device) -> Any:
-    """Return tokens, or a part of them, on another device."""
-    if isinstance(parts, Tensor):
-        return parts.to(device)
-    return type(parts)(*(to_device(part, device) for part in parts))
-
-
-def join(parts: list[Tokens]) -> Tokens:
-    """Return tokens of several series as one batch."""
-    lookback = Lookback(*(torch.cat(x) for x in zip(*(part.lookback for part in parts), strict=True)))
-    covariates = Covariates(*(torch.cat(x) for x in zip(*(part.covariates for part in parts), strict=True)))
-    return Tokens(lookback, covariates, torch.cat([part.target for part in parts]))
-
-
-TIMES_SEEN = 1.99
-"""Times that training must have seen a cycle of the calendar before the place in it is a feature: two calendar years are a
-little less than two of the sun's."""
-
-
 @dataclass(frozen=True)
 class Preparation:
-    """Calendar cycles in use, and means and standard deviations of the covariates over the training rows.
+    """What training rows say about preparing a series: calendar cycles in use, and moments of the covariates."""
 
-    Attributes
-    ----------
-    cycles : tuple of str
-        Names from :data:`titans_ts.series.tensors.CYCLES`.
-    time_zone : str or None
-        The clock that the calendar is read on.
-    past, future, static : tuple of (mean, standard deviation)
-        One pair a column.
-    """
-
-    cycles: tuple[str, ...]
-    time_zone: str | None
-    past: tuple[tuple[float, float], ...]
+    cycles: tuple[str, ...]  # names from CYCLES
+    time_zone: str | None  # the clock that the calendar is read on
+    past: tuple[tuple[float, float], ...]  # mean and standard deviation of each column
     future: tuple[tuple[float, float], ...]
     static: tuple[tuple[float, float], ...]
 
@@ -444,18 +102,12 @@ class Preparation:
         times = None if not self.cycles or series.times is None else to_wall(series.times, self.time_zone)
         return SeriesTensors(
             rows=torch.from_numpy(series.values.T.copy()),
-            calendar=torch.from_numpy(self.calendar_features(times, len(series))),
+            calendar=torch.from_numpy(calendar_features(times, self.cycles, len(series))),
             past=_standardised(series.past, self.past),
             future=self.future_tensor(series.future),
             static=self.static_tensor(series.static),
             scale=scale,
         )
-
-    def calendar_features(self, wall_times: np.ndarray | None, rows: int) -> np.ndarray:
-        """Return the calendar features of rows; zeros where a model with a calendar is given rows without stamps."""
-        if wall_times is None and self.cycles:
-            return np.zeros((rows, self.calendar), dtype=np.float32)
-        return calendar_features(wall_times, self.cycles, rows)
 
     def future_tensor(self, future: np.ndarray) -> Tensor:
         """Return covariates known in advance, standardised, ``(t, q)``."""
@@ -481,6 +133,47 @@ def learn_scale(series: Series, rows: int) -> Scale:
     return long_run_scale(torch.from_numpy(series.values[:rows].T.copy())[None])
 
 
+def calendar_cycles(step_seconds: float | None) -> tuple[str, ...]:
+    """Return the cycles that a series of this step can show: those of at least two steps.
+
+    Examples
+    --------
+    >>> calendar_cycles(3600.0), calendar_cycles(86_400.0), calendar_cycles(None)
+    (('day', 'week', 'year'), ('week', 'year'), ())
+    """
+    if step_seconds is None:
+        return ()
+    return tuple(name for name, length in CYCLES.items() if length >= 2 * step_seconds)
+
+
+def calendar_features(times: np.ndarray | None, cycles: tuple[str, ...], rows: int) -> np.ndarray:
+    """Return sine and cosine of each cycle's waves at every row, ``(t, k)`` float32; zeros for rows without time stamps.
+
+    ``times`` are read as they stand on the clock.
+
+    Examples
+    --------
+    >>> noon = np.array(["2024-01-01T12:00"], dtype="datetime64[s]")
+    >>> (calendar_features(noon, ("day",), 1).round(3) + 0.0).tolist()  # Monday noon: half a day
+    [[0.0, -1.0, 0.0, 1.0]]
+    """
+    if times is None or not cycles:
+        return np.zeros((rows, feature_count(cycles)), dtype=np.float32)
+    seconds = times.astype("datetime64[s]").astype(np.float64)
+    columns = []
+    for name in cycles:
+        origin = 4 * 86_400.0 if name == "week" else 0.0  # 1970-01-01 was a Thursday: weeks begin on Mondays
+        phase = 2 * np.pi * (((seconds - origin) / CYCLES[name]) % 1.0)
+        for wave in range(1, HARMONICS[name] + 1):
+            columns += [np.sin(wave * phase), np.cos(wave * phase)]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def feature_count(cycles: tuple[str, ...]) -> int:
+    """Return the number of columns that :func:`calendar_features` makes."""
+    return 2 * sum(HARMONICS[name] for name in cycles)
+
+
 def _moments(table: np.ndarray) -> tuple[tuple[float, float], ...]:
     """Return mean and standard deviation of each column's observed entries; (0, 1) and spread 1 where there are none."""
     pairs = []
@@ -496,3 +189,218 @@ def _standardised(table: np.ndarray, moments: tuple[tuple[float, float], ...]) -
     mean, spread = np.array(moments, dtype=np.float64).reshape(-1, 2).T
     near = np.clip((table - mean) / spread, -FARTHEST, FARTHEST)
     return torch.from_numpy(near.astype(np.float32))
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+class Lookback(NamedTuple):
+    """The rows before each of ``n`` tokens' ends, on their own scale."""
+
+    values: Tensor  # b c n l, 0 where missing
+    observed: Tensor  # b c n l, 1 where a row was there, 0 where it was missing
+    level: Tensor  # b c n, mean of the rows on the long-run scale
+    spread: Tensor  # b c n, their standard deviation there
+
+
+class Covariates(NamedTuple):
+    """Covariates at ``n`` tokens; a width of 0 where there are none."""
+
+    calendar: Tensor  # b n k, of the token's last row
+    past: Tensor  # b n (p covariates), of the last patch, and then their masks
+    future: Tensor  # b n f covariates
+    static: Tensor  # b s
+    channel: Tensor  # b, which channel a stream is, where channels are independent
+
+
+class Tokens(NamedTuple):
+    """Tokens of one or more series, with what came after each."""
+
+    lookback: Lookback
+    covariates: Covariates
+    target: Tensor  # b c n f, on each look-back's scale, NaN where missing or out of bounds
+
+
+def trailing_lookback(
+    rows: Tensor, ends: Tensor, scale: Scale, *, lookback: int, dtype: torch.dtype = torch.float32
+) -> Lookback:
+    """Cut the ``lookback`` rows that end at each place, and put them on their own scale.
+
+    Parameters
+    ----------
+    rows : Tensor
+        ``(b, c, t)`` float64, NaN where missing. Rows before the first are missing.
+    ends : Tensor
+        ``(n,)`` whole numbers: rows before each place, 0 to ``t``.
+    scale : Scale
+        Long-run scale; it stands in for a look-back with nothing in it.
+    lookback : int
+        Rows ``l``.
+    dtype : torch.dtype, default=torch.float32
+        Of what comes back; differences from the long-run level are taken in float64.
+
+    Examples
+    --------
+    >>> rows = torch.tensor([[[1.0, 3.0, float("nan"), 5.0]]], dtype=torch.float64)
+    >>> found = trailing_lookback(rows, torch.tensor([2, 4]), long_run_scale(rows), lookback=2)
+    >>> (found.values[0, 0] + 0.0).tolist()
+    [[-1.0, 1.0], [0.0, 0.0]]
+    """
+    check_shape(rows, "b c t", name="rows")
+    first = max(int(ends.min()) - lookback, 0)
+    near = on_long_run_scale(rows[..., first : int(ends.max())], scale)
+    near = F.pad(near, (lookback, 0), value=float("nan")).to(dtype)  # precise differences, then small numbers
+    missing = near.isnan()
+    at = ends - first
+    cut = near.nan_to_num(0.0).unfold(-1, lookback, 1)[:, :, at]  # b c n l
+    if int(at.min()) >= lookback and not bool(missing[..., lookback:].any()):  # nothing missing: fewer passes
+        mean = cut.mean(-1)
+        centred = cut - mean[..., None]
+        deviation = centred.square().mean(-1).sqrt() if lookback > 1 else torch.ones_like(mean)
+        observed = torch.ones((), dtype=dtype).expand_as(cut)
+    else:
+        observed = (~missing).to(dtype).unfold(-1, lookback, 1)[:, :, at]
+        count = observed.sum(-1)
+        mean = cut.sum(-1) / count.clamp_min(1)
+        centred = (cut - mean[..., None]) * observed
+        deviation = (centred.square().sum(-1) / count.clamp_min(1)).sqrt()
+        deviation = torch.where(count > 1, deviation, 1.0)
+    deviation = deviation.clamp_min(SPREAD_FLOOR)
+    return Lookback(centred / deviation[..., None], observed, mean, deviation)
+
+
+def look_back(
+    series: SeriesTensors, ends: Tensor, config: ForecastConfig, *, dtype: torch.dtype = torch.float32
+) -> tuple[Lookback, Covariates]:
+    """Return what the network sees of one series after ``ends`` rows, ``(n,)``, with streams as the batch axis."""
+    n = len(ends)
+    rows, scale = series.rows[None], series.scale
+    if not config.mixed:
+        rows, scale = rows.transpose(0, 1), Scale(scale.level.mT, scale.spread.mT)
+    seen = trailing_lookback(rows, ends, scale, lookback=config.lookback, dtype=dtype)
+    b = config.streams
+    last = (ends - 1).clamp_min(0)
+    calendar = series.calendar[last].to(dtype).expand(b, n, -1)
+    past = series.past.new_zeros(n, 0)
+    if config.past:
+        patch = _rows_before(series.past, ends, config.patch_length)
+        past = torch.cat([patch.nan_to_num(), patch.isnan().to(patch.dtype)], dim=-1).flatten(1)
+    future = series.future.new_zeros(n, config.horizon, 0)
+    if config.future:
+        ahead = ends[:, None] + torch.arange(config.horizon)
+        future = series.future[ahead.clamp_max(len(series.future) - 1)]
+    static = series.static.to(dtype).expand(b, -1)
+    past, future = past.to(dtype).expand(b, -1, -1), future.to(dtype).expand(b, -1, -1, -1)
+    return seen, Covariates(calendar, past, future, static, torch.arange(b))
+
+
+def read_tokens(
+    series: SeriesTensors, ends: Tensor, config: ForecastConfig, *, dtype: torch.dtype = torch.float32
+) -> Tokens:
+    """Return the tokens of one series after ``ends`` rows, ``(n,)``, with the rows that followed."""
+    seen, covariates = look_back(series, ends, config, dtype=dtype)
+    first, last = int(ends.min()), int(ends.max()) + config.horizon
+    after = series.rows[:, first:last]
+    padded = F.pad(on_long_run_scale(after[None], series.scale)[0], (0, last - first - after.shape[1]), value=float("nan"))
+    long_run = padded.unfold(-1, config.horizon, 1)[:, ends - first]  # c n f
+    long_run = long_run[None] if config.mixed else long_run[:, None]
+    target = (long_run.to(seen.level.dtype) - seen.level[..., None]) / seen.spread[..., None]
+    return Tokens(seen, covariates, target)
+
+
+def tokens_at(
+    series: list[SeriesTensors],
+    starts: list[int],
+    ends: Tensor,
+    config: ForecastConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Tokens:
+    """Return tokens of several series side by side, ``ends`` counted from each one's start; past its end, no target.
+
+    Places of one series that lie near each other are read in one call.
+    """
+    places: dict[int, list[int]] = {}
+    for i, one in enumerate(series):
+        places.setdefault(id(one), []).append(i)
+    parts: dict[int, Tokens] = {}
+    for here in places.values():
+        one = series[here[0]]
+        together = _lie_near([starts[i] for i in here], ends, config.lookback)
+        for group in [here] if together else [[i] for i in here]:
+            at = torch.cat([ends + starts[i] for i in group])
+            tokens = read_tokens(one, at.clamp_max(one.length), config, dtype=dtype)
+            tokens.target[:, :, at > one.length] = float("nan")
+            for place, i in enumerate(group):
+                parts[i] = _part(tokens, slice(place * len(ends), (place + 1) * len(ends)))
+    return join([parts[i] for i in range(len(series))])
+
+
+def _lie_near(starts: list[int], ends: Tensor, lookback: int) -> bool:
+    """Tell whether places of a series lie so near that reading all rows between them is no more work than each alone."""
+    rows_of_one = int(ends.max()) - int(ends.min()) + lookback
+    return max(starts) - min(starts) <= len(starts) * rows_of_one
+
+
+def _part(tokens: Tokens, part: slice) -> Tokens:
+    """Return some tokens of each stream."""
+    seen, covariates = tokens.lookback, tokens.covariates
+    calendar, past, future = (x[:, part] for x in (covariates.calendar, covariates.past, covariates.future))
+    return Tokens(
+        Lookback(*(x[:, :, part] for x in seen)),
+        Covariates(calendar, past, future, covariates.static, covariates.channel),
+        tokens.target[:, :, part],
+    )
+
+
+def _rows_before(table: Tensor, ends: Tensor, count: int) -> Tensor:
+    """Return the last ``count`` rows of ``(t, k)`` before each end, ``(n, count, k)``; NaN before the first row."""
+    first = max(int(ends.min()) - count, 0)
+    padded = F.pad(table[first : int(ends.max())], (0, 0, count, 0), value=float("nan"))
+    return padded.unfold(0, count, 1)[ends - first].transpose(1, 2)
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Return tokens of several series, or parts of them, as one batch."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    return type(first)(*(join(same) for same in zip(*parts, strict=True)))
+
+
+def to_device(parts: Any, device: torch.device) -> Any:
+    """Return tokens, or a part of them, on another device."""
+    if isinstance(parts, Tensor):
+        return parts.to(device)
+    return type(parts)(*(to_device(part, device) for part in parts))
+
+
+class SeriesEmbedding(nn.Module):
+    """Look-backs and covariates to vectors of the model's width.
+
+    A token is the last patch of its look-back on the look-back's scale, the mask of what was missing, the level and spread
+    on the long-run scale (which trailing normalisation would hide from the memory), and covariates of width ``extra``.
+    ``channel_names`` channels are told apart by a learned vector; 0 or 1 for none.
+    """
+
+    def __init__(self, width: int, *, patch_length: int, channels: int, extra: int, channel_names: int) -> None:
+        super().__init__()
+        self.patch_length = patch_length
+        self.project = nn.Linear(channels * (2 * patch_length + 2) + extra, width)
+        self.names = nn.Embedding(channel_names, width) if channel_names > 1 else None
+        if self.names is not None:
+            nn.init.normal_(self.names.weight, std=0.02)
+
+    def forward(self, lookback: Lookback, covariates: Covariates) -> Tensor:
+        """Return tokens ``(b, n, d)``."""
+        p = self.patch_length
+        parts = [lookback.values[..., -p:], 1 - lookback.observed[..., -p:]]
+        parts.append(torch.asinh(lookback.level)[..., None])
+        parts.append(lookback.spread.log()[..., None])
+        own = torch.cat(parts, dim=-1).transpose(1, 2).flatten(2)  # b n (c features)
+        b, n, _ = own.shape
+        static = covariates.static[:, None].expand(b, n, -1)
+        tokens = self.project(torch.cat([own, covariates.calendar.expand(b, n, -1), covariates.past, static], dim=-1))
+        if self.names is not None:
+            tokens = tokens + self.names(covariates.channel)[:, None]
+        return tokens
