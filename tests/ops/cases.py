@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise, product
 
 import torch
 from torch import Tensor
@@ -180,3 +180,45 @@ def assert_bites(surprise: Tensor, bound: float) -> None:
     assert clipped.any(), f"no write exceeds {bound}: the largest is {surprise.max():.2f}"
     calm = ~clipped[:, : clipped.shape[1] // 8 * 8].unflatten(1, (-1, 8)).any(-1)
     assert calm.any(), f"every stretch of 8 tokens holds a clipped write; {share:.0%} of the tokens have one"
+
+
+Row = dict[str, object]
+Pair = tuple[tuple[str, object], tuple[str, object]]
+
+
+def covering_rows(**levels: Sequence[object]) -> list[Row]:
+    """Return few rows, one level of every factor each, so that every two levels of two factors occur together in one.
+
+    Most faults need two settings to meet, and hardly any need three; the rows grow with the product of the two largest
+    factors, not of all.
+    """
+    missing = all_pairs(levels)
+    rows = []
+    while missing:
+        row = dict(next(iter(missing)))  # a dict keeps its order: the rows are the same every time
+        for name, choices in levels.items():
+            if name not in row:
+                new = [sum(pair in missing for pair in pairs_of({**row, name: level}, levels)) for level in choices]
+                row[name] = choices[new.index(max(new))]
+        row = {name: row[name] for name in levels}
+        rows.append(row)
+        for pair in pairs_of(row, levels):
+            missing.pop(pair, None)
+    return rows
+
+
+def assert_covers(rows: Sequence[Row], levels: dict[str, Sequence[object]]) -> None:
+    """Fail unless every two levels of two factors occur together in some row."""
+    missing = set(all_pairs(levels)).difference(*(pairs_of(row, levels) for row in rows))
+    assert not missing, f"no row has {sorted(map(str, missing))}"
+
+
+def all_pairs(levels: dict[str, Sequence[object]]) -> dict[Pair, None]:
+    """Return every two levels of two factors."""
+    both = (product([(a, x) for x in levels[a]], [(b, y) for y in levels[b]]) for a, b in combinations(levels, 2))
+    return dict.fromkeys((a, b) for pairs in both for a, b in pairs)
+
+
+def pairs_of(row: Row, levels: dict[str, Sequence[object]]) -> list[Pair]:
+    """Return the pairs of levels that a row has, or a part of one."""
+    return [((a, row[a]), (b, row[b])) for a, b in combinations([n for n in levels if n in row], 2)]

@@ -1,7 +1,10 @@
 """Windowed attention against a loop over queries, and what each query may not see."""
 
+from itertools import product
+
 import pytest
 import torch
+from ops.cases import assert_covers, covering_rows
 from tolerances import assert_agree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -9,6 +12,8 @@ from titans_ts.ops.attention import causal_attention, windowed_attention
 
 WINDOWS = (1, 2, 5, 16, 100)
 LENGTHS = (1, 5, 6, 23)
+LEVELS = {"window": WINDOWS, "length": LENGTHS, "past": (0, 1, 4, 5, 40), "always": (0, 3)}
+ROWS = covering_rows(**LEVELS)
 
 
 def tokens(length: int, past: int, always: int = 0, *, seed: int = 0):
@@ -37,11 +42,24 @@ def by_loop(q, k, v, *, window, always=None):
     return torch.stack(outputs, 2)
 
 
-@pytest.mark.parametrize("always", [0, 3])
-@pytest.mark.parametrize("past", [0, 1, 4, 5, 40])
-@pytest.mark.parametrize("length", LENGTHS)
+def test_every_pair_of_settings_occurs():
+    assert_covers(ROWS, LEVELS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_equals_a_loop(row):
+    hold_to_the_loop(**row)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("window", WINDOWS)
-def test_equals_a_loop(window, length, past, always):
+def test_equals_a_loop_everywhere(window):
+    for length, past, always in product(*list(LEVELS.values())[1:]):
+        hold_to_the_loop(window, length, past, always)
+
+
+def hold_to_the_loop(window, length, past, always):
+    """Hold outputs and gradients to one query at a time."""
     q, k, v, beside = tokens(length, past, always)
     inputs = [x.requires_grad_() for x in (q, k, v, *(beside or ()))]
     found = windowed_attention(q, k, v, window=window, always=beside)
@@ -53,13 +71,12 @@ def test_equals_a_loop(window, length, past, always):
         assert_agree(fast, slow, name=f"gradient of {name}")
 
 
-@pytest.mark.parametrize("always", [0, 3])
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize(("window", "always"), list(zip(WINDOWS, (0, 3, 0, 3, 3), strict=True)))
 def test_any_cut_equals_the_whole(window, always):
     """Only the last ``window - 1`` keys and values need to be carried over a cut."""
     q, k, v, beside = tokens(23, 7, always)
     whole = windowed_attention(q, k, v, window=window, always=beside)
-    for cut in range(24):
+    for cut in (0, 1, 2, 4, 5, 6, 11, 15, 16, 17, 22, 23):
         first = windowed_attention(q[:, :, :cut], k[:, :, : 7 + cut], v[:, :, : 7 + cut], window=window, always=beside)
         kept = max(7 + cut - (window - 1), 0)
         second = windowed_attention(q[:, :, cut:], k[:, :, kept:], v[:, :, kept:], window=window, always=beside)
@@ -128,9 +145,13 @@ def test_refuses():
 
 
 @pytest.mark.parametrize("past", [0, 1, 3, 22, 23, 24, 60])
-@pytest.mark.parametrize("length", LENGTHS)
-def test_all_of_the_past_equals_a_loop(length, past):
+def test_all_of_the_past_equals_a_loop(past):
     """Shorter than the queries, as long, longer: it is computed in two ways."""
+    for length in LENGTHS:
+        hold_all_of_the_past(length, past)
+
+
+def hold_all_of_the_past(length, past):
     q, k, v, _ = tokens(length, past)
     inputs = [x.requires_grad_() for x in (q, k, v)]
     found, true = causal_attention(q, k, v), by_loop(q, k, v, window=past + length)

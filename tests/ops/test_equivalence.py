@@ -1,57 +1,79 @@
 """The fast form equals the token loop in outputs, state and every gradient; any cut of a sequence equals the whole.
 
-The reference is run once for a rule and a length, and every chunk size is held against it.
+The reference is run once for a case, and every chunk size is held against it. By default cases are a pairwise cover: every
+two settings of two factors occur together in some case. The full product is for slow tests.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
-from ops.cases import BOUND, Case, assert_bites, fold, gradients, make_case, named_state, run
+from ops.cases import BOUND, Case, assert_bites, assert_covers, covering_rows, fold, gradients, make_case, named_state, run
 from tolerances import assert_agree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from titans_ts.ops import Gates, WriteRule, fresh_state, memory_chunked, memory_recurrent
 
-CHUNK_SIZES = (1, 7, 16, 64)
+CHUNK_SIZES = (7, 16, 64)
 EXECUTIONS = (memory_recurrent, memory_chunked)
 
+TITANS = {
+    "depth": (1, 2, 3, 4),
+    "momentum": (True, False),
+    "bound": (BOUND, None),
+    "forgetting": ("initial", None, "zero"),
+    "refresh": (1, 5, 16, 64),
+    "length": (1, 63, 257),
+    "position": (3, 0),
+}
+"""The rule that Titans and TTT share, and where a call begins and ends."""
 
-def grid(
-    depths: tuple[int, ...], refreshes: tuple[int, ...] = (1, 5, 16, 64), *, norm: bool = False, **fields: object
-) -> Iterator:
-    """Yield rules and options of :func:`make_case`: momentum or not, clipped or not, each forgetting, each refresh."""
-    forgettings = (None, "initial", "zero")
-    for depth, momentum, bound, forgetting, refresh in product(depths, (True, False), (BOUND, None), forgettings, refreshes):
-        named = {"refresh_every": refresh, "write_bound": bound, "forget_towards": forgetting or "initial"}
-        options = {"depth": depth, "momentum": momentum, "retention": forgetting is not None, "norm": norm}
-        words = ["momentum" if momentum else "plain", "clipped" if bound else "free", f"forget_{forgetting}"]
-        words += ["normed"] if norm else []
-        name = "-".join([f"depth{depth}", *words, f"refresh{refresh}", *map(str, fields.values())])
-        yield pytest.param(WriteRule(**named, **fields), options, id=name)
+KINDS = {
+    "decayed": (1, {"read_from": "decayed"}),
+    "implicit": (1, {"step": "implicit", "loss_factor": 1.0}),
+    "implicit decayed": (1, {"step": "implicit", "loss_factor": 1.0, "read_from": "decayed"}),
+    "dot": (1, {"objective": "dot"}),
+    "dot deep": (2, {"objective": "dot"}),
+    "dot decayed": (1, {"objective": "dot", "read_from": "decayed"}),
+    "half": (1, {"loss_factor": 1.0}),
+    "normed": (1, {}),
+    "normed deep": (2, {}),
+    "damped": (1, {"damping": True}),
+    "damped deep": (2, {"damping": True}),
+    "damped decayed": (1, {"damping": True, "read_from": "decayed"}),
+}
+"""The other rules: depth of the store, and fields of the rule."""
+
+OTHERS = {
+    "kind": tuple(KINDS),
+    **{name: TITANS[name] for name in ("momentum", "bound", "forgetting")},
+    "refresh": (1, 5, 16),
+}
 
 
-GRID = list(grid((1, 2, 3, 4)))
-QUICKER = [*grid((1, 2, 3)), *grid((4,), (5,))]
-"""The whole grid is for slow tests."""
-OTHER_RULES = [
-    *grid((1,), (1, 5, 16), read_from="decayed"),
-    *grid((1,), (1, 16), step="implicit", loss_factor=1.0),
-    *grid((1,), (1, 16), step="implicit", loss_factor=1.0, read_from="decayed"),
-    *grid((1,), (1, 16), objective="dot"),
-    *grid((1,), (5,), objective="dot", read_from="decayed"),
-    *grid((1,), (5,), loss_factor=1.0),
-    *grid((2,), (5,), objective="dot"),
-    *grid((1, 2), (5, 16), norm=True),
-    *grid((1, 2), (1, 5, 16), damping=True),
-    *grid((1,), (5,), damping=True, read_from="decayed"),
-]
-LONG = [  # a subset for gradients over 257 tokens
-    case for i, case in enumerate(GRID) if i % 17 == 0 and case.values[0].refresh_every > 1
-]
+def titans_case(depth, momentum, bound, forgetting, refresh, length, position) -> Case:
+    rule = WriteRule(refresh_every=refresh, write_bound=bound, forget_towards=forgetting or "initial")
+    retention = forgetting is not None
+    return make_case(rule, depth=depth, momentum=momentum, retention=retention, length=length, position=position)
+
+
+def other_case(kind, momentum, bound, forgetting, refresh, *, length=47, position=3) -> Case:
+    depth, fields = KINDS[kind]
+    rule = WriteRule(refresh_every=refresh, write_bound=bound, forget_towards=forgetting or "initial", **fields)
+    options = {"retention": forgetting is not None, "norm": kind.startswith("normed")}
+    return make_case(rule, depth=depth, momentum=momentum, length=length, position=position, **options)
+
+
+def name_of(row: dict[str, object]) -> str:
+    return "-".join(f"{name}_{level}" for name, level in row.items())
+
+
+def rows_of(rows: list[dict[str, object]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("row", rows, ids=name_of)
+
+
 SOME = [
     pytest.param(
         WriteRule(refresh_every=refresh, write_bound=bound, read_from=read_from, damping=damping),
@@ -59,14 +81,15 @@ SOME = [
         id=f"depth{depth}-{'momentum' if momentum else 'plain'}-{'clipped' if bound else 'free'}-{read_from}-{refresh}"
         + "-damped" * damping,
     )
-    for damping in (False, True)
-    for depth, momentum, bound, read_from, refresh in [
-        (1, True, BOUND, "previous", 16),
-        (1, True, None, "previous", 5),
-        (1, False, BOUND, "decayed", 16),
-        (1, True, None, "decayed", 1),
-        (2, True, BOUND, "previous", 16),
-        (3, False, None, "previous", 5),
+    for depth, momentum, bound, read_from, refresh, damping in [
+        (1, True, BOUND, "previous", 16, False),
+        (1, True, None, "previous", 5, False),
+        (1, False, BOUND, "decayed", 16, False),
+        (1, True, None, "decayed", 1, False),
+        (2, True, BOUND, "previous", 16, False),
+        (3, False, None, "previous", 5, False),
+        (1, True, BOUND, "decayed", 16, True),
+        (2, True, BOUND, "previous", 5, True),
     ]
 ]
 NORMED = pytest.param(
@@ -80,27 +103,20 @@ def assert_same(found: dict[str, torch.Tensor], true: dict[str, torch.Tensor], w
         assert_agree(found[name], x, name=f"{name}, {where}")
 
 
-def hold_outputs(case: Case) -> None:
-    """Hold outputs, surprise and final state to the reference for every chunk size."""
-    with torch.no_grad():
-        true = run(memory_recurrent, case)
-        if case.rule.write_bound is not None:
-            assert_bites(true["surprise"], case.rule.write_bound)
-        for chunk_size in CHUNK_SIZES:
-            assert_same(run(memory_chunked, case, chunk_size=chunk_size), true, f"chunk_size={chunk_size}")
-
-
-def hold_gradients(case: Case) -> None:
-    """Hold outputs, final state and the gradient of every input to the reference for every chunk size."""
+def hold_gradients(case: Case, *, chunk_sizes: tuple[int, ...] = CHUNK_SIZES) -> None:
+    """Hold outputs, surprise, final state and the gradient of every input to the reference for every chunk size."""
     inputs = case.tracked().inputs()
     true = run(memory_recurrent, case)
     true_gradients = gradients(true, inputs)
     without = {name.partition("[")[0] for name, x in true_gradients.items() if not x.any()}
     assert without <= unused(case), f"the test is blind: no gradient reaches {without - unused(case)}"
-    for chunk_size in CHUNK_SIZES:
+    for chunk_size in chunk_sizes:
         found = run(memory_chunked, case, chunk_size=chunk_size)
         assert_same(found, true, f"chunk_size={chunk_size}")
         assert_same(gradients(found, inputs), true_gradients, f"gradient, chunk_size={chunk_size}")
+        with torch.no_grad():  # another way through: the reads wait for the writes
+            found = run(memory_chunked, case, chunk_size=chunk_size)
+            assert_same(found, true, f"no gradients, chunk_size={chunk_size}")
 
 
 def unused(case: Case) -> set[str]:
@@ -112,38 +128,55 @@ def unused(case: Case) -> set[str]:
     return {name for name, used in unread.items() if not used}
 
 
-@pytest.mark.parametrize(("rule", "options"), QUICKER)
-def test_outputs_and_state(rule, options):
-    hold_outputs(make_case(rule, length=257, position=3, **options))
+@pytest.mark.parametrize("levels", [TITANS, OTHERS], ids=["titans", "others"])
+def test_every_pair_of_settings_occurs(levels):
+    rows = covering_rows(**levels)
+    assert_covers(rows, levels)
+    assert len(rows) <= 40
 
 
-@pytest.mark.parametrize("length", [1, 63])
-@pytest.mark.parametrize(("rule", "options"), QUICKER)
-def test_gradients(rule, options, length):
-    hold_gradients(make_case(rule, length=length, position=3, **options))
+@rows_of(covering_rows(**TITANS))
+def test_titans(row):
+    case = titans_case(**row)
+    hold_gradients(case)
+    if row["bound"] and row["length"] == 257:
+        assert_bites(run(memory_recurrent, case)["surprise"], row["bound"])
 
 
-@pytest.mark.parametrize(("rule", "options"), OTHER_RULES)
-def test_gradients_of_other_rules(rule, options):
-    hold_gradients(make_case(rule, length=47, position=3, **options))
+@rows_of(covering_rows(**OTHERS))
+def test_other_rules(row):
+    hold_gradients(other_case(**row))
 
 
-@pytest.mark.parametrize(("rule", "options"), LONG)
-def test_gradients_over_257_tokens(rule, options):
-    hold_gradients(make_case(rule, length=257, position=0, **options))
+@pytest.mark.parametrize(("rule", "options"), SOME[:6])
+def test_chunks_of_one_token(rule, options):
+    hold_gradients(make_case(rule, length=47, position=3, **options), chunk_sizes=(1,))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("position", [0, 3])
-@pytest.mark.parametrize(("rule", "options"), [*GRID, *OTHER_RULES])
-def test_gradients_over_257_tokens_everywhere(rule, options, position):
-    hold_gradients(make_case(rule, length=257, position=position, **options))
+@pytest.mark.parametrize("length", TITANS["length"])
+@rows_of([dict(zip(TITANS, row, strict=False)) for row in product(*list(TITANS.values())[:5])])
+def test_titans_everywhere(row, length):
+    for position in TITANS["position"]:
+        hold_gradients(titans_case(**row, length=length, position=position), chunk_sizes=(1, *CHUNK_SIZES))
 
 
-@pytest.mark.parametrize("position", [0, 1, 4, 15, 16, 17, 31, 1000])
+@pytest.mark.slow
+@rows_of([dict(zip(OTHERS, row, strict=True)) for row in product(*OTHERS.values())])
+def test_other_rules_everywhere(row):
+    for length, position in ((47, 3), (257, 3), (257, 0)):
+        hold_gradients(other_case(**row, length=length, position=position), chunk_sizes=(1, *CHUNK_SIZES))
+
+
+POSITIONS = (0, 1, 4, 15, 16, 17, 31, 1000)
+
+
 @pytest.mark.parametrize(("rule", "options"), SOME)
-def test_carried_position(rule, options, position):
-    hold_gradients(make_case(rule, length=21, position=position, **options))
+def test_carried_position(rule, options):
+    first = [case.values for case in SOME].index((rule, options))
+    for step in (0, 1, 3):  # every rule three of them, every position three rules
+        position = POSITIONS[(first + step) % len(POSITIONS)]
+        hold_gradients(make_case(rule, length=21, position=position, **options))
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 32])
@@ -169,7 +202,7 @@ def test_gradient_of_a_learned_start(depth, forget_towards):
     case = replace(case, state=fresh_state(case.initial, batch=2, momentum=True))
     true = gradients(run(memory_recurrent, case), start)
     assert all(x.any() for x in true.values())
-    for chunk_size in CHUNK_SIZES:
+    for chunk_size in (1, *CHUNK_SIZES):
         assert_same(gradients(run(memory_chunked, case, chunk_size=chunk_size), start), true, f"{chunk_size=}")
 
 
@@ -198,16 +231,19 @@ def test_any_cut_equals_the_whole(rule, options, execute):
     whole = run(execute, case)
     if rule.write_bound is not None:
         assert_bites(whole["surprise"], rule.write_bound)
-    for cut in range(0, 46, 1 if execute is memory_chunked else 5):
+    for cut in range(0, 46, 2 if execute is memory_chunked else 9):
         assert_same(fold(execute, case, [cut]), whole, f"{cut=}")
 
 
-@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize(("rule", "options"), [*SOME, NORMED])
-def test_many_cuts_equal_the_whole(rule, options, seed):
+def test_many_cuts_equal_the_whole(rule, options):
     """Cuts fall anywhere, some on top of each other, and no two calls need the same execution or chunk size."""
+    for seed in range(3):
+        hold_many_cuts(make_case(rule, length=90, position=seed, seed=seed, **options), seed)
+
+
+def hold_many_cuts(case: Case, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    case = make_case(rule, length=90, position=seed, seed=seed, **options)
     whole = run(memory_chunked, case)
     cuts = torch.randint(0, 91, (9,), generator=generator).sort().values.tolist()
     chunk_sizes = iter(torch.randint(1, 40, (10,), generator=generator).tolist())
@@ -263,18 +299,17 @@ def test_observing_changes_nothing(execute):
     assert observed["surprise"].shape == (2, 2, 2, 63)
 
 
-@pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
 @pytest.mark.parametrize(("rule", "options"), SOME)
-def test_float32(rule, options, chunk_size):
+def test_float32(rule, options):
     """Single precision stays within its tolerance of the reference in double precision."""
     case = make_case(rule, length=257, position=3, **options)
     true = run(memory_recurrent, case)
-    found = run(memory_chunked, case.to(torch.float32), chunk_size=chunk_size)
-    assert found["output"].dtype == torch.float32
-    position = found.pop("position"), true.pop("position")
-    assert position[0] == position[1]
-    assert all(x.dtype == torch.float32 for x in found.values())
-    assert_same(found, true, f"{chunk_size=}")
+    position = true.pop("position")
+    for chunk_size in (7, 64):
+        found = run(memory_chunked, case.to(torch.float32), chunk_size=chunk_size)
+        assert found.pop("position") == position
+        assert all(x.dtype == torch.float32 for x in found.values())
+        assert_same(found, true, f"{chunk_size=}")
 
 
 class Recorder(TorchDispatchMode):
@@ -292,8 +327,7 @@ class Recorder(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
-@pytest.mark.parametrize("refresh_every", [1, 16, 64])
+@pytest.mark.parametrize(("depth", "refresh_every"), [(1, 1), (1, 64), (2, 1), (2, 16), (3, 16), (3, 64)])
 def test_no_memory_is_made_for_every_token(depth, refresh_every):
     """Neither forward nor backward makes anything of the size of tokens times memory, for one chunk of tokens even."""
     heads, length, width, chunk_size = 2, 128, 32, 16

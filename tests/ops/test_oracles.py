@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from ops.cases import covering_rows
 
 from titans_ts.ops import Gates, WriteRule, fresh_state, memory_chunked, memory_recurrent
 
@@ -163,12 +164,21 @@ def back_propagated(weights, k, v):
     return inputs, errors
 
 
-@both_executions
-@pytest.mark.parametrize("bound", [None, 3.0])
-@pytest.mark.parametrize("forget_towards", ["initial", "zero"])
-@pytest.mark.parametrize("size", [1, 16])
-@pytest.mark.parametrize("widths", [(), (5,), (5, 2), (2, 5, 3)])
-def test_titans(execute, widths, size, forget_towards, bound):
+TITANS = {
+    "widths": ((), (5,), (5, 2), (2, 5, 3)),
+    "execute": (memory_recurrent, memory_chunked),
+    "size": (1, 16),
+    "forget_towards": ("initial", "zero"),
+    "bound": (None, 3.0),
+}
+
+
+@pytest.mark.parametrize("row", covering_rows(**TITANS), ids=lambda row: "-".join(map(str, list(row.values())[2:])))
+def test_titans(row):
+    hold_to_titans(**row)
+
+
+def hold_to_titans(execute, widths, size, forget_towards, bound):
     """2501.00663, equations 12 to 15, with mini-batches and clipped writes, one token and one layer at a time."""
     step, keep = 0.05 * STEP, 1 - 0.1 * (1 - KEEP)
     rule = WriteRule(refresh_every=size, forget_towards=forget_towards, write_bound=bound)

@@ -15,7 +15,7 @@ from titans_ts.backbones.memory_beside import build_memory
 from titans_ts.blocks.convolution import CausalConvolution
 from titans_ts.blocks.layers import NormalisedGate, PersistentTokens, join_heads, split_heads
 from titans_ts.memory.neural_memory import MemoryCarry, OpenCarry
-from titans_ts.ops.chunked import Unread
+from titans_ts.ops.chunked import PendingReads
 
 
 class ContextCarry(NamedTuple):
@@ -80,14 +80,14 @@ class MemoryAsContext(nn.Module):
         position = state.memory.store.position
         query, *own = mixed.chunk(4, dim=-1)
         heads = (self.memory.queries(query, position), *(split_heads(x, self.heads) for x in own))
-        memory = self.memory.opened(state.memory, len(sequence))
+        memory = self.memory.opened(state.memory)
         segment = _Segment(memory, state.recalled_from, state.seen[..., : position % self.window, :])
         groups = self._groups(position, sequence.shape[1], self.memory.tokens_at_once(memory))
         sizes, outputs = [sum(cuts) for cuts in groups], []
         parts = zip(*(x.split(sizes, dim=2) for x in heads), strict=True)
         for cuts, tokens, part in zip(groups, sequence.split(sizes, dim=1), parts, strict=True):
-            attended, unread, segment = self._write(tokens, part, cuts, segment)
-            outputs.append(self.gate(attended, self.memory.answer(unread, self.norm(attended), segment.memory)))
+            attended, pending, segment = self._write(tokens, part, cuts, segment)
+            outputs.append(self.gate(attended, self.memory.answer(pending, self.norm(attended), segment.memory)))
         memory, recalled_from, seen = segment
         padded = F.pad(seen, (0, 0, 0, self.window - seen.shape[-2]))
         return (
@@ -105,15 +105,15 @@ class MemoryAsContext(nn.Module):
 
     def _write(
         self, tokens: Tensor, heads: Sequence[Tensor], cuts: list[int], segment: _Segment
-    ) -> tuple[Tensor, list[Unread], _Segment]:
+    ) -> tuple[Tensor, list[PendingReads], _Segment]:
         """Attend to tokens ``(b, t, d)`` and write the results, segment by segment; what was written is read later."""
-        attended, unread = [], []
+        attended, pending = [], []
         always = [x.to(tokens.dtype) for x in self.persistent(len(tokens))]
         visible = functools.cache(functools.partial(_visible, persistent=always[0].shape[2], like=tokens))
         pieces = zip(*(x.split(cuts, dim=2) for x in heads), strict=True)
         for piece, (query, q, k, v) in zip(tokens.split(cuts, dim=1), pieces, strict=True):
             memory, recalled_from, seen = segment
-            done = memory.store.held.position % self.window
+            done = memory.store.position % self.window
             if done == 0:
                 recalled_from, seen = memory.store.weights, seen[..., :0, :]
             recalled = self.recalled(self.memory.read(query, recalled_from)).chunk(2, dim=-1)
@@ -128,9 +128,9 @@ class MemoryAsContext(nn.Module):
             )
             attended.append(piece + self.attended(join_heads(found)))
             written, memory = self.memory.write(self.norm(attended[-1]), memory)
-            unread += written
+            pending += written
             segment = _Segment(memory, recalled_from, seen)
-        return torch.cat(attended, dim=1), unread, segment
+        return torch.cat(attended, dim=1), pending, segment
 
 
 class _Segment(NamedTuple):

@@ -21,25 +21,11 @@ class AttentionCarry(NamedTuple):
 
 
 class WindowAttention(nn.Module):
-    """Causal multi-head attention over the last ``window`` tokens, or all of them, persistent tokens always visible.
+    """Causal multi-head attention to the last ``window`` tokens, itself included, and to persistent tokens.
 
-    Order is carried by the short convolution before it, not by positions, so that a stream has no end.
-
-    Parameters
-    ----------
-    width, heads : int
-        Model width ``d``, a multiple of ``heads``.
-    window : int or None
-        Tokens a query sees, itself included. None is all since the start: the carry then grows by two vectors a token, and
-        reading costs the square of the length.
-    persistent_tokens : int, default=0
-        Learned tokens beside them.
-    convolution : int, default=4
-        Kernel of the causal convolution over queries, keys and values.
-
-    References
-    ----------
-    arXiv 2501.00663, equations 26 to 31.
+    The short convolution before it carries the order, not positions, so that a stream has no end. ``window=None`` sees
+    everything since the start: the carry then grows by two vectors a token, and reading costs the square of the length.
+    ``convolution`` is the kernel over queries, keys and values. (arXiv 2501.00663, equations 26 to 31.)
     """
 
     def __init__(

@@ -10,27 +10,11 @@ from torch.autograd.function import once_differentiable
 
 
 class CausalConvolution(nn.Module):
-    """Mix each channel with its own last few tokens, then SiLU.
+    """Mix each channel with its own last ``kernel`` tokens, the present one included, then SiLU.
 
-    Parameters
-    ----------
-    width : int
-        Channels, each with its own filter.
-    kernel : int, default=4
-        Tokens seen, the present one included; 1 switches mixing off and leaves SiLU.
-
-    Notes
-    -----
-    The filter starts as the identity on the present token plus small noise, so that a fresh layer passes tokens through.
-    It runs as ``kernel`` shifted products, with the derivative written by hand: on CPU a third of the time that a grouped
-    ``conv1d`` takes.
-
-    Examples
-    --------
-    >>> conv = CausalConvolution(3)
-    >>> y, tail = conv(torch.zeros(2, 5, 3), conv.initial_tail(2))
-    >>> y.shape, tail.shape
-    (torch.Size([2, 5, 3]), torch.Size([2, 3, 3]))
+    ``kernel=1`` leaves SiLU alone. The filter starts as the identity on the present token plus small noise, so that a fresh
+    layer passes tokens through. It runs as ``kernel`` shifted products with a derivative written by hand, in a third of
+    the time that a grouped ``conv1d`` takes on a CPU.
     """
 
     def __init__(self, width: int, *, kernel: int = 4) -> None:
@@ -47,7 +31,7 @@ class CausalConvolution(nn.Module):
         return self.filters.new_zeros(batch, self.kernel - 1, self.filters.shape[1])
 
     def forward(self, x: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve ``(b, t, d)``; the tail is the ``kernel - 1`` tokens before it, and comes back for the next call."""
+        """Convolve ``(b, t, d)`` after its tail ``(b, kernel - 1, d)``; returns the tail for the next call too."""
         extended = torch.cat([tail.to(x.dtype), x], dim=1)
         mixed = _ShiftedProducts.apply(extended, self.filters.to(x.dtype))
         return nn.functional.silu(mixed), extended[:, x.shape[1] :]

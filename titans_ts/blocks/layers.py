@@ -1,4 +1,7 @@
-"""Root-mean-square normalisation, head by head. For whole tokens use :class:`torch.nn.RMSNorm`."""
+"""Small layers that a network is put together from: norms, heads, feed-forward, a gate, persistent tokens, rotations.
+
+For a norm over whole tokens use :class:`torch.nn.RMSNorm`.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,7 @@ from torch import Tensor, nn
 
 
 class HeadNorm(nn.Module):
-    """Bring each head's vector to root mean square 1 and scale it by a learned weight of its own.
-
-    Parameters
-    ----------
-    heads : int
-        Number of heads.
-    head_width : int
-        Entries of one head's vector.
-
-    Examples
-    --------
-    >>> HeadNorm(2, 4)(torch.full((1, 2, 3, 4), 5.0)).max().item()
-    1.0
-    """
+    """Bring each head's vector ``(b, h, t, v)`` to root mean square 1 and scale it by a learned weight of its own."""
 
     def __init__(self, heads: int, head_width: int) -> None:
         super().__init__()
@@ -49,20 +39,9 @@ def join_heads(x: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """SwiGLU: ``W_out (silu(W_gate x) * W_in x)``, token by token.
+    """SwiGLU (arXiv 2002.05202), token by token: ``W_out (silu(W_gate x) * W_in x)``.
 
-    Parameters
-    ----------
-    width : int
-        Model width ``d``.
-    expansion : float, default=2.0
-        Inner width as a multiple of ``d``.
-    dropout : float, default=0.0
-        Share of inner entries set to zero in training.
-
-    References
-    ----------
-    arXiv 2002.05202.
+    Its inner width is ``expansion`` times the model width; dropout acts on the inner entries.
     """
 
     def __init__(self, width: int, *, expansion: float = 2.0, dropout: float = 0.0) -> None:
@@ -79,18 +58,10 @@ class FeedForward(nn.Module):
 
 
 class NormalisedGate(nn.Module):
-    """``W_out (norm(y) * silu(norm(m) + b))``: each branch normalised by a learned vector, one through a non-linearity.
+    """Join attention and memory: ``W_out (norm(y) * silu(norm(m) + b))``, each norm with a learned vector.
 
-    The gate starts open, at ``b = 1``: around 0 the product hides what either branch says from training.
-
-    Parameters
-    ----------
-    width : int
-        Model width ``d``.
-
-    References
-    ----------
-    arXiv 2501.00663, equations 25 and 28 and the text below each, which leaves the form of the gate open.
+    The paper leaves the form of the gate open (arXiv 2501.00663, below equations 25 and 28). This one starts open, at
+    ``b = 1``: around 0 the product hides from training what either branch says.
     """
 
     def __init__(self, width: int) -> None:
@@ -107,15 +78,7 @@ class NormalisedGate(nn.Module):
 
 
 class PersistentTokens(nn.Module):
-    """Learned keys and values that attention always sees, whatever has been read.
-
-    Parameters
-    ----------
-    count : int
-        Number of tokens ``N_p``; 0 switches them off.
-    heads, head_width : int
-        The attention they stand beside.
-    """
+    """Learned keys and values that attention always sees; ``count=0`` switches them off."""
 
     def __init__(self, count: int, heads: int, head_width: int) -> None:
         super().__init__()
@@ -131,29 +94,10 @@ BASE = 10_000.0
 
 
 def rotate(x: Tensor, position: int) -> Tensor:
-    """Turn pairs of entries by angles that grow with the token's position, so that products know distances only.
+    """Turn pairs of entries of ``(b, h, t, k)`` by angles that grow with the position, so that products see distances only.
 
-    Parameters
-    ----------
-    x : Tensor
-        ``(b, h, t, k)``; of an odd width the last entry stays as it is.
-    position : int
-        Position of the first token. Angles are made in float64, so that the millionth token is as exact as the first.
-
-    Returns
-    -------
-    Tensor
-        ``(b, h, t, k)``.
-
-    References
-    ----------
-    arXiv 2104.09864, section 3.2; without the growing scale of xPos (2212.10554).
-
-    Examples
-    --------
-    >>> x = torch.ones(1, 1, 2, 2)
-    >>> [round(float(y), 3) for y in rotate(x, 0).flatten()]
-    [1.0, 1.0, -0.301, 1.382]
+    ``position`` is that of the first token. The last entry of an odd width stays as it is. Angles are made in float64, so
+    that the millionth token is as exact as the first. (arXiv 2104.09864, section 3.2; without xPos' growing scale.)
     """
     pairs = x.shape[-1] // 2
     places = torch.arange(position, position + x.shape[-2], dtype=torch.float64, device=x.device)

@@ -1,4 +1,4 @@
-"""Motifs as tokens: what a few steps look like, wherever they lie in a sequence of any kind."""
+"""Motifs as tokens: what a few steps look like, wherever they lie in a sequence."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 COMBINED = 5
 """Steps over which motifs are combined."""
 POSITION_SCALES = 10
-"""Distances from either end are told on scales of 1, 2, 4, ... steps."""
+"""Distances from either end are given on scales of 1, 2, 4, ... steps."""
 
 
 def places(lengths: Tensor, first: int, end: int) -> Tensor:
     """Return ``(b, 2 scales, end - first)``: how near some steps are to the start and to the end, on doubling scales.
 
-    ``exp(-distance / scale)`` is bounded whatever the length, and the same from both ends: a sequence
-    turned round, as the other strand of DNA is, sees the two halves change places.
+    ``exp(-distance / scale)`` is bounded for every length, and a sequence turned round (the other strand of DNA) has the two
+    halves exchanged.
     """
     steps = torch.arange(first, end, device=lengths.device)
     scales = 2.0 ** torch.arange(POSITION_SCALES, device=lengths.device)
@@ -26,30 +26,10 @@ def places(lengths: Tensor, first: int, end: int) -> Tensor:
 
 
 class MotifStem(nn.Module):
-    """One token of model width for every ``patch_length`` steps: which motifs lie there, and where that is.
+    """Make one token of model width ``d`` from every ``patch_length`` steps of a sequence ``(b, c, t)``.
 
-    Two convolutions look at the surroundings of each step, the second adding to the first; of each channel the strongest
-    response of a stretch of ``patch_length`` steps is the token's.
-
-    Parameters
-    ----------
-    channels : int
-        Of a sequence: four for bases.
-    width : int
-        Model width ``d``.
-    kernel : int
-        Steps seen by the first convolution, odd.
-    patch_length : int
-        Steps of a token.
-    dropout : float, default=0.0
-        Share of a token set to zero in training.
-
-    Examples
-    --------
-    >>> stem = MotifStem(1, 8, kernel=5, patch_length=4)
-    >>> tokens, lengths, _ = stem(torch.randn(1, 1, 5), torch.tensor([5]))
-    >>> tokens.shape, lengths.tolist()
-    (torch.Size([1, 2, 8]), [2])
+    Two convolutions look at the surroundings of each step, the first over ``kernel`` steps (odd), the second adding to it;
+    in each channel the strongest response of a patch is the token's.
     """
 
     def __init__(self, channels: int, width: int, *, kernel: int, patch_length: int, dropout: float = 0.0) -> None:
@@ -65,27 +45,10 @@ class MotifStem(nn.Module):
     def forward(
         self, sequence: Tensor, lengths: Tensor, state: None = None, *, first: int = 0, end: int | None = None
     ) -> tuple[Tensor, Tensor, None]:
-        """Return the tokens of the steps ``first`` to ``end``, and how many of them each sequence has.
+        """Return the tokens ``(b, n, d)`` of the steps ``first`` to ``end``, and how many each sequence has, ``(b,)``.
 
-        Parameters
-        ----------
-        sequence : Tensor
-            ``(b, c, t)``.
-        lengths : Tensor
-            ``(b,)``, in steps.
-        state : None
-            Nothing is carried from part to part.
-        first, end : int, optional
-            A part, from a multiple of ``patch_length``; what lies around it is seen as it is in the whole.
-
-        Returns
-        -------
-        tokens : Tensor
-            ``(b, ceil((end - first) / patch_length), d)``.
-        counts : Tensor
-            ``(b,)``: tokens of the part that lie inside each sequence.
-        state : None
-            Nothing.
+        Sequences are ``(b, c, t)``, lengths ``(b,)`` in steps; ``first`` is a multiple of ``patch_length``. The surroundings of
+        the part are seen as in the whole. Nothing is carried from part to part: the state is None.
         """
         end = sequence.shape[-1] if end is None else min(end, sequence.shape[-1])
         begin, stop = max(first - self.margin, 0), min(end + self.margin, sequence.shape[-1])
@@ -104,6 +67,6 @@ class MotifStem(nn.Module):
 
 
 def strongest(seen: Tensor, inside: Tensor, patch_length: int) -> Tensor:
-    """Return of each channel ``(b, d, t)`` the greatest of every patch's steps that are inside, ``(b, n, d)``."""
+    """Return each channel's greatest of every patch's steps that lie inside: ``(b, d, t)`` to ``(b, n, d)``."""
     pooled = F.max_pool1d(seen.masked_fill(~inside, -torch.inf), patch_length, ceil_mode=True)
     return torch.where(pooled.isneginf(), 0, pooled).transpose(1, 2)

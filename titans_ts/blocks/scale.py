@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 FARTHEST = 1e15
-"""Distance from the long-run level, in long-run spreads, beyond which rows are taken to lie at it: their squares, summed
-over any look-back, stay finite in float32. 9.97e36 is what netCDF writes where nothing was measured."""
+"""Largest distance from the long-run level, in spreads: its squares, summed over a look-back, stay finite in float32.
+netCDF writes 9.97e36 where nothing was measured."""
 
 
 class Scale(NamedTuple):
@@ -20,7 +20,7 @@ class Scale(NamedTuple):
 
 
 def long_run_scale(rows: Tensor) -> Scale:
-    """Return mean and standard deviation of the observed rows ``(b, c, t)``; spread 1 where there is none."""
+    """Return mean and standard deviation of the observed rows ``(b, c, t)``; the spread is 1 where there is none."""
     observed = ~rows.isnan()
     count = observed.sum(-1).clamp_min(1)
     largest = torch.where(observed, rows, 0).abs().amax(-1, keepdim=True).clamp_min(1.0)  # squares cannot overflow
@@ -31,10 +31,10 @@ def long_run_scale(rows: Tensor) -> Scale:
 
 
 def unknown_scale(channels: int) -> Scale:
-    """Return the scale of a series of which nothing is known yet: NaN."""
+    """Return the scale of a series of which nothing is known yet: NaN, ``(1, c)``."""
     return Scale(*torch.full((2, 1, channels), float("nan"), dtype=torch.float64))
 
 
 def on_long_run_scale(rows: Tensor, scale: Scale) -> Tensor:
-    """Return rows ``(b, c, t)`` in spreads from the long-run level, float64, none farther than :data:`FARTHEST`."""
+    """Return rows ``(b, c, t)`` in spreads from the long-run level, in float64, at most :data:`FARTHEST` away."""
     return ((rows - scale.level[..., None]) / scale.spread[..., None]).clamp(-FARTHEST, FARTHEST)

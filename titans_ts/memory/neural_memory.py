@@ -16,7 +16,8 @@ from titans_ts.memory.gates import Store, TokenGates
 from titans_ts.memory.presets import find_preset
 from titans_ts.memory.written import Written
 from titans_ts.ops import StoreNorm, StoreState, fresh_state, read_store
-from titans_ts.ops.chunked import OpenMemory, Unread, close_memory, open_memory, read_memory, tokens_unread, write_memory
+from titans_ts.ops.chunked import PendingReads, close_memory, most_pending, open_memory, read_memory, write_memory
+from titans_ts.ops.dual import OpenMemory
 
 TOKENS_AT_ONCE = 4096
 """Tokens of a sequence that are projected and mixed at once; bounds what a long call without gradients holds."""
@@ -151,19 +152,18 @@ class NeuralMemory(nn.Module):
 
     def forward(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:
         """Write and read tokens ``(b, t, d)``; returns ``(b, t, d)``, each token as read after its own write."""
-        memory = self.opened(state, len(sequence))
+        memory = self.opened(state)
         outputs = []
         for part in sequence.split(self.tokens_at_once(memory), dim=1):
-            unread, memory = self.write(part, memory)
-            outputs.append(self.answer(unread, part, memory))
+            pending, memory = self.write(part, memory)
+            outputs.append(self.answer(pending, part, memory))
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), self.closed(memory)
 
-    def opened(self, state: MemoryCarry, batch: int) -> OpenCarry:
+    def opened(self, state: MemoryCarry) -> OpenCarry:
         """Begin a call in parts, each written by :meth:`write`; they are read by :meth:`answer`, then or later."""
         store = open_memory(
             state.store,
             self.rule,
-            batch=batch,
             initial=self.store() if self.gates.forgetting else None,
             norm=self._store_norm(),
             chunk_size=max(self.chunk_size, self.rule.refresh_every),
@@ -172,31 +172,31 @@ class NeuralMemory(nn.Module):
 
     def tokens_at_once(self, memory: OpenCarry) -> int:
         """Return how many tokens may be written before they are answered."""
-        return min(TOKENS_AT_ONCE, tokens_unread(memory.store))
+        return min(TOKENS_AT_ONCE, most_pending(memory.store))
 
-    def write(self, sequence: Tensor, memory: OpenCarry) -> tuple[list[Unread], OpenCarry]:
+    def write(self, sequence: Tensor, memory: OpenCarry) -> tuple[list[PendingReads], OpenCarry]:
         """Write tokens ``(b, t, d)``; returns what is to be read of them."""
         mixed, tail = self.convolution(self.project(sequence), memory.tail)
         q, k, v = (split_heads(x, self.heads) for x in mixed.chunk(3, dim=-1))
-        position = memory.store.held.position
+        position = memory.store.position
         with in_full_precision(sequence):
             q, k, v = (self._precise(x) for x in (self._query(q, position), self._key(k, position), v))
             if self.preset.normaliser:
                 v = nn.functional.pad(v, (0, 1), value=1.0)
             gates, surprise = self.gates(self._precise(sequence)), list[Tensor]()
             observe = None if self.observer is None else surprise.append
-            unread, after = write_memory(q, k, v, gates, memory.store, observe=observe)
+            pending, after = write_memory(q, k, v, gates, memory.store, observe=observe)
         if self.observer is not None and surprise:
             before, norms = close_memory(memory.store), torch.cat(surprise, dim=-1)
             self.observer(Written(k, v, gates, norms, before, self.store(), self._store_norm(), self.rule))
-        return unread, OpenCarry(after, tail)
+        return pending, OpenCarry(after, tail)
 
-    def answer(self, unread: Sequence[Unread], sequence: Tensor, memory: OpenCarry) -> Tensor:
+    def answer(self, pending: Sequence[PendingReads], sequence: Tensor, memory: OpenCarry) -> Tensor:
         """Return what tokens ``(b, t, d)`` read that were written: ``(b, t, d)``."""
-        if self.silent or not unread:
+        if self.silent or not pending:
             return torch.zeros_like(sequence)
         with in_full_precision(sequence):
-            read = self._normalised(read_memory(unread, memory.store))
+            read = self._normalised(read_memory(pending, memory.store))
         found = join_heads(self.norm(read.to(sequence.dtype)))
         if self.output_gate is not None:
             found = found * nn.functional.silu(self.output_gate(sequence))

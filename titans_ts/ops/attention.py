@@ -1,4 +1,4 @@
-"""Attention that sees a window of the past, and always some tokens beside it; and attention that sees all of it."""
+"""Attention to a window of the past and to tokens that are always visible, to all of the past, and the Hopfield update."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def windowed_association(
     updates: int = 1,
     always: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Move each token's state among the stored patterns it sees, and read what belongs to where it comes to rest.
+    """Move each token's state among the stored patterns of a window (Hopfield), and read what its last place stands for.
 
     An update is ``xi <- X softmax(beta X^T xi)``. The shares of the last one weigh the projections in place of the patterns,
     so that ``updates=1`` with ``beta = 1 / sqrt(k)`` is attention. With ``projected=stored`` the state itself comes back.

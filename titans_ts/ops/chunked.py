@@ -7,242 +7,24 @@ chunk is split at refresh boundaries, which are counted from position 0 of the s
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from titans_ts.ops.chunked_deep import Held, Start, Written, anchor_of, walk, walk_reads, walk_writes
+from titans_ts.ops.chunked_deep import ChunkWrites, walk, walk_reads, walk_writes
 from titans_ts.ops.chunked_linear import Tokens, many_refreshes, one_refresh, reads_decayed
 from titans_ts.ops.decay import Decays, chunk_decays, damped_step
-from titans_ts.ops.dual import narrow_first
+from titans_ts.ops.dual import OpenMemory, narrow_first
 from titans_ts.ops.rule import Gates, Initial, StoreNorm, StoreState, WriteRule, check_arguments, effective_step
 
 RUN_TOKENS = 4096
 """Tokens, about, in one run of equal pieces; their decays are made at once."""
 
-FLOATS_UNREAD = 2**24
+PENDING_FLOATS = 2**24
 """Numbers of states, about, that wait for reading when no gradients are asked for."""
-
-
-class OpenMemory(NamedTuple):
-    """A memory between :func:`open_memory` and :func:`close_memory`: its state in the form that products like.
-
-    Attributes
-    ----------
-    held : Held
-        The state.
-    start : sequence of Tensor or None
-        ``M_0``, narrow side first, where forgetting leads back to it.
-    rule : WriteRule
-        Which memory this is.
-    norm : StoreNorm or None
-        For a store with a normalised residual around its layers.
-    chunk_size : int
-        Tokens worked on at once.
-    batch_and_heads : tuple of int
-        What ``b h`` is made of.
-    crowd : Tensor or None
-        ``(b, h, k, k)``: of a rule with damping.
-    """
-
-    held: Held
-    start: Start
-    rule: WriteRule
-    norm: StoreNorm | None
-    chunk_size: int
-    batch_and_heads: tuple[int, int]
-    crowd: Tensor | None
-
-    @property
-    def weights(self) -> tuple[Tensor, ...]:
-        """The memory as it is now, one ``(b, h, k, v)`` a layer."""
-        return _matrices(anchor_of(self.held.parts, self.start), self)
-
-
-class Unread(NamedTuple):
-    """Tokens that are written and not yet read, ``(b h, p n, ...)``, or what they read where that is known already."""
-
-    queries: Tensor
-    written: Written | Tensor
-
-
-def open_memory(
-    state: StoreState,
-    rule: WriteRule,
-    *,
-    batch: int,
-    initial: Initial = None,
-    norm: StoreNorm | None = None,
-    chunk_size: int = 64,
-) -> OpenMemory:
-    """Begin a call; arguments as those of :func:`~titans_ts.ops.chunked.memory_chunked`, ``initial`` where it forgets."""
-    narrow_in = tuple(w.shape[2] <= w.shape[3] for w in state.weights)
-    returns = rule.forget_towards == "initial" and initial is not None
-    start = _narrow_first([w.expand(batch, *w.shape[-3:]) for w in initial], narrow_in) if initial and returns else None
-    heads = state.weights[0].shape[1]
-    return OpenMemory(_held(state, start, narrow_in), start, rule, norm, chunk_size, (batch, heads), state.crowd)
-
-
-def write_memory(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    gates: Gates,
-    memory: OpenMemory,
-    *,
-    observe: Callable[[Tensor], None] | None = None,
-) -> tuple[list[Unread], OpenMemory]:
-    """Write tokens, arguments as those of :func:`memory_chunked`; returns what is to be read, and the memory after it."""
-    gates = gates.floored()
-    step, crowd = effective_step(gates, k, memory.rule), memory.crowd
-    if memory.rule.damping and crowd is not None:
-        step, crowd = damped_step(step, gates, k, memory.rule, crowd, memory.held.position)
-    tokens = Tokens(_flat(q), _flat(k), _flat(v), _flat(step), gates.changed(_flat))
-    several = len(memory.held.narrow_in) == 1 and memory.norm is None
-    sizes = list(
-        _piece_sizes(memory.held.position, k.shape[2], memory.rule.refresh_every, memory.chunk_size, several=several)
-    )
-
-    def report(norms: Tensor) -> None:
-        if observe is not None:
-            observe(norms.unflatten(1, memory.batch_and_heads))
-
-    unread, held = _run(tokens, sizes, memory, report)
-    return unread, memory._replace(held=held, crowd=crowd)
-
-
-def read_memory(unread: Sequence[Unread], memory: OpenMemory) -> Tensor:
-    """Return what each token reads after its own write, ``(b, h, t, v)``."""
-    outputs = []
-    for _, same in groupby(unread, key=_form):
-        queries, known = _joined(list(same))
-        outputs.append(known if isinstance(known, Tensor) else walk_reads(queries, known, memory.start))
-    read = (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)).unflatten(0, memory.batch_and_heads)
-    if memory.norm is None:
-        return read
-    return memory.norm(read, torch.cat([piece.queries for piece in unread], dim=1).unflatten(0, memory.batch_and_heads))
-
-
-def close_memory(memory: OpenMemory) -> StoreState:
-    """Return the state to hand to the next call."""
-    held, momentum = memory.held, None
-    if held.parts[0].shape[1] == 2:
-        momentum = _matrices([part[:, 1] for part in held.parts], memory)
-    return StoreState(memory.weights, momentum, _matrices(held.anchor, memory), held.position, memory.crowd)
-
-
-def tokens_unread(memory: OpenMemory) -> int:
-    """Return how many tokens may wait to be read: without gradients, what reading asks for stays below a bound."""
-    if torch.is_grad_enabled():
-        return sys.maxsize
-    floats = sum(part.numel() for part in memory.held.parts)
-    size = memory.rule.refresh_every
-    return max(FLOATS_UNREAD // floats, 1) * size
-
-
-Report = Callable[[Tensor], None]
-
-
-def _flat(x: Tensor) -> Tensor:
-    return x.flatten(0, 1)
-
-
-def _narrow_first(weights: Sequence[Tensor], narrow_in: Sequence[bool]) -> list[Tensor]:
-    """Return matrices ``(b, h, k, v)`` as ``(b h, narrow, wide)``."""
-    return [narrow_first(_flat(w), narrow).contiguous() for w, narrow in zip(weights, narrow_in, strict=True)]
-
-
-def _held(state: StoreState, start: Start, narrow_in: tuple[bool, ...]) -> Held:
-    """Return a state as it is inside a call, where the memory is its distance from ``M_0``."""
-    memory = _narrow_first(state.weights, narrow_in)
-    if start is not None:
-        memory = list(map(torch.sub, memory, start))
-    columns = [memory] if state.momentum is None else [memory, _narrow_first(state.momentum, narrow_in)]
-    parts = tuple(torch.stack(layer, dim=1) for layer in zip(*columns, strict=True))
-    return Held(parts, tuple(_narrow_first(state.anchor, narrow_in)), state.position, narrow_in)
-
-
-def _matrices(layers: Iterable[Tensor], memory: OpenMemory) -> tuple[Tensor, ...]:
-    """Return matrices ``(b h, narrow, wide)`` as ``(b, h, k, v)``."""
-    turned = (narrow_first(x, narrow) for x, narrow in zip(layers, memory.held.narrow_in, strict=True))
-    return tuple(x.contiguous().unflatten(0, memory.batch_and_heads) for x in turned)
-
-
-def _form(unread: Unread) -> int:
-    """Return the size of a piece's chunks, 0 where there are none."""
-    return 0 if isinstance(unread.written, Tensor) else unread.written.decays.write.shape[2]
-
-
-def _joined(pieces: Sequence[Unread]) -> Unread:
-    """Return pieces of equal chunks as one."""
-    if len(pieces) == 1:
-        return pieces[0]
-
-    def cat(parts: Sequence[Any]) -> Any:
-        if isinstance(parts[0], Tensor):
-            return torch.cat(list(parts), dim=1)
-        joined = [cat(part) for part in zip(*parts, strict=True)]
-        return type(parts[0])(*joined) if hasattr(parts[0], "_fields") else tuple(joined)
-
-    found: Unread = cat(pieces)
-    return found
-
-
-def _piece_sizes(position: int, length: int, refresh_every: int, chunk_size: int, *, several: bool) -> Iterator[int]:
-    """Cut a call at refresh boundaries; only a linear store can take ``several`` at once."""
-    whole = chunk_size - chunk_size % refresh_every if several else refresh_every
-    while length > 0:
-        into = position % refresh_every
-        if into or chunk_size < refresh_every:
-            size = min(refresh_every - into, chunk_size, length)
-        else:
-            size = min(whole, length)
-        yield size
-        position, length = position + size, length - size
-
-
-def _runs(tokens: Tokens, sizes: list[int]) -> Iterator[tuple[Tokens, Decays]]:
-    """Cut tokens into runs of equal pieces, with the decays ``(b h, p, ...)`` of each."""
-    counts: list[tuple[int, int]] = []
-    for size, same in groupby(sizes):
-        left, most = len(list(same)), max(RUN_TOKENS // size, 1)
-        counts += [(size, min(most, left - first)) for first in range(0, left, most)]
-    for (size, count), run in zip(counts, tokens.split([size * count for size, count in counts]), strict=True):
-        cut = (None if gate is None else gate.unflatten(1, (count, size)) for gate in run.gates)
-        yield run, chunk_decays(Gates._make(cut))
-
-
-def _run(tokens: Tokens, sizes: list[int], memory: OpenMemory, report: Report) -> tuple[list[Unread], Held]:
-    """Go from run to run: several chunks as one walk, or a linear store piece by piece."""
-    unread: list[Unread] = []
-    held, start, rule, norm = memory.held, memory.start, memory.rule, memory.norm
-    flat_norm = None if norm is None else StoreNorm(*(x.repeat(memory.batch_and_heads[0], 1) for x in norm))
-    for run, decays in _runs(tokens, sizes):
-        size = decays.write.shape[2]
-        one_anchor = held.position % rule.refresh_every + size <= rule.refresh_every
-        if one_anchor and not reads_decayed(rule, run.gates):
-            known: Tensor | Written
-            if torch.is_grad_enabled():
-                known, held, norms = walk(*run[:4], decays, held, start, rule, flat_norm)
-            else:
-                known, held, norms = walk_writes(*run[1:4], decays, held, start, rule, flat_norm)
-            report(norms)
-            unread.append(Unread(run.queries, known))
-            continue
-        for piece, *shares in zip(run.split(size), *(x.unbind(1) for x in decays), strict=True):
-            found = (one_refresh if one_anchor else many_refreshes)(piece, Decays(*shares), held, start, rule)
-            if found is None:  # a write would be clipped
-                one_by_one = list(_piece_sizes(0, size, rule.refresh_every, rule.refresh_every, several=False))
-                again, held = _run(piece, one_by_one, memory._replace(held=held), report)
-                unread += again
-                continue
-            output, held, norms = found
-            report(norms)
-            unread.append(Unread(piece.queries, output))
-    return unread, held
 
 
 def memory_chunked(
@@ -323,13 +105,187 @@ def memory_chunked(
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be 1 or more tokens, got {chunk_size}")
     initial = None if gates.log_retention is None else initial  # nothing is forgotten
-    memory = open_memory(state, rule, batch=len(k), initial=initial, norm=norm, chunk_size=chunk_size)
-    outputs, most = [], tokens_unread(memory)
+    memory = open_memory(state, rule, initial=initial, norm=norm, chunk_size=chunk_size)
+    outputs, most = [], most_pending(memory)
     for first in range(0, k.shape[2], most):
         here = slice(first, first + most)
         now = gates.changed(lambda gate: gate[:, :, here])  # noqa: B023
-        unread, memory = write_memory(q[:, :, here], k[:, :, here], v[:, :, here], now, memory, observe=observe)
-        outputs.append(read_memory(unread, memory))
+        pending, memory = write_memory(q[:, :, here], k[:, :, here], v[:, :, here], now, memory, observe=observe)
+        outputs.append(read_memory(pending, memory))
     if len(outputs) != 1:
         return (torch.cat(outputs, dim=2) if outputs else v), close_memory(memory)
     return outputs[0], close_memory(memory)
+
+
+# --- a call in parts --------------------------------------------------------------------------------------------------
+
+
+class PendingReads(NamedTuple):
+    """Tokens that are written and not yet read, ``(b h, p n, ...)``, or what they read where that is known already."""
+
+    queries: Tensor
+    written: ChunkWrites | Tensor
+
+
+def open_memory(
+    state: StoreState,
+    rule: WriteRule,
+    *,
+    initial: Initial = None,
+    norm: StoreNorm | None = None,
+    chunk_size: int = 64,
+) -> OpenMemory:
+    """Begin a call; arguments as those of :func:`memory_chunked`, ``initial`` only where something is forgotten."""
+    batch, heads = state.weights[0].shape[:2]
+    narrow_in = tuple(w.shape[2] <= w.shape[3] for w in state.weights)
+    start = None
+    if initial and rule.forget_towards == "initial":
+        start = _narrow_first([w.expand(batch, *w.shape[-3:]) for w in initial], narrow_in)
+    weights = _narrow_first(state.weights, narrow_in)
+    if start is not None:
+        weights = list(map(torch.sub, weights, start))
+    columns = [weights] if state.momentum is None else [weights, _narrow_first(state.momentum, narrow_in)]
+    parts = tuple(torch.stack(layer, dim=1) for layer in zip(*columns, strict=True))
+    anchor = tuple(_narrow_first(state.anchor, narrow_in))
+    return OpenMemory(parts, anchor, state.position, start, narrow_in, rule, norm, chunk_size, (batch, heads), state.crowd)
+
+
+def write_memory(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gates: Gates,
+    memory: OpenMemory,
+    *,
+    observe: Callable[[Tensor], None] | None = None,
+) -> tuple[list[PendingReads], OpenMemory]:
+    """Write tokens, arguments as those of :func:`memory_chunked`; returns what is to be read, and the memory after it."""
+    gates, rule = gates.floored(), memory.rule
+    step, crowd = effective_step(gates, k, rule), memory.crowd
+    if rule.damping and crowd is not None:
+        step, crowd = damped_step(step, gates, k, rule, crowd, memory.position)
+    tokens = Tokens(_flat(q), _flat(k), _flat(v), _flat(step), gates.changed(_flat))
+    several = len(memory.parts) == 1 and memory.norm is None
+    sizes = list(_piece_sizes(memory.position, k.shape[2], rule.refresh_every, memory.chunk_size, several=several))
+    surprise: list[Tensor] = []
+    pending, memory = _run(tokens, sizes, memory, surprise)
+    if observe is not None:
+        for norms in surprise:
+            observe(norms.unflatten(1, memory.batch_and_heads))
+    return pending, memory._replace(crowd=crowd)
+
+
+def read_memory(pending: Sequence[PendingReads], memory: OpenMemory) -> Tensor:
+    """Return what each token reads after its own write, ``(b, h, t, v)``."""
+    outputs = []
+    for _, same in groupby(pending, key=_chunk_length):
+        queries, written = _joined(list(same))
+        outputs.append(written if isinstance(written, Tensor) else walk_reads(queries, written, memory.start))
+    read = (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)).unflatten(0, memory.batch_and_heads)
+    if memory.norm is None:
+        return read
+    return memory.norm(read, torch.cat([piece.queries for piece in pending], dim=1).unflatten(0, memory.batch_and_heads))
+
+
+def close_memory(memory: OpenMemory) -> StoreState:
+    """Return the state to hand to the next call."""
+    momentum = None
+    if memory.parts[0].shape[1] == 2:
+        momentum = memory.matrices([part[:, 1] for part in memory.parts])
+    return StoreState(memory.weights, momentum, memory.matrices(memory.anchor), memory.position, memory.crowd)
+
+
+def most_pending(memory: OpenMemory) -> int:
+    """Return how many tokens may wait to be read: without gradients, what reading asks for stays below a bound."""
+    if torch.is_grad_enabled():
+        return sys.maxsize
+    floats = sum(part.numel() for part in memory.parts)
+    return max(PENDING_FLOATS // floats, 1) * memory.rule.refresh_every
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(0, 1)
+
+
+def _narrow_first(weights: Sequence[Tensor], narrow_in: Sequence[bool]) -> list[Tensor]:
+    """Return matrices ``(b, h, k, v)`` as ``(b h, narrow, wide)``."""
+    return [narrow_first(_flat(w), narrow).contiguous() for w, narrow in zip(weights, narrow_in, strict=True)]
+
+
+def _chunk_length(pending: PendingReads) -> int:
+    """Return the tokens of a piece's chunks, 0 where it is read already."""
+    return 0 if isinstance(pending.written, Tensor) else pending.written.decays.write.shape[2]
+
+
+def _joined(pieces: Sequence[PendingReads]) -> PendingReads:
+    """Return pieces of equal chunks as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+
+    def cat(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], Tensor):
+            return torch.cat(list(parts), dim=1)
+        joined = [cat(part) for part in zip(*parts, strict=True)]
+        return type(parts[0])(*joined) if hasattr(parts[0], "_fields") else tuple(joined)
+
+    found: PendingReads = cat(pieces)
+    return found
+
+
+# --- how tokens are cut -----------------------------------------------------------------------------------------------
+
+
+def _piece_sizes(position: int, length: int, refresh_every: int, chunk_size: int, *, several: bool) -> Iterator[int]:
+    """Cut a call at refresh boundaries; only a linear store can take ``several`` at once."""
+    whole = chunk_size - chunk_size % refresh_every if several else refresh_every
+    while length > 0:
+        into = position % refresh_every
+        if into or chunk_size < refresh_every:
+            size = min(refresh_every - into, chunk_size, length)
+        else:
+            size = min(whole, length)
+        yield size
+        position, length = position + size, length - size
+
+
+def _runs(tokens: Tokens, sizes: list[int]) -> Iterator[tuple[Tokens, Decays]]:
+    """Cut tokens into runs of equal pieces, with the decays ``(b h, p, ...)`` of each."""
+    counts: list[tuple[int, int]] = []
+    for size, same in groupby(sizes):
+        left, most = len(list(same)), max(RUN_TOKENS // size, 1)
+        counts += [(size, min(most, left - first)) for first in range(0, left, most)]
+    for (size, count), run in zip(counts, tokens.split([size * count for size, count in counts]), strict=True):
+        cut = (None if gate is None else gate.unflatten(1, (count, size)) for gate in run.gates)
+        yield run, chunk_decays(Gates._make(cut))
+
+
+def _run(
+    tokens: Tokens, sizes: list[int], memory: OpenMemory, surprise: list[Tensor]
+) -> tuple[list[PendingReads], OpenMemory]:
+    """Go from run to run, several chunks as one walk, or a linear store piece by piece; the surprise is added to a list."""
+    pending: list[PendingReads] = []
+    rule, (batch, _) = memory.rule, memory.batch_and_heads
+    norm = None if memory.norm is None else StoreNorm(*(x.repeat(batch, 1) for x in memory.norm))
+    for run, decays in _runs(tokens, sizes):
+        size = decays.write.shape[2]
+        one_anchor = memory.position % rule.refresh_every + size <= rule.refresh_every
+        if one_anchor and not reads_decayed(rule, run.gates):
+            written: Tensor | ChunkWrites
+            if torch.is_grad_enabled():
+                written, memory, norms = walk(*run[:4], decays, memory, norm)
+            else:
+                written, memory, norms = walk_writes(*run[1:4], decays, memory, norm)
+            pending.append(PendingReads(run.queries, written))
+            surprise.append(norms)
+            continue
+        for piece, *shares in zip(run.split(size), *(x.unbind(1) for x in decays), strict=True):
+            found = (one_refresh if one_anchor else many_refreshes)(piece, Decays(*shares), memory)
+            if found is None:  # a write would be clipped
+                one_by_one = list(_piece_sizes(0, size, rule.refresh_every, rule.refresh_every, several=False))
+                again, memory = _run(piece, one_by_one, memory, surprise)
+                pending += again
+                continue
+            output, memory, norms = found
+            pending.append(PendingReads(piece.queries, output))
+            surprise.append(norms)
+    return pending, memory

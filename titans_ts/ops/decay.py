@@ -1,4 +1,7 @@
-"""How much of an old write is left: products of gates between two tokens, without subtracting running sums."""
+"""How much of an old write is left, and how much of a step tokens with like keys share.
+
+Shares are products of gates between two tokens, without subtracting running sums.
+"""
 
 from __future__ import annotations
 
@@ -12,40 +15,19 @@ from titans_ts.ops.rule import Gates, WriteRule
 
 
 class Decays(NamedTuple):
-    """Shares of old and new in a chunk of ``n`` tokens, for ``m`` things that are carried into it: memory, then momentum.
+    """Shares of old and new in a chunk of ``n`` tokens, for ``m`` things that are carried into it: memory, then momentum."""
 
-    Attributes
-    ----------
-    write : Tensor
-        ``C = D(a) D(eta)``, ``(..., n, n)``: how much the write of token s counts in ``M_t``.
-    entering : Tensor
-        ``(..., n, m)``: how much of what is carried into the chunk counts in ``M_t``, ``A_t`` and ``B_t``.
-    leaving : Tensor
-        ``(..., n, m)``: how much the write of token s counts in the last memory and in the last momentum.
-    carried : Tensor
-        ``(..., m, m)``: how much of what is carried in (columns) counts in what is carried on (rows).
-    """
-
-    write: Tensor
-    entering: Tensor
-    leaving: Tensor
-    carried: Tensor
+    write: Tensor  # C = D(a) D(eta), (..., n, n): how much the write of token s counts in M_t
+    entering: Tensor  # (..., n, m): how much of what is carried in counts in M_t, A_t and B_t
+    leaving: Tensor  # (..., n, m): how much the write of token s counts in the last memory and in the last momentum
+    carried: Tensor  # (..., m, m): how much of what is carried in (columns) counts in what is carried on (rows)
 
 
 def decay_matrix(log_gate: Tensor) -> Tensor:
-    """Return ``D[t, s] = prod of gates over s < r <= t``, lower triangular with ones on the diagonal.
+    """Return ``D[t, s] = prod of gates over s < r <= t``, ``(..., n, n)``, from logarithms ``(..., n)``.
 
-    Built from masked segment sums: the difference of two running sums loses 1e-4 in float32 after strong forgetting.
-
-    Parameters
-    ----------
-    log_gate : Tensor
-        ``(..., n)``, logarithms of a factor a token.
-
-    Returns
-    -------
-    Tensor
-        ``(..., n, n)``.
+    It is lower triangular with ones on the diagonal, and built from masked segment sums: the difference of two running sums
+    loses 1e-4 in float32 after strong forgetting.
 
     Examples
     --------
@@ -60,7 +42,7 @@ def decay_matrix(log_gate: Tensor) -> Tensor:
 
 
 def chunk_decays(gates: Gates) -> Decays:
-    """Return every share that a chunk needs, for gates of ``(..., n)`` tokens."""
+    """Return all shares of a chunk whose gates are ``(..., n)``."""
     retention, inertia = gates.log_retention, gates.log_momentum
     shape = gates.log_step.shape
     ones = gates.log_step.new_ones(shape)
@@ -81,32 +63,13 @@ def damped_step(
 ) -> tuple[Tensor, Tensor]:
     """Return ``theta_t / (1 + f / (1 - eta_t) sum_{s<=t} theta_s (k_s . k_t)^2)``, the sum over the tokens of t's refresh.
 
-    All tokens of a refresh take their gradient at one memory. Where their keys are alike, each would mend the same error
-    whole, and momentum carries it on: the sum overshoots, clipped writes swing for ever, and a difference of one bit grows
-    until it is as large as the memory. With the step so shared the sum of a crowd's writes grows as a logarithm, and a key
-    that is alone is written as before.
+    All tokens of a refresh take their gradient at one memory. Where their keys are alike, each would mend the whole error,
+    and momentum carries it on: the sum overshoots, clipped writes swing for ever, and a difference of one bit grows until
+    it is as large as the memory. With the step so shared, the writes of like keys add up as a logarithm, and a key that is
+    alone is written as before.
 
-    Parameters
-    ----------
-    step : Tensor
-        ``theta``, ``(b, h, t)``.
-    gates : Gates
-        Of which the momentum ``eta`` counts, ``(b, h, t)``.
-    keys : Tensor
-        ``(b, h, t, k)``.
-    rule : WriteRule
-        Its factor of the loss ``f``, and how many tokens a refresh has.
-    crowd : Tensor
-        ``(b, h, k, k)``: ``sum theta_s k_s k_s^T`` over the refresh's tokens before these.
-    position : int
-        Of the first token.
-
-    Returns
-    -------
-    step : Tensor
-        ``(b, h, t)``.
-    crowd : Tensor
-        For the next call; zero where that begins a refresh.
+    The step is ``(b, h, t)``, keys are ``(b, h, t, k)`` and the first has this position; ``crowd``, ``(b, h, k, k)``, is
+    ``sum theta_s k_s k_s^T`` over the refresh's tokens before these. It comes back for the next call.
 
     Examples
     --------

@@ -14,7 +14,6 @@ from titans_ts.ops.rule import (
     StoreState,
     WriteRule,
     check_arguments,
-    clip_scale,
     effective_step,
     read_store,
     safe_norm,
@@ -88,8 +87,7 @@ def memory_recurrent(
     weights, momentum, anchor, position, crowd = state
     outputs, surprises = [], []
     for t in range(k.shape[2]):
-        here = [gate if gate is None else gate[:, :, t, None, None].exp() for gate in gates[1:]]
-        retention, inertia = here
+        retention, inertia = (gate if gate is None else gate[:, :, t, None, None].exp() for gate in gates[1:])
         if (position + t) % rule.refresh_every == 0:
             anchor = weights
             crowd = None if crowd is None else torch.zeros_like(crowd)
@@ -100,10 +98,7 @@ def memory_recurrent(
         gradient = _gradient(read_at, k[:, :, t : t + 1], v[:, :, t : t + 1], rule, norm)
         norms = [safe_norm(g, axes=2) for g in gradient]
         surprises.append(torch.stack(norms))
-        scales = [clip_scale(norm, rule) for norm in norms]
-        writes = [
-            -theta * (g if scale is None else g * scale[..., None, None]) for g, scale in zip(gradient, scales, strict=True)
-        ]
+        writes = [-theta * _clipped(g, size, rule) for g, size in zip(gradient, norms, strict=True)]
         if momentum is not None and inertia is not None:
             momentum = tuple(inertia * s + write for s, write in zip(momentum, writes, strict=True))
             writes = list(momentum)
@@ -118,8 +113,15 @@ def memory_recurrent(
     return output, StoreState(weights, momentum, anchor, position, crowd)
 
 
+def _clipped(gradient: Tensor, norm: Tensor, rule: WriteRule) -> Tensor:
+    """Return the gradient ``(b, h, k, v)`` of one layer, scaled down where its norm ``(b, h)`` is above the bound."""
+    if rule.write_bound is None:
+        return gradient
+    return gradient * (rule.write_bound / norm.clamp_min(rule.write_bound))[..., None, None]
+
+
 def _damped(theta: Tensor, key: Tensor, inertia: Tensor | None, crowd: Tensor, rule: WriteRule) -> tuple[Tensor, Tensor]:
-    """Return the step of one token beside those of its refresh before it, and the crowd with it."""
+    """Return the step of one token that shares with those of its refresh before it, and the crowd with its key."""
     crowd = crowd + theta * key[..., :, None] * key[..., None, :]
     crowding = torch.einsum("bhk,bhkl,bhl->bh", key, crowd, key)[..., None, None]
     kept = 1 if inertia is None else 1 - inertia

@@ -19,28 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_shape(x: Tensor, axes: str, *, name: str, **sizes: int) -> dict[str, int]:
-    """Hold a tensor to its axis letters and return the size of each.
-
-    Parameters
-    ----------
-    x : Tensor
-        The tensor to look at.
-    axes : str
-        Axis letters with spaces between, for example ``"b h t k"``.
-    name : str
-        What the tensor is called in the error.
-    **sizes : int
-        Sizes that some letters must have, for example ``b=2``.
-
-    Returns
-    -------
-    dict of str to int
-        The size of every axis, by letter.
-
-    Raises
-    ------
-    ValueError
-        If the number of axes or one of the sizes differs.
+    """Hold a tensor to its axis letters, and some letters to a size; returns the size of every axis.
 
     Examples
     --------
