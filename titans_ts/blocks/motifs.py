@@ -47,8 +47,8 @@ class MotifStem(nn.Module):
     ) -> tuple[Tensor, Tensor, None]:
         """Return the tokens ``(b, n, d)`` of the steps ``first`` to ``end``, and how many each sequence has, ``(b,)``.
 
-        Sequences are ``(b, c, t)``, lengths ``(b,)`` in steps; ``first`` is a multiple of ``patch_length``. The surroundings of
-        the part are seen as in the whole. Nothing is carried from part to part: the state is None.
+        Sequences are ``(b, c, t)``, lengths ``(b,)`` in steps; ``first`` is a multiple of ``patch_length``. What surrounds
+        the part is seen as in the whole. Nothing is carried from part to part: the state is None.
         """
         end = sequence.shape[-1] if end is None else min(end, sequence.shape[-1])
         begin, stop = max(first - self.margin, 0), min(end + self.margin, sequence.shape[-1])
