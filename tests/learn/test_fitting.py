@@ -13,11 +13,12 @@ from titans_ts.learn.batches import answer_all
 from titans_ts.learn.fitting import Examples, SupervisedConfig, SupervisedTraining, take_pass
 
 CODES = [encode("ACGT" * 3 + "A" * (k % 2) * 6 + "TG" * 4) for k in range(16)]
-TARGETS = torch.tensor([k % 2 for k in range(16)])
+TARGETS = np.arange(16) % 2
+IS_ONE = torch.from_numpy(TARGETS).bool()
 
 
 def examples(targets=TARGETS, codes=CODES):
-    return Examples(list(codes), targets, torch.ones(len(targets)))
+    return Examples(list(codes), targets, np.ones(len(targets)))
 
 
 def start(layers=1):
@@ -81,7 +82,7 @@ def test_the_best_weights_by_validation_are_kept():
     errors = [report.validation for report in run.history]
     assert run.best.error == min(errors) < errors[-1]
     again = answer_all(run.network, CODES, by="memory")
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(again[:, 0], (1 - TARGETS).float())
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(again[:, 0], torch.from_numpy(1 - TARGETS).float())
     assert abs(float(loss) - min(errors)) < 1e-6
 
 
@@ -98,9 +99,9 @@ def test_a_linear_path_that_has_seen_validation_is_judged_by_what_it_said_before
             network.words.output.weight[0, 0], network.words.output.bias[0] = 100.0, -33.0
         return network
 
-    right, silent = (2.0 * TARGETS[:, None] - 1) * 200, torch.zeros(16, 1)
+    right, silent = torch.from_numpy(2.0 * TARGETS[:, None] - 1).float() * 200, torch.zeros(16, 1)
     knows = answer_all(know(start()), CODES, by="linear")[:, 0]
-    assert ((knows > 0) == TARGETS.bool()).all()
+    assert ((knows > 0) == IS_ONE).all()
     asked, before, best = (
         train(network, examples(), held_out=held_out, max_steps=15, caution=0.0)
         for network, held_out in ((know(start()), None), (know(start()), silent), (start(), right))
@@ -124,8 +125,8 @@ def test_weights_decide_what_is_learned():
     codes = [encode("ACGTACGTACGT")] * 8
     answers = []
     for heavy in (0, 1):
-        network, targets = start(), torch.tensor([0, 1] * 4)
-        known = Examples(codes, targets, torch.where(targets == heavy, 1.9, 0.1))
+        network, targets = start(), np.array([0, 1] * 4)
+        known = Examples(codes, targets, np.where(targets == heavy, 1.9, 0.1))
         SupervisedTraining(network, known, None, "binary", SupervisedConfig(max_steps=25, learning_rate=1e-2)).run()
         answers.append(float(answer_all(network, codes[:1], by="memory")))
     assert answers[0] < -0.3 < 0.3 < answers[1]
@@ -139,7 +140,7 @@ def test_augmented_the_other_strand_is_learned_too(augment):
     SupervisedTraining(
         network, examples(codes=codes), None, "binary", config, augment=either_strand if augment else None
     ).run()
-    right, other = (((answer_all(network, x, by="memory")[:, 0] > 0) == TARGETS.bool()).sum() for x in (codes, turned))
+    right, other = (((answer_all(network, x, by="memory")[:, 0] > 0) == IS_ONE).sum() for x in (codes, turned))
     assert right == 16
     assert other == 16 if augment else other < 12
 
@@ -151,7 +152,7 @@ def test_the_same_seed_gives_the_same_weights():
 
 
 def test_parts_of_examples_keep_what_belongs_together():
-    known = Examples([random_codes(3, seed=k) for k in range(5)], torch.arange(5), torch.arange(5) / 2)
+    known = Examples([random_codes(3, seed=k) for k in range(5)], np.arange(5), np.arange(5) / 2)
     part = known.part([3, 1])
     assert [one.tolist() for one in part.items] == [known.items[3].tolist(), known.items[1].tolist()]
     assert part.targets.tolist() == [3, 1]
@@ -175,7 +176,7 @@ def balanced():
 
 def loss_of(network):
     answers = answer_all(network, CODES)
-    return float(torch.nn.functional.binary_cross_entropy_with_logits(answers[:, 0], TARGETS.float()))
+    return float(torch.nn.functional.binary_cross_entropy_with_logits(answers[:, 0], torch.from_numpy(TARGETS).float()))
 
 
 def test_pass_after_pass_both_paths_learn_together():
@@ -226,7 +227,7 @@ def test_weights_and_chance_of_a_pass():
     first, same, other = (pass_over(balanced(), seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(x, same[name]) for name, x in first.items())
     assert not all(torch.equal(x, other[name]) for name, x in first.items())
-    heavy = Examples(list(CODES), TARGETS, torch.where(TARGETS == 1, 2.0, 0.0))
+    heavy = Examples(list(CODES), TARGETS, np.where(TARGETS == 1, 2.0, 0.0))
     network = balanced()
     for seed in range(5):
         pass_over(network, heavy, seed=seed, learning_rate=3e-2)

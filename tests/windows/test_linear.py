@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from titans_ts.learn.supervised import Labelled
+from titans_ts.learn.fitting import Examples
 from titans_ts.windows.linear import LEAST_SPREAD, PENALTIES, fit_kernel_path
 from titans_ts.windows.network import WindowConfig, WindowNetwork
 
@@ -22,7 +22,7 @@ OUTPUTS = {"numbers": 2, "binary": 1, "classes": 3}
 
 
 def labelled(objective, items=RISING, weights=WEIGHTS):
-    return Labelled(list(items), OF_ITEMS[objective], weights)
+    return Examples(list(items), OF_ITEMS[objective], weights)
 
 
 def fit(known, objective, seed=0):
@@ -124,7 +124,7 @@ def test_a_network_that_it_is_installed_in_answers_the_same(objective, items):
 def test_values_are_chosen_where_the_answer_is_linear_in_them():
     items = [chance.normal(size=(20, 1)) for _ in range(60)]
     y = np.array([[one[3, 0] - 2 * one[11, 0]] for one in items])
-    path = fit(Labelled(items, y, np.ones(60)), "numbers")
+    path = fit(Examples(items, y, np.ones(60)), "numbers")
     assert (path.steps, path.shares.features) == (20, 0)
     assert path.loss < 0.05 * y.var()
     largest = abs(path.coefficients[0]).argsort()[-2:]
@@ -138,7 +138,7 @@ def sines(n, length=40):
 
 def test_shapes_are_chosen_where_they_begin_anywhere():
     y = np.arange(60) % 2
-    path = fit(Labelled(sines(60), y, np.ones(60)), "binary")
+    path = fit(Examples(sines(60), y, np.ones(60)), "binary")
     assert path.steps == 0
     assert path.shares.features >= 84
     assert ((path.held_out[:, 0] > 0) == y).mean() > 0.95
@@ -157,7 +157,7 @@ def test_sequences_of_unequal_lengths_have_no_values_by_their_step():
 
 def apart(n, gap=3.0):
     """Return sequences of two classes that no-one could take for each other."""
-    return Labelled(
+    return Examples(
         [np.full((10, 1), gap * (i % 2)) + 0.1 * chance.normal(size=(10, 1)) for i in range(n)], np.arange(n) % 2, np.ones(n)
     )
 
@@ -176,7 +176,7 @@ def test_few_sequences_told_apart_without_mistake_do_not_make_it_certain():
 def test_where_there_is_nothing_to_learn_it_is_not_sure(objective):
     n, outputs = 60, OUTPUTS[objective]
     y = np.random.default_rng(1).integers(0, max(outputs, 2), n)
-    path = fit(Labelled([chance.normal(size=(10, 1)) for _ in range(n)], y, np.ones(n)), objective)
+    path = fit(Examples([chance.normal(size=(10, 1)) for _ in range(n)], y, np.ones(n)), objective)
     assert path.loss < np.log(max(outputs, 2)) + 0.05, "next to nothing is lost by saying it"
 
 
@@ -184,7 +184,7 @@ def test_of_one_class_apart_from_two_others_it_is_surest():
     n = 60
     y = np.arange(n) % 3
     items = [np.full((10, 1), 4.0 * (label == 2)) + chance.normal(size=(10, 1)) for label in y]
-    path = fit(Labelled(items, y, np.ones(n)), "classes")
+    path = fit(Examples(items, y, np.ones(n)), "classes")
     shares = np.exp(path.held_out) / np.exp(path.held_out).sum(1, keepdims=True)
     assert shares[y == 2, 2].min() > 0.5
     assert abs(shares[y != 2][:, 0] - shares[y != 2][:, 1]).mean() < 0.3

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from titans_ts.dna.bases import Codes, N, reverse_complement
 from titans_ts.dna.strands import BASES, reverse_in_place
+from titans_ts.learn.fitting import Examples
 from titans_ts.learn.losses import Objective, sequence_loss
-from titans_ts.learn.supervised import Labelled
 from titans_ts.learn.two_paths import SilentLinear
 
 WORDS_AT_ONCE = 65_536
@@ -308,8 +308,8 @@ class LinearPath(NamedTuple):
 
 
 def fit_linear_path(
-    training: Labelled,
-    validation: Labelled | None,
+    training: Examples,
+    validation: Examples | None,
     objective: Objective,
     *,
     sizes: Sequence[int],
@@ -319,7 +319,7 @@ def fit_linear_path(
 
     Parameters
     ----------
-    training, validation : Labelled
+    training, validation : Examples
         What is fitted, and what decides; without the latter no places are seen.
     objective : {"binary", "classes", "numbers"}
         What is asked.

@@ -40,26 +40,24 @@ class SupervisedConfig(RunConfig):
 
 
 class Examples(NamedTuple):
-    """Labelled sequences.
+    """Labelled sequences."""
 
-    Attributes
-    ----------
-    items : list of ndarray (t, ...)
-        Sequences, as the network makes batches of them.
-    targets : Tensor
-        ``(n,)`` class indices, or ``(n, outputs)`` numbers.
-    weights : Tensor
-        ``(n,)``: how much each counts; their mean is 1.
-    """
+    items: list[Any]  # bases (t,) or rows of numbers (t, c), as a network makes batches of them
+    targets: np.ndarray  # (n,) class indices, or (n, outputs) numbers
+    weights: np.ndarray  # (n,) how much each counts; their mean is 1
 
-    items: list[Any]
-    targets: Tensor
-    weights: Tensor
-
-    def part(self, places: Sequence[int]) -> Examples:
+    def part(self, places: Sequence[int] | np.ndarray) -> Examples:
         """Return some of them."""
-        index = torch.as_tensor(places)
-        return Examples([self.items[i] for i in places], self.targets[index], self.weights[index])
+        return Examples([self.items[i] for i in places], self.targets[places], self.weights[places])
+
+    def losses(self, objective: Objective, answers: Tensor) -> Tensor:
+        """Return the weighted loss of each, ``(n,)``, for answers ``(n, outputs)``."""
+        targets, weights = (_tensor(x).to(answers.device) for x in (self.targets, self.weights))
+        return sequence_loss(objective, answers, targets) * weights
+
+
+def _tensor(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(x).long() if x.dtype.kind in "iu" else torch.from_numpy(x).to(torch.get_default_dtype())
 
 
 class SupervisedTraining(Run):
@@ -147,15 +145,11 @@ class SupervisedTraining(Run):
             inputs = self.augment(inputs, lengths, self.chance)
         with mixed_precision(self.config.precision, network.device):
             answers = network.memory_answer(inputs, lengths)
-        return self._losses(answers, batch).mean()
-
-    def _losses(self, answers: Tensor, batch: Examples) -> Tensor:
-        targets, weights = batch.targets.to(answers.device), batch.weights.to(answers.device)
-        return sequence_loss(self.objective, answers, targets) * weights
+        return batch.losses(self.objective, answers).mean()
 
     def _error(self) -> float:
         assert self.validation is not None
-        return float(self._losses(self._answers(self.validation), self.validation).mean())
+        return float(self.validation.losses(self.objective, self._answers(self.validation)).mean())
 
     def _answers(self, examples: Examples) -> Tensor:
         return answer_all(self.network, examples.items, average=self.average, by="memory")
@@ -168,7 +162,7 @@ class SupervisedTraining(Run):
             linear = answer_all(self.network, validation.items, average=self.average, by="linear")
 
         def losses(weights: tuple[float, float]) -> Tensor:
-            return self._losses(weights[0] * linear + weights[1] * learned, validation)
+            return validation.losses(self.objective, weights[0] * linear + weights[1] * learned)
 
         best = min(BALANCES, key=lambda weights: float(losses(weights).mean()))
         self.network.balance.copy_(torch.tensor(best))
@@ -217,8 +211,7 @@ def take_pass(network: TwoPaths, examples: Examples, objective: Objective, confi
         lengths = [len(one) for one in examples.items]
         for places in batches_by_length(lengths, config.batch_size, chance=np.random.default_rng(config.seed)):
             batch = examples.part(places)
-            losses = sequence_loss(objective, network(*network.batch(batch.items)), batch.targets.to(network.device))
-            loss = (losses * batch.weights.to(losses)).mean()
+            loss = batch.losses(objective, network(*network.batch(batch.items))).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_([x for x in network.parameters() if x.grad is not None], config.gradient_bound)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -30,43 +29,21 @@ from titans_ts.learn.run import choose_device
 from titans_ts.learn.two_paths import TwoPaths
 
 
-class Labelled(NamedTuple):
-    """Sequences with what is to be said about them, as numbers.
-
-    Attributes
-    ----------
-    items : list of ndarray (t, ...)
-        Bases, or rows of numbers.
-    targets : ndarray
-        ``(n,)`` class indices or ``(n, outputs)`` numbers.
-    weights : ndarray
-        ``(n,)``.
-    """
-
-    items: list[Any]
-    targets: np.ndarray
-    weights: np.ndarray
-
-    def part(self, places: NDArray[np.int64]) -> Labelled:
-        """Return some of them."""
-        return Labelled([self.items[i] for i in places], self.targets[places], self.weights[places])
-
-
 class Split(NamedTuple):
     """What is trained on, and what chooses.
 
     Attributes
     ----------
-    training : Labelled
+    training : Examples
         To learn from.
-    validation : Labelled or None
+    validation : Examples or None
         To choose by.
     drawn : bool
         Whether the latter was drawn from what ``fit`` was given to learn from.
     """
 
-    training: Labelled
-    validation: Labelled | None = None
+    training: Examples
+    validation: Examples | None = None
     drawn: bool = True
 
 
@@ -104,7 +81,7 @@ class SupervisedTitans(BaseTitans):
                 raise ValueError("sample_weight is 0 for every sequence; let some of them count")
             objective, outputs, targets = self._learn_targets(y, given > 0)
             counted = [x for x, weight in zip(items, given, strict=True) if weight]
-            known = Labelled(counted, targets, self._weights(targets, given[given > 0]))
+            known = Examples(counted, targets, self._weights(targets, given[given > 0]))
             seed = self._draw_seed()
             split = self._split(known, X_val, y_val, objective, seed)
             self._fit_network(split, objective, outputs, seed)
@@ -150,17 +127,17 @@ class SupervisedTitans(BaseTitans):
         self._backbone_config()
         choose_device(self.device)
 
-    def _split(self, known: Labelled, X_val: Any, y_val: Any, objective: Objective, seed: int) -> Split:
+    def _split(self, known: Examples, X_val: Any, y_val: Any, objective: Objective, seed: int) -> Split:
         """Return what is trained on, and what chooses: given, or drawn from it."""
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: give both or neither")
         if X_val is not None:
             items = self._read_items(X_val, name="X_val")
             targets = self._read_targets(y_val, len(items))
-            return Split(known, Labelled(items, targets, self._weights(targets, np.ones(len(items)))), drawn=False)
+            return Split(known, Examples(items, targets, self._weights(targets, np.ones(len(items)))), drawn=False)
         return self._drawn(known, objective, seed)
 
-    def _drawn(self, known: Labelled, objective: Objective, seed: int) -> Split:
+    def _drawn(self, known: Examples, objective: Objective, seed: int) -> Split:
         """Hold a share out by chance, of every class alike where there are enough of it, and never the last of one."""
         n = len(known.items)
         held_out = int(n * self.validation_fraction)
@@ -185,8 +162,8 @@ class SupervisedTitans(BaseTitans):
         network, held_out = self._start(split, objective, outputs, seed)
         run = SupervisedTraining(
             network,
-            examples_of(split.training),
-            None if split.validation is None else examples_of(split.validation),
+            split.training,
+            split.validation,
             objective,
             self._supervised_config(seed),
             augment=self._augmentation,
@@ -261,15 +238,6 @@ class SupervisedTitans(BaseTitans):
     def _restore_targets(self, kept: dict[str, Any]) -> None:
         """Put it back."""
         raise NotImplementedError
-
-
-def examples_of(known: Labelled) -> Examples:
-    """Return sequences with their targets as tensors."""
-    return Examples(known.items, _tensor(known.targets), _tensor(known.weights))
-
-
-def _tensor(x: np.ndarray) -> Tensor:
-    return torch.from_numpy(x).long() if x.dtype.kind in "iu" else torch.from_numpy(x).to(torch.get_default_dtype())
 
 
 class LabelsMixin(ClassifierMixin):

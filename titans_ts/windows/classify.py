@@ -17,10 +17,10 @@ from torch import Tensor
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.estimator import POSITIVE, all_or_nothing, followed
-from titans_ts.learn.fitting import take_pass
+from titans_ts.learn.fitting import Examples, take_pass
 from titans_ts.learn.losses import Objective
 from titans_ts.learn.run import choose_device, number_type, seeded
-from titans_ts.learn.supervised import Labelled, LabelsMixin, NumbersMixin, Split, Start, SupervisedTitans, examples_of
+from titans_ts.learn.supervised import LabelsMixin, NumbersMixin, Split, Start, SupervisedTitans
 from titans_ts.learn.two_paths import TwoPaths
 from titans_ts.windows.containers import WindowEstimator
 from titans_ts.windows.linear import fit_kernel_path
@@ -142,7 +142,7 @@ class SupervisedWindows(WindowEstimator, SupervisedTitans):
             items = self._read_items(X, reset=first)
             given = _check_sample_weight(sample_weight, np.empty(len(items)), ensure_non_negative=True)
             objective, outputs = self._learn_task(y, len(items), classes, first=first)
-            known = Labelled(items, self._read_targets(y, len(items), name="y"), given).part(np.flatnonzero(given))
+            known = Examples(items, self._read_targets(y, len(items), name="y"), given).part(np.flatnonzero(given))
             seed = self._draw_seed()
             network: Any
             if first:
@@ -152,7 +152,7 @@ class SupervisedWindows(WindowEstimator, SupervisedTitans):
                 self.memory_gain_, self.training_history_ = None, []
             else:
                 network = copy.deepcopy(self.network_)
-            take_pass(network, examples_of(known), objective, self._supervised_config(seed))
+            take_pass(network, known, objective, self._supervised_config(seed))
             self.network_ = network.eval()
         return self
 
@@ -174,9 +174,9 @@ class SupervisedWindows(WindowEstimator, SupervisedTitans):
         return tensors, {**facts, "seen": self._seen()}
 
 
-def _joined(first: Labelled, second: Labelled) -> Labelled:
+def _joined(first: Examples, second: Examples) -> Examples:
     """Return the sequences of both, one after the other."""
-    return Labelled(
+    return Examples(
         [*first.items, *second.items],
         np.concatenate([first.targets, second.targets]),
         np.concatenate([first.weights, second.weights]),

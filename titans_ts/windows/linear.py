@@ -17,8 +17,8 @@ from torch import Tensor
 
 from titans_ts.blocks.scale import Scale
 from titans_ts.learn.batches import batches_by_length
+from titans_ts.learn.fitting import Examples
 from titans_ts.learn.losses import Objective, sequence_loss
-from titans_ts.learn.supervised import Labelled
 from titans_ts.windows.containers import batch_of_windows, common_scale
 from titans_ts.windows.kernels import KERNELS, SUMMARIES, KernelShares, dilations, summary
 
@@ -52,7 +52,7 @@ class KernelPath(NamedTuple):
             network.linear.bias.copy_(torch.from_numpy(self.intercept))
 
 
-def fit_kernel_path(known: Labelled, objective: Objective, outputs: int, *, seed: int) -> KernelPath:
+def fit_kernel_path(known: Examples, objective: Objective, outputs: int, *, seed: int) -> KernelPath:
     """Fit ridge regression to values, to shares of kernels and to both; return the one with the least leave-one-out loss.
 
     Level, spread and ends of a sequence are always seen.
@@ -105,7 +105,7 @@ def _summaries_and_shares(
 
 
 def _ridge(
-    features: NDArray[np.float64], known: Labelled, objective: Objective, outputs: int
+    features: NDArray[np.float64], known: Examples, objective: Objective, outputs: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
     """Return coefficients, intercepts, the answers to sequences that were left out, and their loss."""
     spread = features.std(0)
@@ -129,13 +129,13 @@ def _as_numbers(targets: np.ndarray, objective: Objective, outputs: int) -> NDAr
     return 2.0 * np.eye(outputs)[targets] - 1
 
 
-def _loss(answers: NDArray[np.float64], known: Labelled, objective: Objective) -> float:
+def _loss(answers: NDArray[np.float64], known: Examples, objective: Objective) -> float:
     """Return the weighted mean loss of answers ``(n, outputs)``."""
     losses = sequence_loss(objective, torch.from_numpy(answers), torch.from_numpy(known.targets))
     return float(np.average(losses.numpy(), weights=known.weights))
 
 
-def _sureness(answers: NDArray[np.float64], known: Labelled, objective: Objective) -> float:
+def _sureness(answers: NDArray[np.float64], known: Examples, objective: Objective) -> float:
     """Return the factor with the least loss that turns left-out answers into log-odds.
 
     One more sequence of each class, answered wrongly, is counted in: a few sequences told apart without a mistake do not
@@ -144,7 +144,7 @@ def _sureness(answers: NDArray[np.float64], known: Labelled, objective: Objectiv
     outputs = answers.shape[1]
     wrong = -np.eye(outputs) if objective == "classes" else np.array([[-1.0], [1.0]])
     truth = np.arange(outputs) if objective == "classes" else np.array([1, 0])
-    more = Labelled(
+    more = Examples(
         [],
         np.concatenate([known.targets, truth]),
         np.concatenate([known.weights, np.full(len(truth), known.weights.mean())]),
