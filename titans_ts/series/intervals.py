@@ -7,15 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 TOLERANCE = 1e-9
+"""Difference of two shares that counts as none."""
 
 
 def check_levels(level: float | Sequence[float] | None, quantiles: tuple[float, ...]) -> tuple[float, ...]:
-    """Return levels in percent, held to what the quantiles reach.
-
-    Raises
-    ------
-    ValueError
-        If a level is no percentage, or wider than the outermost quantiles.
+    """Return levels in percent; one that is no percentage, or reaches beyond the learned quantiles, is refused.
 
     Examples
     --------
@@ -46,16 +42,7 @@ def check_levels(level: float | Sequence[float] | None, quantiles: tuple[float, 
 def interval_bounds(
     quantiles: np.ndarray, shares: tuple[float, ...], levels: Sequence[float]
 ) -> dict[float, tuple[np.ndarray, np.ndarray]]:
-    """Return lower and upper bounds of each level, interpolated between learned quantiles.
-
-    Parameters
-    ----------
-    quantiles : ndarray (..., q)
-        Values at ``shares``.
-    shares : tuple of float
-        Increasing.
-    levels : sequence of float
-        In percent.
+    """Return lower and upper bounds of each level, interpolated between quantiles ``(..., q)`` at increasing ``shares``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Forecasts from many origins, each knowing only the rows before it."""
+"""Forecasts from many origins, each knowing only the rows before it, and how far they were from what came."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import delayed
@@ -35,11 +35,18 @@ def backtest(
     origins = {one.id: _choose_origins(reader, one, windows, step) for one in panel}
     if refit is None:
         _warn_if_seen(reader, panel, origins)
-        results = {one.id: _roll(reader, one, origins[one.id], levels) for one in panel}
+        found = {one.id: _roll(reader, one, origins[one.id]) for one in panel}
     else:
-        results = _refitted(refit, panel, origins, levels)
-    spreads = {one.id: _naive_error(one.values[: origins[one.id][0]]) for one in panel}
-    return backtest_frame(panel.layout, results), backtest_metrics(panel.layout, results, spreads)
+        found = _refitted(refit, panel, origins)
+    results = {}
+    for one in panel:
+        at, (point, quantiles) = origins[one.id], found[one.id]
+        cutoffs = at - 1 if one.times is None else one.times[at - 1]
+        actual = one.values[at[:, None] + np.arange(point.shape[1])]
+        bounds = interval_bounds(quantiles, reader.network.config.quantiles, levels)
+        results[one.id] = Backtest(cutoffs, actual, point, bounds)
+    steps = {one.id: _naive_error(one.values[: origins[one.id][0]]) for one in panel}
+    return backtest_frame(panel.layout, results), backtest_metrics(panel.layout, results, steps)
 
 
 def rolling_errors(
@@ -121,8 +128,40 @@ def _scaled_errors(reader: Reader, series: Series, state: SeriesState) -> tuple[
     return error, count
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and bool(value > 0)
+# --- origins ----------------------------------------------------------------------------------------------------------
+
+
+class _Rolled(NamedTuple):
+    """Forecasts of one series from ``k`` origins."""
+
+    point: np.ndarray  # k f c
+    quantiles: np.ndarray  # k f c q
+
+
+def _roll(reader: Reader, series: Series, origins: np.ndarray) -> _Rolled:
+    """Read a series once and forecast from every origin on the way."""
+    parts = [found for _, found in reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist())]
+    return _Rolled(*(np.concatenate([x.cpu().numpy() for x in same]) for same in zip(*parts, strict=True)))
+
+
+def _refitted(
+    refit: Callable[[Panel], Reader], panel: Panel, origins: Mapping[Hashable, np.ndarray]
+) -> dict[Hashable, _Rolled]:
+    """Fit anew before every origin; the k-th origins of all series share one fit."""
+    parts: dict[Hashable, list[_Rolled]] = {one.id: [] for one in panel}
+    for k in range(max(map(len, origins.values()))):
+        here = [one for one in panel if k < len(origins[one.id])]
+        known = tuple(_head(one, int(origins[one.id][k])) for one in here)
+        fresh = refit(replace(panel, series=known, index=None))
+        for one in here:
+            parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + 1]))
+    return {name: _Rolled(*map(np.concatenate, zip(*found, strict=True))) for name, found in parts.items()}
+
+
+def _head(series: Series, rows: int) -> Series:
+    """Return the first rows of a series."""
+    by_row = {name: getattr(series, name) for name in ("values", "times", "past", "future", "given")}
+    return replace(series, **{name: x[:rows] for name, x in by_row.items() if x is not None})
 
 
 def _choose_origins(reader: Reader, series: Series, windows: int | None, step: int | None) -> np.ndarray:
@@ -141,102 +180,35 @@ def _choose_origins(reader: Reader, series: Series, windows: int | None, step: i
     return np.arange(last, first - 1, -step)[::-1]
 
 
-def _warn_if_seen(reader: Reader, panel: Panel, origins: dict[Hashable, np.ndarray]) -> None:
-    seen = [
-        one.id
-        for one in panel
-        if one.id in reader.training_rows
-        and reader.first_times[one.id] == _first_time(one)
-        and origins[one.id][0] < reader.training_rows[one.id]
-    ]
+def _warn_if_seen(reader: Reader, panel: Panel, origins: Mapping[Hashable, np.ndarray]) -> None:
+    """Warn of origins before the last row that the weights were trained on."""
+
+    def is_seen(one: Series) -> bool:
+        first = None if one.times is None or not len(one) else one.times[0]
+        trained = one.id in reader.training_rows and reader.first_times[one.id] == first
+        return trained and bool(origins[one.id][0] < reader.training_rows[one.id])
+
+    seen = sum(map(is_seen, panel))
     if seen:
         warnings.warn(
-            f"backtest: the weights were trained on rows after the first origin (of {len(seen)} series), so errors there "
+            f"backtest: the weights were trained on rows after the first origin (of {seen} series), so errors there "
             "are those of training; fit on earlier rows, ask for fewer windows, or use refit=True",
             UserWarning,
             stacklevel=4,
         )
 
 
-def _first_time(series: Series) -> Any:
-    return None if series.times is None or not len(series) else series.times[0]
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and bool(value > 0)
 
 
-def _roll(reader: Reader, series: Series, origins: np.ndarray, levels: tuple[float, ...]) -> Backtest:
-    """Read a series once and forecast from every origin on the way."""
-    points, quantiles = [], []
-    for _, found in reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist()):
-        points.append(found.point.cpu().numpy())
-        quantiles.append(found.quantiles.cpu().numpy())
-    bounds = interval_bounds(np.concatenate(quantiles), reader.network.config.quantiles, levels)
-    return _result(series, origins, np.concatenate(points), bounds)
-
-
-def _refitted(
-    refit: Callable[[Panel], Reader], panel: Panel, origins: dict[Hashable, np.ndarray], levels: tuple[float, ...]
-) -> dict[Hashable, Backtest]:
-    """Fit anew before every origin; the k-th origins of all series share one fit."""
-    parts: dict[Hashable, list[Backtest]] = {one.id: [] for one in panel}
-    for k in range(max(map(len, origins.values()))):
-        here = [one for one in panel if k < len(origins[one.id])]
-        known = [_head(one, int(origins[one.id][k])) for one in here]
-        fresh = refit(replace(panel, series=tuple(known), index=None))
-        for one in here:
-            parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + 1], levels))
-    return {name: _join(results) for name, results in parts.items()}
-
-
-def _head(series: Series, rows: int) -> Series:
-    given = None if series.given is None else series.given[:rows]
-    times = None if series.times is None else series.times[:rows]
-    cut = (series.values[:rows], times, series.past[:rows], series.future[:rows])
-    return Series(series.id, *cut, series.static, given)
-
-
-def _result(series: Series, origins: np.ndarray, point: np.ndarray, bounds: Any) -> Backtest:
-    ahead = origins[:, None] + np.arange(point.shape[1])
-    cutoffs = origins - 1 if series.times is None else series.times[origins - 1]
-    return Backtest(cutoffs, series.values[ahead], point, bounds)
-
-
-def _join(parts: list[Backtest]) -> Backtest:
-    def joined(of: Callable[[Backtest], np.ndarray]) -> np.ndarray:
-        return np.concatenate([of(part) for part in parts])
-
-    bounds = {
-        level: (joined(lambda part: part.bounds[level][0]), joined(lambda part: part.bounds[level][1]))  # noqa: B023
-        for level in parts[0].bounds
-    }
-    cutoffs, actual = joined(lambda part: part.cutoffs), joined(lambda part: part.actual)
-    return Backtest(cutoffs, actual, joined(lambda part: part.forecast), bounds)
-
-
-def _naive_error(history: np.ndarray) -> np.ndarray:
-    """Return the mean absolute step of a history, ``(c,)``: what MASE divides by."""
-    steps = np.abs(np.diff(history, axis=0))
-    count = np.isfinite(steps).sum(0)
-    return np.where(count > 0, np.nansum(steps, axis=0) / np.maximum(count, 1), np.nan)
-
-
-# --- metrics ------------------------------------------------------------------------------------------------------------
+# --- metrics ----------------------------------------------------------------------------------------------------------
 
 
 def backtest_metrics(layout: Layout, results: Mapping[Hashable, Backtest], naive: Mapping[Hashable, np.ndarray]) -> Any:
-    """Return the scores of rolling-origin forecasts.
+    """Return a frame of scores, a row a series and channel; NaN where nothing was observed.
 
-    Parameters
-    ----------
-    layout : Layout
-        Of the container that came in; its backend is used (pandas for arrays).
-    results : mapping of id to Backtest
-        As for :func:`titans_ts.frames.write.backtest_frame`.
-    naive : mapping of id to ndarray (c,)
-        Mean absolute error of repeating the last value one row ahead, before the first origin: what MASE divides by.
-
-    Returns
-    -------
-    frame
-        ``unique_id, windows, mse, mae, mase`` and ``coverage-80`` for each level; NaN where nothing was observed.
+    ``naive`` ``(c,)`` is the mean absolute error of repeating the last value one row ahead, by which MASE divides.
 
     Examples
     --------
@@ -268,78 +240,19 @@ def backtest_metrics(layout: Layout, results: Mapping[Hashable, Backtest], naive
 
 
 def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the mean of the squared errors.
-
-    Parameters
-    ----------
-    y_true : array-like, any shape, such as (f, c)
-        What came; NaN is left out.
-    y_pred : array-like, same shape
-        What was forecast.
-
-    Returns
-    -------
-    float
-        In squared units of `y_true`; 0 is best.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, nothing was observed, or a forecast is missing.
-
-    Examples
-    --------
-    >>> mean_squared_error([1.0, float("nan"), 3.0], [1.0, 9.0, 1.0])
-    2.0
-    """
-    y_true, y_pred = _observed(y_true, y_pred=y_pred)
-    return float(np.mean((y_true - y_pred) ** 2))
+    """Return the mean of the squared errors; a missing truth is left out, a missing forecast refused."""
+    truth, found = _observed(y_true, y_pred=y_pred)
+    return float(np.mean((truth - found) ** 2))
 
 
 def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the mean of the absolute errors.
-
-    Parameters, errors and missing values as in `mean_squared_error`.
-
-    Returns
-    -------
-    float
-        In units of `y_true`; 0 is best.
-
-    Examples
-    --------
-    >>> mean_absolute_error([1.0, 3.0], [1.0, 1.0])
-    1.0
-    """
-    y_true, y_pred = _observed(y_true, y_pred=y_pred)
-    return float(np.mean(np.abs(y_true - y_pred)))
+    """Return the mean of the absolute errors; a missing truth is left out, a missing forecast refused."""
+    truth, found = _observed(y_true, y_pred=y_pred)
+    return float(np.mean(np.abs(truth - found)))
 
 
 def interval_coverage(y_true: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> float:
-    """Return the share of what came that lies inside its interval, ends included.
-
-    Parameters
-    ----------
-    y_true : array-like, any shape
-        What came; NaN is left out.
-    lower, upper : array-like, same shape
-        Ends of the interval.
-
-    Returns
-    -------
-    float
-        In [0, 1]; an 80 % interval should give 0.8.
-
-    Raises
-    ------
-    ValueError
-        As in `mean_squared_error`; or if an interval's lower end is above its upper end.
-
-    Examples
-    --------
-    >>> interval_coverage([1.0, 2.0, 3.0, 4.0], lower=[0, 0, 0, 0], upper=[3, 3, 3, 3])
-    0.75
-    """
+    """Return the share of what came that lies inside its interval, ends included: 0.8 for a good one of 80 %."""
     truth, low, high = _observed(y_true, lower=lower, upper=upper)
     if (crossed := int(np.sum(low > high))) > 0:
         raise ValueError(f"lower is above upper in {crossed} of {low.size} intervals; were they swapped?")
@@ -361,3 +274,10 @@ def _observed(y_true: ArrayLike, **others: ArrayLike) -> list[NDArray[np.float64
             raise ValueError(f"{name} is NaN at {missing} of {known.sum()} observed points; forecast them or leave them out")
         kept.append(array[known])
     return kept
+
+
+def _naive_error(history: np.ndarray) -> np.ndarray:
+    """Return the mean absolute step of a history, ``(c,)``."""
+    steps = np.abs(np.diff(history, axis=0))
+    count = np.isfinite(steps).sum(0)
+    return np.where(count > 0, np.nansum(steps, axis=0) / np.maximum(count, 1), np.nan)

@@ -1,4 +1,4 @@
-"""What a forecaster keeps of one series, apart from the forecaster: to be kept in a file, copied, sent and given back."""
+"""What is kept of one series: the state that is read on from, and its portable form for files and other processes."""
 
 from __future__ import annotations
 
@@ -19,32 +19,16 @@ from titans_ts.files.tensors import read_tensors, write_tensors
 class SeriesState(NamedTuple):
     """Everything a model keeps of one series, of a size that does not grow with what was read.
 
-    Attributes
-    ----------
-    backbone : State
-        The memory of every layer, written up to the last whole patch that a row has followed. Full attention, a baseline,
-        keeps two vectors of every token instead, and alone breaks the promise of a fixed size.
-    rows : Tensor
-        ``(c, lookback)`` float64: the last raw rows, NaN where missing or before the first.
-    past : Tensor
-        ``(lookback, k)``: the past covariates beside them.
-    calendar : Tensor
-        ``(lookback, k)``: calendar features of those rows.
-    static : Tensor
-        ``(s,)``.
-    scale : Scale
-        Long-run level and spread.
-    n_seen : int
-        Rows read.
+    Full attention, a baseline, keeps two vectors of every token, and alone breaks the promise of a fixed size.
     """
 
-    backbone: State
-    rows: Tensor
-    past: Tensor
-    calendar: Tensor
-    static: Tensor
-    scale: Scale
-    n_seen: int
+    backbone: State  # the memory of every layer, written up to the last whole patch that a row has followed
+    rows: Tensor  # c lookback, float64: the last raw rows, NaN where missing or before the first
+    past: Tensor  # lookback k, the past covariates beside them
+    calendar: Tensor  # lookback k, calendar features of those rows
+    static: Tensor  # s
+    scale: Scale  # long-run level and spread
+    n_seen: int  # rows read
 
     @property
     def nbytes(self) -> int:
@@ -135,12 +119,7 @@ class MemoryState:
 
 
 def plain(value: Any) -> Any:
-    """Return an id or a time stamp with its kind, as JSON can hold it.
-
-    Raises
-    ------
-    TypeError
-        If it is neither text, nor a number, nor a time stamp.
+    """Return an id or a time stamp with its kind, as JSON can hold it; anything else is refused.
 
     Examples
     --------
@@ -157,13 +136,7 @@ def plain(value: Any) -> Any:
 
 
 def original(kept: list[Any] | None) -> Any:
-    """Return what :func:`plain` was given.
-
-    Examples
-    --------
-    >>> original(plain(7))
-    7
-    """
+    """Return what :func:`plain` was given."""
     if kept is None:
         return None
     kind, value = kept

@@ -1,4 +1,4 @@
-"""A network watched while it reads: how its memory opens and closes, what it learns, and what it holds in the end."""
+"""Look into a memory: how it opens and closes while it reads, what it learns, and what it holds in the end."""
 
 from __future__ import annotations
 
@@ -27,67 +27,30 @@ from titans_ts.series.state import SeriesState
 from titans_ts.series.tensors import SeriesTensors
 
 
-@contextmanager
-def direct_only(network: ForecastNetwork) -> Iterator[None]:
-    """Leave the memory's corrections out inside the block: the direct linear path as it was trained beside them."""
-    handle = network.head.register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
-    try:
-        with silent(network, (Recollection,)):
-            yield
-    finally:
-        handle.remove()
-
-
 class Watched(NamedTuple):
-    """What was seen of the memories while they read ``n`` patches, ``(b, l, n)`` each: streams, memory layers, patches.
+    """What memories did while they read ``n`` patches, ``(b, l, n)`` each: streams, memory layers, patches."""
 
-    Attributes
-    ----------
-    rows : Tensor
-        ``(n,)``, int64: the last row of each patch, counted from 0 from the first row that the state has read.
-    surprise : Tensor
-        Root mean square, over heads and layers of the store, of the norm ``|x||g|`` of the patch's write before clipping.
-    retention, step_size, momentum : Tensor
-        Means over heads of the gates, as plain factors.
-    half_life : Tensor
-        Rows in which half of what was learned would be forgotten at that retention; infinite where nothing is.
-    distance : Tensor
-        Mean over heads of ``|M - M_0|`` after the patch: what the memory has learned since its start.
-    """
-
-    rows: Tensor
-    surprise: Tensor
-    retention: Tensor
+    rows: Tensor  # n, int64: the last row of each patch, from 0, counted from the first row that the state has read
+    surprise: Tensor  # root mean square, over heads and layers of the store, of the write's norm |x||g| before clipping
+    retention: Tensor  # mean over heads of the gate, as a plain factor; so are the next two
     step_size: Tensor
     momentum: Tensor
-    half_life: Tensor
-    distance: Tensor
+    half_life: Tensor  # rows in which half would be forgotten at that retention; infinite where nothing is
+    distance: Tensor  # mean over heads of |M - M_0| after the patch: what was learned since the start
 
 
 class Holdings(NamedTuple):
-    """What the memories of a state hold, ``(b, l, h)`` each: streams, memory layers, heads.
+    """What the memories of a state hold, ``(b, l, h)`` each: streams, memory layers, heads."""
 
-    Attributes
-    ----------
-    start_norm : Tensor
-        ``|M_0|``, the learned start.
-    distance : Tensor
-        ``|M - M_0|``, what was learned since.
-    momentum_norm : Tensor
-        ``|S|``, surprise that is still carried on; 0 for a memory without momentum.
-    share_of_bound : Tensor
-        Largest share, over layers of the store, that the distance has of the bound which nothing that is read can exceed;
-        NaN for a memory that has none.
-    half_life : Tensor
-        Rows in which half is forgotten where a token says nothing, by the gates' learned bias; infinite where nothing is
-        ever forgotten.
-    """
+    start_norm: Tensor  # |M_0|, the learned start
+    distance: Tensor  # |M - M_0|, what was learned since
+    momentum_norm: Tensor  # |S|, surprise that is still carried on; 0 without momentum
+    share_of_bound: Tensor  # largest share, over layers of the store, of what the distance can never exceed; NaN without one
+    half_life: Tensor  # rows in which half is forgotten by the gates' learned bias; infinite where nothing ever is
 
-    start_norm: Tensor
-    distance: Tensor
-    momentum_norm: Tensor
-    share_of_bound: Tensor
-    half_life: Tensor
+
+Measures = Mapping[str, np.ndarray]
+"""What was measured, by name, each ``(b, l, n)``: streams, memory layers, and patches or heads."""
 
 
 def watch_panel(reader: Reader, panel: Panel) -> Any:
@@ -107,31 +70,11 @@ def memory_table(reader: Reader, states: States) -> Any:
 def watch(
     network: ForecastNetwork, series: SeriesTensors, *, state: SeriesState | None = None
 ) -> tuple[Watched, SeriesState]:
-    """Absorb a series and tell of every patch what it did to each memory.
+    """Absorb a series and tell of every patch what it did to each memory; returns also the state after it.
 
-    It is read piece by piece, so that of a long history only the results are kept. A patch is watched when it is written,
-    which is when a row follows it: the last one, whole or not, still waits.
-
-    Parameters
-    ----------
-    network : ForecastNetwork
-        In evaluation mode, with a memory.
-    series : SeriesTensors
-        The rows to read.
-    state : SeriesState, optional
-        Where reading stopped; by default before the first row. It is left as it was.
-
-    Returns
-    -------
-    watched : Watched
-        Nothing of it depends on rows that came later.
-    state : SeriesState
-        As :func:`~titans_ts.series.reading.absorb` returns it.
-
-    Raises
-    ------
-    ValueError
-        If the network has no memory, by its variant or because it has no layers.
+    The series is read piece by piece, so that of a long history only the results are kept. A patch is watched when it is
+    written, which is when a row follows it: the last one, whole or not, still waits. Reading starts before the first row,
+    or from ``state``, which is left as it was. A network without a memory is refused.
 
     References
     ----------
@@ -164,19 +107,7 @@ def watch(
 
 @torch.no_grad()
 def holdings(network: ForecastNetwork, state: SeriesState) -> Holdings:
-    """Return what each memory of a state holds, by layer and head.
-
-    Parameters
-    ----------
-    network : ForecastNetwork
-        With a memory.
-    state : SeriesState
-        What is kept of a series.
-
-    Raises
-    ------
-    ValueError
-        If the network has no memory, by its variant or because it has no layers.
+    """Return what each memory of a state holds, by layer and head; a network without a memory is refused.
 
     Notes
     -----
@@ -243,27 +174,10 @@ def _distance_bound(memory: NeuralMemory) -> float | None:
     return largest / FORGETTING_MIN
 
 
-Measures = Mapping[str, np.ndarray]
-"""What was measured, by name, each ``(b, l, n)``: streams, memory layers, and patches or heads."""
-
-
 def watched_frame(panel: Panel, rows: Mapping[Hashable, np.ndarray], found: Mapping[Hashable, Measures]) -> Any:
-    """Return what was seen of the memories while they read a panel: a row a patch, layer and stream.
+    """Return what memories did while they read a panel: a row a patch, layer and stream.
 
-    Parameters
-    ----------
-    panel : Panel
-        What was read; its backend is used (pandas for arrays).
-    rows : mapping of id to ndarray (n,)
-        The last row of each patch, from 0.
-    found : mapping of id to Measures
-        Of each series, ``(b, l, n)``.
-
-    Returns
-    -------
-    frame
-        ``unique_id`` where the panel has ids; ``ds``, or ``row`` where rows have no time stamps; ``channel``, the target's
-        name, where there are several streams; ``layer``, from 0; what was measured. Rows by series, channel, layer and time.
+    ``rows`` ``(n,)`` is the last row of each patch, from 0. Rows of the frame come by series, channel, layer and time.
 
     Examples
     --------
@@ -286,19 +200,6 @@ def watched_frame(panel: Panel, rows: Mapping[Hashable, np.ndarray], found: Mapp
 
 def holdings_frame(layout: Layout, found: Mapping[Hashable, Measures]) -> Any:
     """Return what memories hold: a row a head, layer and stream.
-
-    Parameters
-    ----------
-    layout : Layout
-        Of the container that came in; its backend is used (pandas for arrays).
-    found : mapping of id to Measures
-        Of each series, ``(b, l, h)``.
-
-    Returns
-    -------
-    frame
-        ``unique_id`` where the layout has ids; ``channel``, the target's name, where there are several streams; ``layer``
-        and ``head``, from 0; what was measured.
 
     Examples
     --------
@@ -342,3 +243,14 @@ def _frame(
     for name in next(iter(found.values())):
         columns[name] = np.concatenate([part[name].ravel() for part in found.values()]).astype(layout.value_dtype)
     return build_frame(layout, columns)
+
+
+@contextmanager
+def direct_only(network: ForecastNetwork) -> Iterator[None]:
+    """Leave the memory's corrections out inside the block: the direct linear path as it was trained beside them."""
+    handle = network.head.register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
+    try:
+        with silent(network, (Recollection,)):
+            yield
+    finally:
+        handle.remove()
