@@ -80,22 +80,10 @@ def bench_history(
     data_home: str | Path | None = None,
     verbose: int = 0,
 ) -> list[HistoryRow]:
-    """Run what is missing in a file of rows, and return all rows that were asked for, the shortest history first.
+    """Run what is missing in a CSV file of rows, and return all rows that were asked for, the shortest history first.
 
-    Parameters
-    ----------
-    out : Path
-        A CSV file; made where there is none.
-    setting : Setting, optional
-        How models are fitted, and which histories they are given.
-    data : sequence of str, optional
-        Names of :data:`titans_bench.history_data.FITS`; those of the setting by default.
-    models : sequence of str, optional
-        Names of :data:`titans_bench.history_data.MODELS`; all by default.
-    seeds : sequence of int, default=(0, 1, 2)
-        One fit each, and series of its own where they are generated.
-    jobs : int, default=1
-        Runs at a time, each in a process of its own with one thread; their times are then those of a busy machine.
+    Data are names of :data:`titans_bench.history_data.FITS`, those of the setting by default. Each seed is a fit, and a
+    series of its own where it is generated.
 
     Examples
     --------
@@ -103,12 +91,10 @@ def bench_history(
     """
     data = setting.data if data is None else data
     check_names(data=(data, FITS), models=(models, MODELS))
-    if jobs < 1:
-        raise ValueError(f"jobs must be 1 or more, got {jobs}")
     rows = read_rows(out, HistoryRow)
     runs = [Run(name, model, seed) for name in data for model in models for seed in seeds]
     missing = [run for run in runs if not _is_done(rows, setting, run)]
-    work = partial(_run, setting, device=device, data_home=data_home, verbose=verbose if jobs == 1 else 0)
+    work = partial(_run, setting, device=device, data_home=data_home)
     rows = fill_in(out, rows, missing, work, kind=HistoryRow, setting=setting.name, jobs=jobs, verbose=verbose)
     return [row for run in runs for row in rows_of(rows, setting.name, run)]
 

@@ -134,35 +134,21 @@ def bench_recall(
     jobs: int = 1,
     verbose: int = 0,
 ) -> list[RecallRow]:
-    """Run what is missing in a file of rows, and return the rows of what was asked for, at the learning rates chosen.
+    """Run what is missing in a CSV file of rows, and return the rows that were asked for, at the learning rates chosen.
 
-    Parameters
-    ----------
-    out : Path
-        A CSV file; made where there is none.
-    setting : Setting, optional
-        How models are made, trained and scored.
-    tasks : sequence of str, default=("associative", "needle")
-        Names of :data:`titans_ts.datasets.recall.TASKS`.
-    models : sequence of str, optional
-        Names of :data:`MODELS`; the eight of the core by default.
-    seeds : sequence of int, default=(0, 1, 2)
-        The first chooses the learning rate.
-    jobs : int, default=1
-        Trainings at a time, each in a process of its own with one thread: models this small gain nothing from more.
+    The first seed chooses the learning rate. Several jobs train at a time, each with one thread: models this small gain
+    nothing from more.
 
     Examples
     --------
     >>> rows = bench_recall(Path("recall.csv"), setting=SETTINGS["quick"])  # doctest: +SKIP
     """
     check_names(tasks=(tasks, TASKS), models=(models, MODELS))
-    if jobs < 1:
-        raise ValueError(f"jobs must be 1 or more, got {jobs}")
     rows = read_rows(out, RecallRow)
 
     def run_all(rows: list[RecallRow], runs: Sequence[Run]) -> list[RecallRow]:
         missing = [run for run in runs if not rows_of(rows, setting.name, run)]
-        work = partial(_run, setting, device=device, verbose=verbose if jobs == 1 else 0)
+        work = partial(_run, setting, device=device)
         return fill_in(out, rows, missing, work, kind=RecallRow, setting=setting.name, jobs=jobs, verbose=verbose)
 
     def validated(run: Run) -> float:

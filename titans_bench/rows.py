@@ -65,9 +65,16 @@ def fill_in(
     jobs: int,
     verbose: int,
 ) -> list[Row]:
-    """Run what is missing, write the file after each run, and return all rows."""
+    """Run what is missing, write the file after each run, and return all rows.
+
+    Of several jobs each runs in a process of its own with one thread; times are then those of a busy machine.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be 1 or more, got {jobs}")
     with parallel_config("loky" if jobs > 1 else "sequential", n_jobs=jobs):
-        done = Parallel(return_as="generator_unordered")(delayed(_made)(work, run, alone=jobs == 1) for run in missing)
+        done = Parallel(return_as="generator_unordered")(
+            delayed(_made)(work, run, verbose=verbose, alone=jobs == 1) for run in missing
+        )
         for run, made in tqdm(done, total=len(missing), disable=verbose < 1, leave=False, unit="run"):
             old = rows_of(rows, setting, run)
             rows = [row for row in rows if row not in old] + made
@@ -75,10 +82,10 @@ def fill_in(
     return rows
 
 
-def _made(work: Callable[..., list[Row]], run: Any, *, alone: bool) -> tuple[Any, list[Row]]:
-    if not alone:  # in a process of its own, one of several
+def _made(work: Callable[..., list[Row]], run: Any, *, verbose: int, alone: bool) -> tuple[Any, list[Row]]:
+    if not alone:
         torch.set_num_threads(1)
-    return run, work(run)
+    return run, work(run, verbose=verbose if alone else 0)
 
 
 def markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:

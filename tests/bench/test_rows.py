@@ -24,7 +24,7 @@ class Row:
 KEPT = [Row("tiny", "a, with a comma", 0, 0.1), Row("other", "b", 1, 1e-7)]
 
 
-def measured(run):
+def measured(run, *, verbose=0):
     return [Row("tiny", *run, 0.5), Row("tiny", *run, 0.25)]
 
 
@@ -46,6 +46,12 @@ def test_missing_runs_are_written_in_place_of_their_old_rows(tmp_path):
     assert found == [*KEPT, *measured(run)] == read_rows(out, Row)
     assert rows_of(found, "tiny", run) == measured(run)
     assert rows_of(found, "other", run) == KEPT[1:]
+
+
+def test_no_job_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="jobs must be 1 or more, got 0"):
+        fill_in(tmp_path / "rows.csv", [], [Run("b", 1)], measured, kind=Row, setting="tiny", jobs=0, verbose=0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_that_is_not_known_is_refused_with_the_choices():

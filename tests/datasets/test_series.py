@@ -81,7 +81,7 @@ def test_panel_is_a_long_frame(return_frame):
     [
         (make_seasonal, {"n_steps": 0}, "n_steps=0 must be at least 1"),
         (make_seasonal, {"periods": (24, 0)}, r"periods=\(24, 0\) must all be above 0"),
-        (make_seasonal, {"noise": -1.0}, "noise=-1.0 must be 0 or more"),
+        (make_seasonal, {"noise": -1.0}, "noise=-1.0 must be at least 0"),
         (make_regimes, {"n_motifs": 0}, "n_motifs=0 must be at least 1"),
         (make_regimes, {"motif_length": 1}, "motif_length=1 must be at least 2"),
         (make_panel, {"min_steps": 9, "max_steps": 8}, "max_steps=8 is below min_steps=9"),
@@ -225,8 +225,8 @@ def test_the_default_has_all_its_lags():
         ({"response_length": 1}, "response_length=1 must be at least 2 steps"),
         ({"lifetime": 1}, "lifetime=1 must be at least 2 for a pair to recur, or None"),
         ({"smoothness": 0}, "smoothness=0 must be at least 1 step"),
-        ({"noise": -0.1}, "noise=-0.1 must be 0 or more"),
-        ({"noise": float("nan")}, "noise=nan must be 0 or more"),
+        ({"noise": -0.1}, "noise=-0.1 must be at least 0"),
+        ({"noise": float("nan")}, "noise=nan must be at least 0"),
         (
             {"cue_length": 8, "response_length": 2, "lags": (3000,), "slots": (100,), "n_steps": 9000},
             "cue_length=8 with smoothness=4 is too short for [0-9]+ cues and one more to be told apart; make cues longer",

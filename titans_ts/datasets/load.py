@@ -26,26 +26,7 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A series in memory, its split beside it.
-
-    Parameters
-    ----------
-    name : str
-        Name in the registry.
-    frame : pandas.DataFrame or polars.DataFrame, shape (t, 1 + c)
-        Column ``ds`` (time stamps without a zone, or int64 numbers of rows), then the float64 columns of
-        `target_columns`; NaN is missing.
-    target_columns : tuple of str, length c
-        The numeric columns, in order.
-    n_train, n_validation, n_test : int
-        Rows of the standard split, counted from the first row.
-    frequency : str or int
-        Time between two rows, as pandas writes it (``"30min"``, ``"1h"``, ``"1D"``); 1 where ``ds`` numbers the rows.
-    card : str
-        Origin, licence, citation and checksum, for a person.
-    labels : pandas.DataFrame, polars.DataFrame or None
-        What experts marked in the series, where they did: ``ds`` of the row and ``symbol`` (str).
-    """
+    """A series in memory, its split beside it; `load_dataset` says what each attribute is."""
 
     name: str
     frame: Any
@@ -60,19 +41,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class SequenceDataset:
-    """Sequences with a target each, in the parts that published scores are computed on.
-
-    Parameters
-    ----------
-    name : str
-        Name in the registry.
-    train, dev, test : pandas.DataFrame or polars.DataFrame
-        To learn from, to choose and stop by, to judge on. Columns ``sequence`` (str) and `target_column`.
-    target_column : str
-        ``"label"`` (int64, classes from 0) or ``"mean_bin"`` (float64; see `load_dataset`).
-    card : str
-        Origin, licence, citation and checksums, for a person.
-    """
+    """Sequences with a target each, in the parts that published scores are computed on."""
 
     name: str
     train: Any
@@ -84,17 +53,7 @@ class SequenceDataset:
 
 @dataclass(frozen=True)
 class GenomeDataset:
-    """A genome on disk, checked: its `path` goes to `Genome`, `stream_records` or an estimator.
-
-    Parameters
-    ----------
-    name : str
-        Name in the registry.
-    path : Path
-        FASTA, gzipped or not.
-    card : str
-        Origin, licence, citation and checksum, for a person.
-    """
+    """A genome on disk, checked: its `path` goes to `Genome`, `stream_records` or an estimator."""
 
     name: str
     path: Path
@@ -166,11 +125,18 @@ def load_dataset(
     Returns
     -------
     Dataset
-        For series: the frame, its target columns, the split sizes, the frequency, the card, and labels if there are any.
+        For a series. ``frame`` has a column ``ds`` (time stamps without a zone, or int64 numbers of rows) and the float64
+        columns of ``target_columns``, where NaN is missing. ``n_train``, ``n_validation`` and ``n_test`` are the rows of
+        the standard split, counted from the first row. ``frequency`` is the time between two rows, as pandas writes it
+        (``"30min"``), or 1 where ``ds`` numbers the rows. ``labels`` is None, or a frame of what experts marked: ``ds``
+        of the row and ``symbol``.
     SequenceDataset
-        For DNA sequences: a frame of ``sequence`` and the target for each part, and the card.
+        For DNA sequences. ``train``, ``dev`` and ``test`` are frames to learn from, to choose and stop by, and to judge
+        on, with the columns ``sequence`` and ``target_column``: ``"label"`` (int64, classes from 0) or ``"mean_bin"``.
     GenomeDataset
-        For a genome: the path of its file, and the card.
+        For a genome. ``path`` is its FASTA file, gzipped or not.
+
+    All have their ``name`` and a ``card`` for a person: origin, licence, citation and checksums.
 
     Raises
     ------

@@ -65,8 +65,8 @@ def make_seasonal(
     >>> bool(abs(series[24:] - series[:-24]).max() < 1e-12)
     True
     """
-    _require(n_steps=n_steps, n_channels=n_channels)
-    _require_not_negative(noise=noise)
+    _require(1, n_steps=n_steps, n_channels=n_channels)
+    _require(0, noise=noise)
     if any(period <= 0 for period in periods):
         raise ValueError(f"periods={tuple(periods)!r} must all be above 0 steps")
     rng = np.random.default_rng(random_state)
@@ -127,8 +127,8 @@ def make_regimes(
     >>> bool((first == first[0]).all() and (second == second[0]).all())
     True
     """
-    _require(n_steps=n_steps, n_channels=n_channels, n_motifs=n_motifs, n_repeats=n_repeats)
-    _require_not_negative(noise=noise)
+    _require(1, n_steps=n_steps, n_channels=n_channels, n_motifs=n_motifs, n_repeats=n_repeats)
+    _require(0, noise=noise)
     if motif_length < 2:
         raise ValueError(f"motif_length={motif_length!r} must be at least 2 steps: one value is no curve")
     rng = np.random.default_rng(random_state)
@@ -186,7 +186,7 @@ def make_panel(
     >>> panel["unique_id"].tolist()
     ['shop_0', 'shop_0', 'shop_0', 'shop_1', 'shop_1', 'shop_1']
     """
-    _require(n_series=n_series, min_steps=min_steps, minutes_per_step=minutes_per_step)
+    _require(1, n_series=n_series, min_steps=min_steps, minutes_per_step=minutes_per_step)
     if max_steps < min_steps:
         raise ValueError(f"max_steps={max_steps!r} is below min_steps={min_steps!r}; raise it")
     rng = np.random.default_rng(random_state)
@@ -299,18 +299,11 @@ def frame_of(columns: Mapping[str, Any], return_frame: Literal["pandas", "polars
     return nw.from_dict(columns, backend=return_frame).to_native()
 
 
-def _require(**counts: int) -> None:
-    """Refuse counts below 1, by name."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name}={value!r} must be at least 1")
-
-
-def _require_not_negative(**sizes: float) -> None:
-    """Refuse sizes below 0 and NaN, by name."""
-    for name, value in sizes.items():
-        if not value >= 0:
-            raise ValueError(f"{name}={value!r} must be 0 or more")
+def _require(least: int, **values: float) -> None:
+    """Refuse values below `least`, and NaN, by name."""
+    for name, value in values.items():
+        if not value >= least:
+            raise ValueError(f"{name}={value!r} must be at least {least}")
 
 
 def _check_recurring(
@@ -344,7 +337,7 @@ def _check_recurring(
         raise ValueError(f"lifetime={lifetime!r} must be at least 2 for a pair to recur, or None to keep it for ever")
     if smoothness < 1:
         raise ValueError(f"smoothness={smoothness!r} must be at least 1 step, which leaves curves as they are drawn")
-    _require_not_negative(noise=noise)
+    _require(0, noise=noise)
 
 
 def _phases(rng: np.random.Generator, lags: Sequence[int], slots: Sequence[int], length: int) -> list[tuple[int, int, int]]:
