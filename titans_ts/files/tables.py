@@ -1,206 +1,33 @@
-"""Tables of series in plain files, CSV and parquet, in and out."""
+"""Tables of series in plain files, CSV and parquet, in and out.
+
+Polars scans both. A text file is scanned as text and its columns are typed here: the type of a column is known only
+when all of it was seen, and polars takes the whole file into memory to find it.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import io
 import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-LONGEST_RECORD = 2**24
-"""Bytes: a quote that is not closed must not take the rest of the file into memory."""
-
-
-def separator_of(path: Path) -> str:
-    """Return the separator of a CSV file: the most frequent candidate in its header."""
-    packed = path.suffix.lower() == ".gz"
-    with gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8") as file:
-        header = file.readline()
-    return max(",;\t", key=header.count)
-
-
-def text_parts(path: Path, rows: int) -> Iterator[bytes]:
-    """Hand out a text file in parts of whole records, at most `rows`, under its header; a header without rows as it is.
-
-    A line end within quotes ends no record: where a part holds an odd number of quotes, its last field is still open.
-    """
-    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        header = b""
-        while not header.strip(b"\xef\xbb\xbf\r\n") and (line := file.readline()):  # a byte order mark is no name either
-            header = line
-        header = _closed(header, file, path)
-        is_first = True
-        while lines := list(islice(file, rows)):
-            is_first = False
-            yield header + _closed(b"".join(lines), file, path)
-        if is_first:
-            yield header
-
-
-def _closed(part: bytes, file: Any, path: Path) -> bytes:
-    """Return a part with the lines that its last field goes on in, if that is quoted and still open."""
-    more, n_more, is_open = [part], 0, part.count(b'"') % 2 == 1
-    while is_open and (line := file.readline()):
-        is_open = line.count(b'"') % 2 == 0
-        more.append(line)
-        n_more += len(line)
-        if n_more > LONGEST_RECORD:
-            raise EOFError(f"a quoted field does not end within {LONGEST_RECORD} bytes (is a closing quote missing?)")
-    return b"".join(more)
-
-
-def place_of(part: bytes, start: int, separator: str) -> str:
-    """Return where in the file a part is that cannot be read: the first row with too many fields, or from which row on."""
-    text = io.StringIO(part.decode(errors="replace"), newline="")
-    with suppress(csv.Error):
-        records = csv.reader(text, delimiter=separator)
-        n_columns = len(next(records, []))
-        for row, record in enumerate(records, start):
-            if len(record) > n_columns:
-                return f", row {row} (counted from 0): {len(record)} fields under {n_columns} names"
-    return f", in row {start} (counted from 0) or after it" if start or part else ""
-
-
-_YEAR_FIRST = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}"
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
-
-
-def _plain(column: Any) -> Any:
-    """Return a column of text without spaces around its words, and null where they mean missing."""
-    plain = column.str.strip_chars()
-    return plain.set(plain.str.to_lowercase().is_in(_MISSING), None)
-
-
-@dataclass
-class Words:
-    """What a column holds, as far as it was seen: so that a part of it is parsed as the whole would be.
-
-    Attributes
-    ----------
-    types : set of polars types
-        Of the batches that held a value.
-    kinds : set of str
-        What every word so far can be read as: "number", "date", "datetime".
-    longest : int
-        Letters of the longest word.
-    first : polars.Series or None
-        The first word, which decides how dates are written.
-    fault : tuple of (row, word) or None
-        The first that is no date.
-    """
-
-    name: str
-    path: Path
-    must_be_dates: bool
-    types: set[Any] = field(default_factory=set)
-    kinds: set[str] = field(default_factory=lambda: {"number", "date", "datetime"})
-    longest: int = 0
-    first: Any = None
-    fault: tuple[int, str] | None = None
-
-    def look(self, column: Any, start: int) -> None:
-        """Take in a batch that begins at row `start`."""
-        import polars as pl
-
-        if column.null_count() == len(column):
-            return
-        self.types.add(column.dtype)
-        if column.dtype != pl.String:  # of no matter, unless another batch holds words
-            column = column.fill_nan(None) if column.dtype.is_float() else column  # NaN is one of those that mean missing
-            if column.null_count() < len(column):
-                self.kinds &= {"number"} if column.dtype.is_numeric() else set()
-                self._blame(column.cast(pl.String), column, start)
-            return
-        plain = _plain(column)
-        if self.first is None:
-            self.first = plain.drop_nulls().head(1) if plain.null_count() < len(plain) else None
-        self.longest = max(self.longest, plain.str.len_chars().max() or 0)
-        self.kinds -= {"number"} if self.must_be_dates else set()
-        self.kinds = {kind for kind in self.kinds if self._read(plain, kind) is not None}
-        if self.must_be_dates and not self.kinds & {"date", "datetime"}:
-            self._blame(plain, column, start)
-            raise self._no_date()
-
-    @property
-    def dtype(self) -> Any:
-        """The type polars would have given to the whole column of a text file."""
-        import polars as pl
-
-        if len(self.types) == 1:
-            return next(iter(self.types))
-        numbers = [dtype for dtype in (pl.Float64, pl.Int128, pl.Int64) if dtype in self.types]
-        return numbers[0] if numbers and len(numbers) == len(self.types) else pl.String
-
-    def parse(self, column: Any) -> Any:
-        """Return a column of text as numbers or dates, where every word seen is one or means missing; else as it is."""
-        kind = "date" if self.longest <= 10 else "datetime"
-        kind = "number" if "number" in self.kinds and not self.must_be_dates else kind
-        if kind not in self.kinds:
-            if self.must_be_dates:
-                raise self._no_date()
-            return column
-        parsed = self._read(_plain(column), kind)
-        if parsed is None:
-            raise ValueError(f"{self.path} changed while it was read, in column {self.name!r}; read it again")
-        return parsed
-
-    def _read(self, plain: Any, kind: str, *, strict: bool = True) -> Any:
-        """Return words as numbers, dates or time stamps; None where one of them is none."""
-        import polars as pl
-
-        if kind == "number":
-            numbers = plain.cast(pl.Float64, strict=False)
-            return numbers if numbers.null_count() == plain.null_count() else None
-        if (kind == "date" and self.longest > 10) or not plain.str.contains(_YEAR_FIRST).all():
-            return None
-        n_before = 0 if self.first is None else 1
-        words = pl.concat([self.first, plain]) if n_before else plain
-        with suppress(pl.exceptions.PolarsError):
-            dates = words.str.to_date() if kind == "date" else words.str.to_datetime(time_unit="us", strict=strict)
-            return dates.slice(n_before)
-        return None
-
-    def _blame(self, plain: Any, column: Any, start: int) -> None:
-        """Keep the first word that is no date, of words read and as they came."""
-        if self.fault is not None or not self.must_be_dates:
-            return
-        dates = self._read(plain.set(~plain.str.contains(_YEAR_FIRST), None), "datetime", strict=False)
-        wrong = plain.is_not_null() if dates is None else plain.is_not_null() & dates.is_null()
-        row = wrong.arg_max()
-        self.fault = (start + row, str(column[row]))
-
-    def _no_date(self) -> ValueError:
-        row, word = self.fault or (None, None)
-        where = "" if row is None else f", {word!r} in " + ("its first row" if row == 0 else f"row {row} (counted from 0)")
-        return ValueError(
-            f"{self.path}: the time column {self.name!r} holds text that is no date{where}; write time stamps as "
-            "2024-01-31 or 2024-01-31 13:30:00, or as integers"
-        )
-
-
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+LONGEST_FIELD = 2**24
+"""Bytes: polars would take the rest of the file into memory to find the end of a quote that is not closed."""
+
+_TABLE_ROWS = 2**18  # rows at once when a whole file is read
+_KINDS = ("boolean", "integer", "number", "date", "datetime")  # of columns, the first that fits every word is taken
+_YEAR_FIRST = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}"
+_MISSING = r"(?i)^(|na|n/a|nan|null|none|\?)$"
 
 
 def table_suffix(path: str | os.PathLike[str]) -> str:
-    """Return the suffix that says how a table is stored.
-
-    Raises
-    ------
-    ValueError
-        It is none of ``SUFFIXES``.
-
-    Examples
-    --------
-    >>> table_suffix("a.b/load.CSV.gz")
-    '.csv.gz'
-    """
+    """Return the suffix, one of `SUFFIXES`, that says how a table is stored."""
     name = Path(path).name.lower()
     found = max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default=None)
     if found is None:
@@ -209,24 +36,21 @@ def table_suffix(path: str | os.PathLike[str]) -> str:
 
 
 def read_table(path: str | os.PathLike[str], *, time_column: str = "ds", id_column: str = "unique_id") -> Any:
-    r"""Read a file of rows as a polars frame, the time stamps parsed.
+    r"""Read a file of rows as a polars frame; its suffix says how.
 
     Parameters
     ----------
     path : path-like
-        CSV (separated by commas, semicolons or tabs, plain or gzipped) or parquet, by its suffix.
+        CSV (separated by commas, semicolons or tabs, plain or gzipped) or parquet.
     time_column, id_column : str
         Columns of time stamps and ids, if there are such. Ids stay text, as they are. Dates must put the year first:
-        01/02/2024 is two days, and which one nobody can tell. Elsewhere NA, NaN, null, none and ? mean missing.
-
-    Returns
-    -------
-    polars.DataFrame
+        01/02/2024 is two days, and nobody can tell which. Elsewhere NA, NaN, null, none and ? mean missing.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        There is no such file, it cannot be read, holds no rows, or its time stamps are no dates.
+        There is no such file, it cannot be read, holds no rows, or its time stamps are no dates. Where one can tell, the
+        message says in which row, counted from 0 at the first after the header.
 
     Examples
     --------
@@ -239,84 +63,31 @@ def read_table(path: str | os.PathLike[str], *, time_column: str = "ds", id_colu
     """
     import polars as pl
 
-    path, suffix = _existing_table(path)
-    try:
-        if suffix == ".parquet":
-            frame = pl.read_parquet(path, glob=False)
-        else:
-            options: dict[str, Any] = {"separator": separator_of(path), "infer_schema_length": None, "glob": False}
-            frame = pl.read_csv(path, schema_overrides={id_column: pl.String}, **options)
-    except _failures() as error:
-        raise _unreadable(path, error) from error
-    if frame.height == 0:
-        raise _no_rows(path, frame.columns)
-    words = {name: Words(name, path, must_be_dates=name == time_column) for name in _text_columns(frame.schema, id_column)}
-    for name, word in words.items():
-        word.look(frame[name], 0)
-    return frame.with_columns(word.parse(frame[name]) for name, word in words.items())
+    batches = read_table_batches(path, rows=_TABLE_ROWS, time_column=time_column, id_column=id_column)
+    return pl.concat(batches, rechunk=True)
 
 
 def read_table_batches(
     path: str | os.PathLike[str], *, rows: int, time_column: str = "ds", id_column: str = "unique_id"
 ) -> Iterator[Any]:
-    r"""Read a file of rows piece by piece, so that memory does not grow with its length; joined, they are `read_table`'s.
+    """Read what `read_table` reads in frames of at most `rows` rows, so that memory does not grow with the file.
 
-    What a column holds is known only when all of it was seen: one without a value in the first million rows may hold
-    words in the next. So the file is gone through twice, first to look at its columns (of parquet: at those of text, if
-    there are such), then to hand out its rows. That a file is damaged shows before the first row is handed out.
-
-    Parameters
-    ----------
-    path, time_column, id_column
-        As `read_table` takes them.
-    rows : int
-        Rows of a batch, at least 1; there may be fewer. Of parquet a row group is in memory as a whole.
-
-    Yields
-    ------
-    polars.DataFrame
-        In the order of the file, with the same types throughout.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file; raised by the call, before the first batch.
-    ValueError
-        As `read_table`, before the first batch; where one can tell, the message says in which row, counted from 0 at the
-        first after the header. Or `rows` is below 1 (raised by the call), or the file changed while it was read.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "load.csv")
-    ...     _ = path.write_text("ds,y\n2024-01-01,NA\n2024-01-02,1\n2024-01-03,2.5\n")
-    ...     [batch["y"].to_list() for batch in read_table_batches(path, rows=2)]
-    [[None, 1.0], [2.5]]
+    The file is read twice: first to type its columns, then to hand out its rows. Damage is found before the first frame.
+    Polars reads some 300 MB ahead in a long text file, and a row group of parquet as a whole.
     """
     if rows < 1:
         raise ValueError(f"rows={rows!r} must be at least 1")
-    path, suffix = _existing_table(path)
-    walk = _parquet_batches if suffix == ".parquet" else _text_batches
-    return walk(path, rows, time_column, id_column)
+    return _typed_batches(*_existing_table(path), rows, time_column, id_column)
+
+
+def plan_batches(plan: Any, rows: int) -> Iterator[Any]:
+    """Carry out a lazy frame of polars and hand out its rows, at most `rows` at once and never none."""
+    for batch in plan.collect_batches(chunk_size=rows, maintain_order=True):
+        yield from batch.iter_slices(rows)
 
 
 def count_rows(path: str | os.PathLike[str]) -> int | None:
-    """Return how many rows a file holds, where that is known without reading it: of parquet; None of text.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        There is no such file, or it cannot be read.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_table([{"y": 1.5}, {"y": 2.5}], Path(folder, "load.parquet"))
-    ...     count_rows(Path(folder, "load.parquet"))
-    2
-    """
+    """Return how many rows a parquet file holds; None for text, which would have to be read for that."""
     import polars as pl
 
     path, suffix = _existing_table(path)
@@ -329,31 +100,14 @@ def count_rows(path: str | os.PathLike[str]) -> int | None:
 
 
 def date_columns(frame: Any) -> list[str]:
-    """Return the columns of a polars frame that hold dates or times of day and date.
-
-    Examples
-    --------
-    >>> import polars as pl
-    >>> date_columns(pl.DataFrame({"y": [1.0]}).with_columns(when=pl.datetime(2024, 1, 1)))
-    ['when']
-    """
+    """Return the columns of a polars frame that hold dates or times of day and date."""
     import polars as pl
 
     return [name for name, dtype in frame.schema.items() if dtype == pl.Date or isinstance(dtype, pl.Datetime)]
 
 
 def write_table(frame: Any, path: str | os.PathLike[str]) -> None:
-    r"""Write a frame (pandas or polars) to a file, whole or not at all; the suffix says how.
-
-    Examples
-    --------
-    >>> import polars as pl
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_table(pl.DataFrame({"y": [1.5]}), Path(folder, "load.csv"))
-    ...     Path(folder, "load.csv").read_text()
-    'y\n1.5\n'
-    """
+    """Write a frame (pandas or polars) or a list of rows to a file, whole or not at all; its suffix says how."""
     suffix = table_suffix(path)
     with replacing(path) as temporary:
         if suffix == ".parquet":
@@ -364,36 +118,14 @@ def write_table(frame: Any, path: str | os.PathLike[str]) -> None:
 
 
 def csv_text(frame: Any, *, separator: str = ",") -> str:
-    r"""Return a frame (pandas or polars) as the text of a CSV file, time stamps in ISO 8601.
-
-    Examples
-    --------
-    >>> import polars as pl
-    >>> csv_text(pl.DataFrame({"unique_id": ["a"], "y": [0.5]}))
-    'unique_id,y\na,0.5\n'
-    """
+    """Return a frame (pandas or polars) as the text of a CSV file, time stamps in ISO 8601."""
     table = _as_polars(frame)
     return table.with_columns(_iso(column) for column in table.iter_columns()).write_csv(separator=separator)
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Hand out a temporary file beside `path` that takes its place when the block ends well, and vanishes otherwise.
-
-    Raises
-    ------
-    FileNotFoundError
-        The folder does not exist.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     with replacing(Path(folder, "note.txt")) as temporary:
-    ...         _ = temporary.write_text("whole")
-    ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
-    [('note.txt', 'whole')]
-    """
+    """Hand out a temporary file beside `path` that takes its place when the block ends well, and vanishes otherwise."""
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
@@ -432,11 +164,73 @@ def _existing_table(path: str | os.PathLike[str]) -> tuple[Path, str]:
     return path, suffix
 
 
+def _typed_batches(path: Path, suffix: str, rows: int, time_column: str, id_column: str) -> Iterator[Any]:
+    """Type the columns of text in a first pass through the file, and hand out its rows in a second."""
+    import polars as pl
+
+    is_text, start, separator = suffix != ".parquet", 0, ","
+    try:
+        if is_text:
+            separator = _check_text(path)
+            plan = pl.scan_csv(path, separator=separator, infer_schema=False, glob=False)
+        else:
+            plan = pl.scan_parquet(path, glob=False)
+        schema = plan.collect_schema()
+        names = [name for name, dtype in schema.items() if dtype == pl.String and name != id_column]
+        columns = [TextColumn(name, path, name == time_column, not is_text) for name in names]
+        if is_text or names:  # of text all columns are read: polars overlooks long lines where it reads but some
+            for batch in plan_batches(plan if is_text else plan.select(names), rows):
+                for column in columns:
+                    column.look(batch[column.name], start)
+                start += batch.height
+            start = 0
+        for batch in plan_batches(plan, rows):
+            yield batch.with_columns(column.parse(batch[column.name]) for column in columns)
+            start += batch.height
+    except _failures() as error:
+        where = _place(path, separator) if is_text else f", after row {start - 1}" if start else ""
+        raise _unreadable(path, error, where) from error
+    if start == 0:
+        raise ValueError(f"{path} has no rows, only the columns {schema.names()}")
+
+
+def _open(path: Path) -> Any:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _check_text(path: Path) -> str:
+    """Return the most frequent separator of the header; refuse a text file with a quote that is not closed."""
+    with _open(path) as file:
+        header = file.readline().decode()
+        is_open = header.count('"') % 2 == 1
+        while chunk := file.read(LONGEST_FIELD):
+            n_quotes = chunk.count(b'"')
+            if is_open and not n_quotes and len(chunk) == LONGEST_FIELD:
+                raise EOFError(f"a quoted field does not end within {LONGEST_FIELD} bytes (is a closing quote missing?)")
+            is_open ^= n_quotes % 2 == 1
+    return max(",;\t", key=header.count)
+
+
+def _place(path: Path, separator: str) -> str:
+    """Return where a text file cannot be read: the first row with too many fields, or from which row on."""
+    row = -1
+    try:
+        with _open(path) as file:
+            records = csv.reader((line.decode() for line in file), delimiter=separator, strict=True)
+            n_names = len(next(filter(None, records), []))
+            for row, record in enumerate(records):
+                if len(record) > n_names:
+                    return f", row {row} (counted from 0): {len(record)} fields under {n_names} names"
+    except _failures():
+        return f", in row {row + 1} (counted from 0) or after it"
+    return ""
+
+
 def _failures() -> tuple[type[Exception], ...]:
     """Return what reading a damaged file, or one that is no table, may raise."""
     import polars as pl
 
-    return pl.exceptions.PolarsError, UnicodeDecodeError, EOFError, OSError, zlib.error
+    return pl.exceptions.PolarsError, csv.Error, UnicodeDecodeError, EOFError, OSError, zlib.error
 
 
 def _unreadable(path: Path, error: Exception, where: str = "") -> ValueError:
@@ -444,74 +238,84 @@ def _unreadable(path: Path, error: Exception, where: str = "") -> ValueError:
     return ValueError(f"{path} cannot be read as {table_suffix(path)[1:]}: {what}")
 
 
-def _no_rows(path: Path, columns: list[str]) -> ValueError:
-    return ValueError(f"{path} has no rows, only the columns {columns}")
+@dataclass
+class TextColumn:
+    """What a column of text holds as far as it was seen, so that a batch is parsed as the whole column would be."""
+
+    name: str
+    path: Path
+    is_time: bool
+    is_typed: bool  # its file says that it is text: whole numbers and truth values in it are none
+    kinds: set[str] = field(default_factory=lambda: set(_KINDS))  # what every word so far can be read as
+    longest: int = 0  # letters of the longest word
+    first: Any = None  # the first word (1,), which decides how dates are written
+    fault: tuple[int, str] | None = None  # row and word of the first that is no date
+
+    def __post_init__(self) -> None:
+        if self.is_typed:
+            self.kinds -= {"boolean", "integer", "number"} if self.is_time else {"boolean", "integer"}
+
+    def look(self, column: Any, start: int) -> None:
+        """Take in a batch that begins at row `start`."""
+        if not self.kinds:  # other text, which stays as it is
+            return
+        words = _words(column)
+        if words.null_count() < len(words):
+            self.first = words.drop_nulls().head(1) if self.first is None else self.first
+            self.longest = max(self.longest, words.str.len_chars().max())
+        self.kinds = {kind for kind in self.kinds if self._read(column, words, kind) is not None}
+        if self.is_time and self.fault is None and not self.kinds & {"date", "datetime"}:
+            dates = self._read(column, words.set(~words.str.contains(_YEAR_FIRST), None), "datetime", strict=False)
+            wrong = words.is_not_null() if dates is None else words.is_not_null() & dates.is_null()
+            row = wrong.arg_max()
+            self.fault = start + row, str(column[row])
+        if self.is_time and not self.kinds:
+            raise self._no_date()
+
+    def parse(self, column: Any) -> Any:
+        """Return a batch as numbers or dates, where every word seen is one or means missing; else as it is."""
+        if self.first is None:
+            kind = "date" if self.is_time else "number"
+        else:
+            kind = next((kind for kind in _KINDS if kind in self.kinds), "text")
+        if kind == "text":
+            return column
+        parsed = self._read(column, _words(column), kind)
+        if parsed is None:
+            raise ValueError(f"{self.path} changed while it was read, in column {self.name!r}; read it again")
+        return parsed
+
+    def _read(self, column: Any, words: Any, kind: str, *, strict: bool = True) -> Any:
+        """Return a batch as what `kind` says; None where a word of it is none."""
+        import polars as pl
+
+        if kind == "boolean":
+            truths = column.str.to_lowercase()
+            return truths == "true" if truths.is_in(["true", "false"]).all() else None
+        if kind in ("integer", "number"):
+            if kind == "integer" and not column.str.contains(r"^-?\d+$").all():
+                return None
+            numbers = words.cast(pl.Int64 if kind == "integer" else pl.Float64, strict=False)
+            return numbers if numbers.null_count() == (column if self.is_time else words).null_count() else None
+        if (kind == "date" and self.longest > 10) or not words.str.contains(_YEAR_FIRST).all():
+            return None
+        n_before = 0 if self.first is None else 1
+        words = pl.concat([self.first, words]) if n_before else words
+        with suppress(pl.exceptions.PolarsError):
+            dates = words.str.to_date() if kind == "date" else words.str.to_datetime(time_unit="us", strict=strict)
+            return dates.slice(n_before)
+        return None
+
+    def _no_date(self) -> ValueError:
+        row, word = self.fault or (None, None)
+        where = "" if row is None else f", {word!r} in " + ("its first row" if row == 0 else f"row {row} (counted from 0)")
+        return ValueError(
+            f"{self.path}: the time column {self.name!r} holds text that is no date{where}; write time stamps as "
+            "2024-01-31 or 2024-01-31 13:30:00, or as integers"
+        )
 
 
-def _text_columns(schema: Any, id_column: str) -> list[str]:
-    """Return the columns of text, but the ids."""
-    import polars as pl
-
-    return [name for name, dtype in schema.items() if dtype == pl.String and name != id_column]
-
-
-def _parquet_batches(path: Path, rows: int, time_column: str, id_column: str) -> Iterator[Any]:
-    """Hand out the rows of a parquet file, its columns of text parsed."""
-    import polars as pl
-
-    n_rows = 0
-    try:
-        table = pl.scan_parquet(path, glob=False)
-        schema = table.collect_schema()
-        names = _text_columns(schema, id_column)
-        words = {name: Words(name, path, must_be_dates=name == time_column) for name in names}
-        if words:
-            for batch in table.select(names).collect_batches(chunk_size=rows, maintain_order=True):
-                for name in names:
-                    words[name].look(batch[name], n_rows)
-                n_rows += batch.height
-            n_rows = 0
-        for batch in table.collect_batches(chunk_size=rows, maintain_order=True):
-            n_rows += batch.height
-            if batch.height:
-                yield batch.with_columns(words[name].parse(batch[name]) for name in names)
-    except _failures() as error:
-        raise _unreadable(path, error, f", after row {n_rows - 1}" if n_rows else "") from error
-    if n_rows == 0:
-        raise _no_rows(path, schema.names())
-
-
-def _text_batches(path: Path, rows: int, time_column: str, id_column: str) -> Iterator[Any]:
-    """Hand out the rows of a text file: first its columns are looked at, batch by batch, then they are parsed."""
-    import polars as pl
-
-    columns: dict[str, Words] = {}
-    for start, batch in _raw_batches(path, rows, schema_overrides={id_column: pl.String}, infer_schema_length=None):
-        if not columns:
-            columns = {name: Words(name, path, must_be_dates=name == time_column) for name in batch.columns}
-        for name in columns.keys() - {id_column}:
-            columns[name].look(batch[name], start)
-    schema = {name: pl.String if name == id_column else words.dtype for name, words in columns.items()}
-    names = _text_columns(schema, id_column)
-    for _, batch in _raw_batches(path, rows, schema_overrides=schema, infer_schema=False):
-        yield batch.with_columns(columns[name].parse(batch[name]) for name in names)
-
-
-def _raw_batches(path: Path, rows: int, **options: Any) -> Iterator[tuple[int, Any]]:
-    """Hand out the parts of a text file as polars reads them, each with the number of its first row."""
-    import polars as pl
-
-    start, unread, separator, names = 0, b"", ",", []
-    try:
-        separator = separator_of(path)
-        for part in text_parts(path, rows):
-            unread = part
-            batch = pl.read_csv(part, separator=separator, **options)
-            names, unread = batch.columns, b""
-            if batch.height:
-                yield start, batch
-            start += batch.height
-    except _failures() as error:
-        raise _unreadable(path, error, place_of(unread, start, separator)) from error
-    if start == 0:
-        raise _no_rows(path, names)
+def _words(column: Any) -> Any:
+    """Return a column of text without spaces around its words, and null where they mean missing."""
+    words = column.str.strip_chars()
+    return words.set(words.str.contains(_MISSING), None)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.files.tables import count_rows, read_table_batches
+from titans_ts.files.tables import count_rows, plan_batches, read_table_batches
 from titans_ts.frames.read import is_frame
 
 _SHOWN = 8  # columns named in an error
@@ -217,9 +217,9 @@ def _lazy_pieces(plan: Any, rows: int) -> Iterator[Any]:
 
     n_rows = 0
     try:
-        for batch in plan.collect_batches(chunk_size=rows, maintain_order=True):
+        for batch in plan_batches(plan, rows):
             n_rows += batch.height
-            yield from _cut(batch, rows)
+            yield batch
     except (pl.exceptions.PolarsError, OSError) as error:
         what = str(error).strip().split("\n")[0]
         raise ValueError(f"X is a lazy frame that cannot be carried out: {what} (after {n_rows} rows)") from error
