@@ -98,7 +98,7 @@ def test_every_row_names_its_source_and_has_the_parts_it_says(name):
     preset = find_preset(name)
     assert "arXiv" in preset.source
     layer = NeuralMemory(8, heads=2, memory=name, refresh_every=REFRESH)
-    assert layer.gates.forgetting == preset.forgetting
+    assert layer.gates.forgetting == (preset.retention is not None)
     assert layer.gates.momentum == preset.momentum
     assert layer.rule.refresh_every == (REFRESH if preset.anchored else 1)
     assert preset.rule.write_bound is not None or not preset.momentum

@@ -8,7 +8,7 @@ from tolerances import assert_agree
 from titans_ts.memory import written
 from titans_ts.memory.neural_memory import MemoryCarry, NeuralMemory
 from titans_ts.memory.presets import PRESETS
-from titans_ts.memory.written import Written
+from titans_ts.memory.written import Observation
 
 FORMS = {
     **{name: {"memory": name} for name in sorted(PRESETS)},
@@ -32,9 +32,9 @@ def distance_of(carry: MemoryCarry, memory: NeuralMemory) -> torch.Tensor:
     return sum(x.square().sum((-1, -2)) for x in changes).sqrt()
 
 
-def observe(memory: NeuralMemory, x: torch.Tensor, carry: MemoryCarry) -> tuple[Written, MemoryCarry]:
+def observe(memory: NeuralMemory, x: torch.Tensor, carry: MemoryCarry) -> tuple[Observation, MemoryCarry]:
     """Return what is seen of the tokens, and the carry after them."""
-    seen: list[Written] = []
+    seen: list[Observation] = []
     memory.observer = seen.append
     _, carry = memory(x, carry)
     memory.observer = None
@@ -42,7 +42,7 @@ def observe(memory: NeuralMemory, x: torch.Tensor, carry: MemoryCarry) -> tuple[
     return seen[0], carry
 
 
-def begun(memory: NeuralMemory) -> tuple[Written, MemoryCarry, torch.Tensor]:
+def begun(memory: NeuralMemory) -> tuple[Observation, MemoryCarry, torch.Tensor]:
     """Return what is seen of tokens that begin inside a refresh, the carry before them, and the tokens."""
     x = 2 * tokens(2, BEFORE + TOKENS, 8)
     _, before = memory(x[:, :BEFORE], memory.initial_state(2))
@@ -83,7 +83,7 @@ def test_looking_leaves_the_memory_as_it_was():
     memory = make_memory()
     x = tokens(2, 20, 8)
     plain, _ = memory(x, memory.initial_state(2))
-    memory.observer = Written.distances
+    memory.observer = Observation.distances
     watched, _ = memory(x, memory.initial_state(2))
     assert torch.equal(watched, plain)
 

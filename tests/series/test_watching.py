@@ -16,7 +16,7 @@ from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
 from titans_ts.blocks.scale import unknown_scale
 from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX, WRITE_BOUND
 from titans_ts.memory.neural_memory import MemoryCarry, NeuralMemory
-from titans_ts.memory.written import Written
+from titans_ts.memory.written import Observation
 from titans_ts.series import reading, watching
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reading import absorb, start_state, surprise
@@ -29,7 +29,7 @@ MEASURES = [name for name in Watched._fields if name != "rows"]
 
 
 def observed_gates(network):
-    return observed(network, Written.factors)
+    return observed(network, Observation.factors)
 
 
 def with_memory(variant: str = "lmm", **settings: object) -> ForecastNetwork:
@@ -178,7 +178,7 @@ def test_only_the_results_of_a_long_history_are_kept(monkeypatch):
     series = make_series(network.config, 4000)
     written: list[weakref.ref] = []
 
-    def look(piece: Written) -> tuple[torch.Tensor, ...]:
+    def look(piece: Observation) -> tuple[torch.Tensor, ...]:
         assert sum(one() is not None for one in written) <= 1
         written.append(weakref.ref(piece.keys))
         return _look(piece)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.stack import require_memory
 from titans_ts.memory.neural_memory import NeuralMemory
-from titans_ts.memory.written import Written
+from titans_ts.memory.written import Observation
 
 Seen = TypeVar("Seen")
 
 
 @contextmanager
-def observed(network: nn.Module, look: Callable[[Written], Seen]) -> Iterator[list[list[Seen]]]:
+def observed(network: nn.Module, look: Callable[[Observation], Seen]) -> Iterator[list[list[Seen]]]:
     """Collect what is seen of everything that is written inside the block: a list of pieces for each memory.
 
     Parameters

@@ -1,4 +1,4 @@
-"""A memory that foretells: what was held before a value is its key."""
+"""A memory that foretells the next value: the key of a value is made from the hidden state before it."""
 
 from __future__ import annotations
 
@@ -12,45 +12,24 @@ from titans_ts.memory.gates import Store, TokenGates
 from titans_ts.ops.chunked import memory_chunked
 from titans_ts.ops.rule import StoreState, WriteRule, fresh_state
 
-STEP_START = -4.0
-"""Logit of the step size where training starts: a fiftieth."""
-LARGEST_ERROR = 4.0
-"""A write is cut to that of so large an error, in spreads, of every number of a value."""
+STEP_START = -4.0  # logit of the step size at the start: a fiftieth
+LARGEST_ERROR = 4.0  # a write is clipped to that of an error of so many spreads in every number of a value
 
 
 class ForetellingCarry(NamedTuple):
-    """What is carried: the memory, and the key under which the next patch will be written, ``(b, 1, d)``."""
+    """What a foretelling memory carries."""
 
     store: StoreState
-    key: Tensor
+    key: Tensor  # under which the next value will be written, (b, 1, d)
 
 
 class ForetellingMemory(nn.Module):
-    """A linear memory whose keys are made from what a network holds: read with the newest, it foretells the next value.
+    """A linear memory that is read with a key of the newest hidden state and foretells the next value ``v``.
 
-    By how much that is wrong is its surprise. It may be written by the delta rule as values come,
-    ``M_t = a M_{t-1} - theta (M_{t-1} k_{t-1} - v_t) k_{t-1}``: a key has unit length and a step size is below 1, so that a
-    write only ever takes a part of an error away.
-
-    Parameters
-    ----------
-    width : int
-        Model width ``d``.
-    values : int
-        Numbers of a value ``v``.
-    adapts : bool, default=False
-        Whether it is written; it stays as training left it otherwise.
-
-    References
-    ----------
-    arXiv 2501.00663, equations 8 to 12 and 16; 2406.06484 for the rule.
-
-    Examples
-    --------
-    >>> memory = ForetellingMemory(16, 3)
-    >>> said, errors, state = memory(torch.randn(2, 5, 16), torch.randn(2, 5, 3), torch.ones(2, 5), memory.initial_state(2))
-    >>> said.shape, errors.shape
-    (torch.Size([2, 5, 3]), torch.Size([2, 5, 3]))
+    Its error is its surprise. With ``adapts`` it is written by the delta rule as values come,
+    ``M_t = a M_{t-1} - theta (M_{t-1} k_{t-1} - v_t) k_{t-1}``: a key has unit length and a step size is below 1, so a write
+    takes only a part of an error away. Otherwise it stays as training left it. (arXiv 2501.00663, equations 8 to 12 and 16;
+    2406.06484 for the rule.)
     """
 
     def __init__(self, width: int, values: int, *, adapts: bool = False) -> None:
@@ -72,25 +51,10 @@ class ForetellingMemory(nn.Module):
     def forward(
         self, hidden: Tensor, values: Tensor, written: Tensor, state: ForetellingCarry
     ) -> tuple[Tensor, Tensor, ForetellingCarry]:
-        """Write values, and foretell the next one after each.
+        """Write values ``(b, n, v)``, and foretell the next one after each.
 
-        Parameters
-        ----------
-        hidden : Tensor
-            ``(b, n, d)``: what is held after each value.
-        values : Tensor
-            ``(b, n, v)``.
-        written : Tensor
-            ``(b, n)``: 1, or 0 for a value that is not written.
-        state : ForetellingCarry
-            From the call before.
-
-        Returns
-        -------
-        said, errors : Tensor
-            ``(b, n, v)``: what is foretold after each value, and how far from it each value was.
-        state : ForetellingCarry
-            To hand to the next call.
+        ``hidden``, ``(b, n, d)``, is the network's state after each value; ``written``, ``(b, n)``, is 0 for a value that
+        is left out. Returns what is foretold after each value and by how much each value was missed, ``(b, n, v)`` both.
         """
         keys = unit_length(self.key(hidden))
         before = torch.cat([state.key.to(keys.dtype), keys[:, :-1]], dim=1)

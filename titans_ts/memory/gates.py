@@ -1,8 +1,8 @@
-"""From a token to its gates: step size, retention and momentum, each inside bounds that keep the memory finite.
+"""What a token decides, inside bounds that keep the memory finite, and the weights that a memory starts from.
 
-The four constants are chosen together (see :class:`titans_ts.ops.WriteRule`): with a write of norm at most
-``WRITE_BOUND``, the momentum stays below ``STEP_MAX * WRITE_BOUND / (1 - MOMENTUM_MAX) = 1.6`` and a memory's distance
-from its start below ``1.6 / FORGETTING_MIN < 4e4``, per layer and head, whatever is read for however long.
+The four bounds are chosen together (see :class:`titans_ts.ops.WriteRule`): with a write of norm at most ``WRITE_BOUND``,
+the momentum stays below ``STEP_MAX * WRITE_BOUND / (1 - MOMENTUM_MAX) = 1.6`` and a memory's distance from its start below
+``1.6 / FORGETTING_MIN < 4e4``, per layer and head, whatever is read for however long.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from titans_ts.ops import Gates
 
 STEP_MAX = 0.08
 MOMENTUM_MAX = 0.9
-FORGETTING_MIN = 4.1e-5
-"""Half-life of at most 16,900 tokens."""
+FORGETTING_MIN = 4.1e-5  # a half-life of at most 16,900 tokens
 WRITE_BOUND = 2.0
+
 STEP_START = (-1.0, 2.0)
-"""First and last head's step size at the start, before its sigmoid: the longer a head keeps, the more strongly it writes."""
+"""Logits of the first and the last head's step at the start: the longer a head keeps, the more strongly it writes."""
 MOMENTUM_START = 1.0
 SHORTEST_HALF_LIFE, LONGEST_HALF_LIFE = 8.0, 4096.0
-
+LAST_LAYER = 0.1
+"""Size of the last layer's first weights beside the others'. A memory then answers little before it is written to, and the
+first writes show."""
 
 Step = Literal["one", "sigmoid", "bounded", "by_width", "softplus"]
 Retention = Literal["fixed", "from_step", "decay", "bounded"]
@@ -36,8 +38,6 @@ class TokenGates(nn.Module):
 
     Parameters
     ----------
-    width, heads : int
-        Model width and number of heads.
     step : str, default="bounded"
         ``"one"``; ``"sigmoid"`` in 0 .. 1; ``"bounded"``: ``STEP_MAX sigmoid(.)``; ``"by_width"``: ``sigmoid(.) / (d / h)``
         (arXiv 2407.04620); ``"softplus"``: ``dt = softplus(.)`` (arXiv 2405.21060).
@@ -46,20 +46,13 @@ class TokenGates(nn.Module):
         ``"from_step"``: ``exp(-A dt)`` of the step size (2405.21060); ``"decay"``: the same of a number of its own
         (2412.06464). ``None`` keeps everything.
     momentum : bool, default=True
-        ``MOMENTUM_MAX sigmoid(.)``; without it there is none.
+        ``MOMENTUM_MAX sigmoid(.)``, or none.
 
     Notes
     -----
     Bounded retention starts at half-lives spread logarithmically over the heads, from 8 to 4,096 tokens: with one short
     half-life for all, nothing old can matter, and training alone does not find the long ones. Bounded steps start spread
-    too, so that heads that keep for long write strongly. A single head is the last of them.
-
-    Examples
-    --------
-    >>> gates = TokenGates(8, 2)(torch.zeros(1, 5, 8))
-    >>> half_lives = -math.log(2) / gates.log_retention[0, :, 0]
-    >>> [round(x) for x in half_lives.tolist()]
-    [8, 4096]
+    too. A single head is the last of them.
     """
 
     fixed: Tensor
@@ -146,31 +139,10 @@ def _spread(first: float, last: float, heads: int) -> Tensor:
     return torch.linspace(last, first, heads, dtype=torch.float64).flip(0)
 
 
-LAST_LAYER = 0.1
-"""Size of the last layer's first weights beside the others': what was never written to answers little, and the first writes
-show against it."""
-
-
 class Store(nn.Module):
-    """Initial weights ``M_0`` of a memory, one set a head, learned like any other parameter.
+    """The initial weights ``M_0`` of a memory, one ``(h, k, v)`` a layer: learned, or zero.
 
-    Parameters
-    ----------
-    heads : int
-        Number of heads.
-    key_width, value_width : int
-        What a key and a value measure.
-    depth : int, default=2
-        Layers: 1 is a matrix.
-    expansion : float, default=2.0
-        Inner width as a multiple of the key width.
-    learned : bool, default=True
-        Whether the start is learned; it is zero otherwise.
-
-    Examples
-    --------
-    >>> [tuple(w.shape) for w in Store(2, 4, 4, depth=2).layers]
-    [(2, 4, 8), (2, 8, 4)]
+    A store of ``depth=1`` is a matrix; a deeper one has inner layers of ``expansion`` times the key width.
     """
 
     zero: Tensor

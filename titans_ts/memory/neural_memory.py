@@ -14,7 +14,7 @@ from titans_ts.blocks.convolution import CausalConvolution
 from titans_ts.blocks.layers import HeadNorm, join_heads, rotate, split_heads, unit_length
 from titans_ts.memory.gates import Store, TokenGates
 from titans_ts.memory.presets import find_preset
-from titans_ts.memory.written import Written
+from titans_ts.memory.written import Observation
 from titans_ts.ops import StoreNorm, StoreState, fresh_state, read_store
 from titans_ts.ops.chunked import PendingReads, close_memory, most_pending, open_memory, read_memory, write_memory
 from titans_ts.ops.dual import OpenMemory
@@ -24,10 +24,10 @@ TOKENS_AT_ONCE = 4096
 
 
 class MemoryCarry(NamedTuple):
-    """What a memory layer carries: the store, and the last tokens that its convolution has still to mix."""
+    """What a memory layer carries from call to call."""
 
     store: StoreState
-    tail: Tensor
+    tail: Tensor  # the last tokens that its convolution has still to mix
 
 
 class OpenCarry(NamedTuple):
@@ -42,27 +42,22 @@ class NeuralMemory(nn.Module):
 
     Queries, keys and values each go through a causal convolution and SiLU, queries and keys through what the memory asks
     of them (unit length, for Titans). What is read is normalised head by head, gated by the token and projected.
+    (arXiv 2501.00663, section 3; appendix C for the family.)
 
     Parameters
     ----------
-    width : int
-        Model width ``d``, a multiple of ``heads``.
-    heads : int, default=4
-        Separate memories, each of ``d / heads``.
+    width, heads : int
+        Model width ``d``, and separate memories, each of ``d / heads``.
     memory : str, default="titans"
-        Which memory, by its name in :data:`titans_ts.memory.presets.PRESETS`.
-    depth : int, default=2
-        Layers of the store, for memories that leave it open.
-    expansion : float, default=2.0
-        Inner width of a deep store as a multiple of the head's width.
+        A name in :data:`titans_ts.memory.presets.PRESETS`; the other settings count where that memory leaves them open.
+    depth, expansion : int, float
+        Layers of the store, and the inner width of a deep one as a multiple of the head's width.
     refresh_every : int, default=16
-        Tokens that share one reading of the memory for their gradients, for memories that allow it.
+        Tokens that share one reading of the memory for their gradients.
     convolution : int, default=4
         Kernel of the convolution; 1 switches it off.
-    momentum, forgetting, output_gate : bool, default=True
-        Switch parts off, where the memory has them.
     damping : bool, default=False
-        Whether tokens that share a reading share the step where their keys are alike, for memories that allow it.
+        Whether tokens that share a reading share the step where their keys are alike.
     write_bound : float or None, optional
         Replaces the preset's bound on a write; ``float("inf")`` is unclipped.
     chunk_size : int, default=64
@@ -71,13 +66,9 @@ class NeuralMemory(nn.Module):
     Attributes
     ----------
     observer : callable or None
-        Called with everything that is written, piece by piece in order, when set: :class:`titans_ts.memory.written.Written`.
+        When set, it is called with an :class:`~titans_ts.memory.written.Observation` of every piece that is written.
     silent : bool
         Whether it answers nothing but zeros; it is written and recalled from all the same.
-
-    References
-    ----------
-    arXiv 2501.00663, section 3; appendix C for the family.
 
     Examples
     --------
@@ -117,7 +108,7 @@ class NeuralMemory(nn.Module):
             damping=damping and preset.anchored,
         )
         self.heads, self.chunk_size = heads, chunk_size
-        self.observer: Callable[[Written], object] | None = None
+        self.observer: Callable[[Observation], object] | None = None
         self.silent = False
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.convolution = CausalConvolution(3 * width, kernel=convolution)
@@ -142,7 +133,7 @@ class NeuralMemory(nn.Module):
         self.norm = HeadNorm(heads, head_width)
         self.output_gate = nn.Linear(width, width) if preset.output_gate and output_gate else None
         if self.output_gate is not None:
-            nn.init.ones_(self.output_gate.bias)  # open, or training does not hear what the memory says
+            nn.init.ones_(self.output_gate.bias)  # open, or training hears nothing of the memory
         self.output = nn.Linear(width, width, bias=False)
 
     def initial_state(self, batch: int) -> MemoryCarry:
@@ -160,7 +151,7 @@ class NeuralMemory(nn.Module):
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), self.closed(memory)
 
     def opened(self, state: MemoryCarry) -> OpenCarry:
-        """Begin a call in parts, each written by :meth:`write`; they are read by :meth:`answer`, then or later."""
+        """Begin a call in parts: each is written by :meth:`write` and read by :meth:`answer`, then or later."""
         store = open_memory(
             state.store,
             self.rule,
@@ -175,7 +166,7 @@ class NeuralMemory(nn.Module):
         return min(TOKENS_AT_ONCE, most_pending(memory.store))
 
     def write(self, sequence: Tensor, memory: OpenCarry) -> tuple[list[PendingReads], OpenCarry]:
-        """Write tokens ``(b, t, d)``; returns what is to be read of them."""
+        """Write tokens ``(b, t, d)``; returns what is still to be read."""
         mixed, tail = self.convolution(self.project(sequence), memory.tail)
         q, k, v = (split_heads(x, self.heads) for x in mixed.chunk(3, dim=-1))
         position = memory.store.position
@@ -188,11 +179,11 @@ class NeuralMemory(nn.Module):
             pending, after = write_memory(q, k, v, gates, memory.store, observe=observe)
         if self.observer is not None and surprise:
             before, norms = close_memory(memory.store), torch.cat(surprise, dim=-1)
-            self.observer(Written(k, v, gates, norms, before, self.store(), self._store_norm(), self.rule))
+            self.observer(Observation(k, v, gates, norms, before, self.store(), self._store_norm(), self.rule))
         return pending, OpenCarry(after, tail)
 
     def answer(self, pending: Sequence[PendingReads], sequence: Tensor, memory: OpenCarry) -> Tensor:
-        """Return what tokens ``(b, t, d)`` read that were written: ``(b, t, d)``."""
+        """Return what written tokens ``(b, t, d)`` read: ``(b, t, d)``."""
         if self.silent or not pending:
             return torch.zeros_like(sequence)
         with in_full_precision(sequence):
@@ -218,7 +209,6 @@ class NeuralMemory(nn.Module):
         return join_heads(self.norm(found.to(queries.dtype)))
 
     def _query(self, x: Tensor, position: int) -> Tensor:
-        """Return queries ``(b, h, t, k)`` in the form that the memory asks for."""
         return self._key(x / x.shape[-1] ** 0.5 if self.preset.features == "plain" else x, position)
 
     def _key(self, x: Tensor, position: int) -> Tensor:
@@ -235,7 +225,7 @@ class NeuralMemory(nn.Module):
         return None if self.store_norm is None else StoreNorm(*self.store_norm)
 
     def _normalised(self, read: Tensor) -> Tensor:
-        """Divide what was read by the sum of its weights, which were written beside the values."""
+        """Divide what was read by the sum of its weights, which was written beside the values."""
         if not self.preset.normaliser:
             return read
         values, total = read.split([read.shape[-1] - 1, 1], dim=-1)

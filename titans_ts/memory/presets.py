@@ -1,14 +1,14 @@
-"""Every memory by name: which rule writes it, how its gates come about, and what surrounds it.
+"""Every memory by name: which rule writes it, how its gates are made, and what surrounds it.
 
-Adding a memory: a row here, an oracle in ``tests/oracles.py``, its source, a line in the changelog.
+Adding a memory takes a row here, an oracle in ``tests/oracles.py``, its source, and a line in the changelog.
 
 All rows share the layer around them: one projection, the short convolution with SiLU, a normalised output. A row adds what
-its paper has besides, so that no baseline is handicapped, and leaves out what it has not.
+its paper has besides, so that no baseline is handicapped, and leaves out what the paper does not have.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from titans_ts.memory.gates import WRITE_BOUND, Retention, Step
@@ -17,54 +17,21 @@ from titans_ts.ops import WriteRule
 
 @dataclass(frozen=True)
 class MemoryPreset:
-    """One memory of the family.
+    """One memory of the family."""
 
-    Parameters
-    ----------
-    rule : WriteRule
-        How it is written; ``refresh_every`` is replaced by the argument of that name where ``anchored`` is true.
-    source : str
-        Where it is defined.
-    depth : int or None, default=1
-        Layers of the store; ``None`` leaves it to the argument ``memory_depth``.
-    anchored : bool, default=False
-        Whether many tokens may share one reading of the memory for their gradients.
-    step, retention : str
-        How a token decides them; see :class:`titans_ts.memory.gates.TokenGates`. No retention keeps everything.
-    momentum : bool, default=False
-        Whether past surprise carries on.
-    features : {"unit", "elu", "plain"}, default="unit"
-        What queries and keys go through: scaled to length 1, ``elu + 1``, or queries divided by the root of their width.
-    rotations : bool, default=False
-        Whether queries and keys turn with their position.
-    normaliser : bool, default=False
-        Whether what is read is divided by the sum of its weights.
-    norm : bool, default=False
-        Whether the store reads ``x + LN(M(x))``.
-    learned_start : bool, default=False
-        Whether the memory starts from learned weights; from zero otherwise.
-    output_gate : bool, default=False
-        Whether the token gates what is read.
-    """
-
-    rule: WriteRule
-    source: str
-    depth: int | None = 1
-    anchored: bool = False
-    step: Step = "one"
-    retention: Retention | None = None
-    momentum: bool = False
-    features: Literal["unit", "elu", "plain"] = "unit"
-    rotations: bool = False
-    normaliser: bool = False
-    norm: bool = False
-    learned_start: bool = False
-    output_gate: bool = False
-
-    @property
-    def forgetting(self) -> bool:
-        """Whether anything is forgotten."""
-        return self.retention is not None
+    rule: WriteRule  # its refresh_every is replaced by the argument of that name where `anchored` is true
+    source: str  # paper and equation
+    depth: int | None = 1  # layers of the store; None leaves it to the argument memory_depth
+    anchored: bool = False  # whether many tokens may share one reading of the memory for their gradients
+    step: Step = "one"  # how a token decides it; see TokenGates
+    retention: Retention | None = None  # likewise; None keeps everything
+    momentum: bool = False  # whether past surprise is carried on
+    features: Literal["unit", "elu", "plain"] = "unit"  # queries and keys: of length 1; elu + 1; queries over root width
+    rotations: bool = False  # whether queries and keys turn with their position
+    normaliser: bool = False  # whether what is read is divided by the sum of its weights
+    norm: bool = False  # whether the store reads x + LN(M(x))
+    learned_start: bool = False  # whether the memory starts from learned weights; from zero otherwise
+    output_gate: bool = False  # whether the token gates what is read
 
 
 _HEBBIAN = WriteRule(objective="dot", forget_towards="zero", write_bound=None)
@@ -73,17 +40,23 @@ _GATED_DELTA = WriteRule(loss_factor=1.0, read_from="decayed", forget_towards="z
 _LONGHORN = WriteRule(loss_factor=1.0, step="implicit", forget_towards="zero", write_bound=None)
 _CLIPPED = WriteRule(write_bound=WRITE_BOUND)
 
+_TITANS = MemoryPreset(
+    _CLIPPED,
+    "arXiv 2501.00663, eqs 8-15",
+    anchored=True,
+    step="bounded",
+    retention="bounded",
+    momentum=True,
+    learned_start=True,
+    output_gate=True,
+)
+
 PRESETS: dict[str, MemoryPreset] = {
     "linear_attention": MemoryPreset(
         _HEBBIAN, "arXiv 2006.16236, section 3 (fast weights: Schmidhuber 1992)", features="elu", normaliser=True
     ),
     "retnet": MemoryPreset(
-        _HEBBIAN,
-        "arXiv 2307.08621, eq 5",
-        retention="fixed",
-        features="plain",
-        rotations=True,
-        output_gate=True,
+        _HEBBIAN, "arXiv 2307.08621, eq 5", retention="fixed", features="plain", rotations=True, output_gate=True
     ),
     "mamba2": MemoryPreset(
         _HEBBIAN,
@@ -104,46 +77,16 @@ PRESETS: dict[str, MemoryPreset] = {
     "ttt_mlp": MemoryPreset(
         _CLIPPED, "arXiv 2407.04620, section 2", depth=2, anchored=True, step="by_width", norm=True, learned_start=True
     ),
-    "titans_linear": MemoryPreset(
-        _CLIPPED,
-        "arXiv 2501.00663, eqs 8-15",
-        anchored=True,
-        step="bounded",
-        retention="bounded",
-        momentum=True,
-        learned_start=True,
-        output_gate=True,
-    ),
-    "titans": MemoryPreset(
-        _CLIPPED,
-        "arXiv 2501.00663, eqs 8-15",
-        depth=None,
-        anchored=True,
-        step="bounded",
-        retention="bounded",
-        momentum=True,
-        learned_start=True,
-        output_gate=True,
-    ),
+    "titans_linear": _TITANS,
+    "titans": replace(_TITANS, depth=None),
 }
-"""What differs from released code: ``longhorn`` takes the implicit step exactly, not its diagonal alone; ``ttt_*`` leave out
-the layers' biases, the factor of a token's place in its mini-batch and the rotations, and clip writes as Titans does;
-``mamba2`` has no skip past the memory, ``retnet`` no scale that grows with the position (xPos)."""
+"""Released code differs in this: ``longhorn`` keeps the diagonal of the implicit step alone; ``ttt_*`` have biases in the
+layers, a factor for a token's place in its mini-batch and rotations, and do not clip; ``mamba2`` has a skip past the memory,
+``retnet`` a scale that grows with the position (xPos)."""
 
 
 def find_preset(name: str) -> MemoryPreset:
-    """Return a preset by name.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name; the message lists those there are.
-
-    Examples
-    --------
-    >>> find_preset("titans_linear").depth
-    1
-    """
+    """Return a preset by name; an unknown one is refused with the names there are."""
     if name not in PRESETS:
         raise ValueError(f"memory={name!r} is not known; choose one of {', '.join(sorted(PRESETS))}")
     return PRESETS[name]

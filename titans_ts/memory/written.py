@@ -1,4 +1,4 @@
-"""What a memory did with some tokens, for whoever watches it."""
+"""What a memory did with some tokens, for an observer."""
 
 from __future__ import annotations
 
@@ -14,56 +14,28 @@ from titans_ts.ops.decay import damped_step
 from titans_ts.ops.rule import LOG_FLOOR, effective_step, safe_norm
 
 BEGINNINGS = 16
-"""Tokens of a piece whose beginnings are read side by side, at most; changes no answer, as `chunk_size` changes none."""
+"""Most tokens of a piece whose beginnings are read side by side; changes no answer."""
 NUMBERS_AT_ONCE = 2**22
-"""Numbers, about, in the memories of those beginnings; wide memories, or many, are read fewer tokens at a time."""
+"""Numbers, about, in the memories of those beginnings: wide memories, or many, are read fewer tokens at a time."""
 
 
 class Factors(NamedTuple):
-    """Gates as the memory uses them, ``(b, h, t)`` each: plain factors, not logarithms.
+    """Gates as the memory uses them, ``(b, h, t)`` each: plain factors, not logarithms."""
 
-    Attributes
-    ----------
-    retention : Tensor
-        Share of what was learned that a token keeps, 0 .. 1; 1 where nothing is forgotten.
-    step_size : Tensor
-        What multiplies a token's gradient, 0 or more; of an implicit step, what it comes to for the token's key.
-    momentum : Tensor
-        Share of past surprise that carries on, 0 .. 1; 0 where there is none.
-    """
-
-    retention: Tensor
-    step_size: Tensor
-    momentum: Tensor
+    retention: Tensor  # share of what was learned that a token keeps, 0 .. 1; 1 where nothing is forgotten
+    step_size: Tensor  # what multiplies a token's gradient, 0 or more; damped, and of an implicit step what it comes to
+    momentum: Tensor  # share of past surprise that is carried on, 0 .. 1; 0 where there is none
 
 
-class Written(NamedTuple):
-    """Some tokens that a memory has written: what it was given, by which rule, and how much they surprised it.
+class Observation(NamedTuple):
+    """Some tokens that a memory has written: what it was given, by which rule, and how much they surprised it."""
 
-    Attributes
-    ----------
-    keys, values : Tensor
-        ``(b, h, t, k)`` and ``(b, h, t, v)``, as the store was given them.
-    gates : Gates
-        Logarithms, ``(b, h, t)`` each.
-    surprise : Tensor
-        ``(layers of the store, b, h, t)``: the norms ``|x||g|`` of the writes before clipping.
-    before : StoreState
-        The store before the first of the tokens.
-    initial : tuple of Tensor
-        ``M_0``, ``(h, k, v)`` a layer.
-    norm : StoreNorm or None
-        The store's own norm, if it has one.
-    rule : WriteRule
-        How it is written.
-    """
-
-    keys: Tensor
-    values: Tensor
-    gates: Gates
-    surprise: Tensor
-    before: StoreState
-    initial: tuple[Tensor, ...]
+    keys: Tensor  # (b, h, t, k), as the store was given them
+    values: Tensor  # (b, h, t, v)
+    gates: Gates  # logarithms, (b, h, t) each
+    surprise: Tensor  # (layers of the store, b, h, t): the norms |x||g| of the writes before clipping
+    before: StoreState  # the store before the first of the tokens
+    initial: tuple[Tensor, ...]  # M_0, (h, k, v) a layer
     norm: StoreNorm | None
     rule: WriteRule
 
@@ -80,20 +52,9 @@ class Written(NamedTuple):
     def distances(self) -> Tensor:
         """Return ``|M - M_0|`` after every token, ``(b, h, t)``: the root sum of squares over the layers of the store.
 
-        The fast form makes no memory for a single token. So the tokens are read again in short pieces, every beginning of
-        a piece as a sequence of its own and all of them as one batch; those that lie after its end write nothing, keep
-        everything and end the momentum, which leaves the memory as it was at the end. It equals reading token by token.
-
-        Examples
-        --------
-        >>> from titans_ts.memory.neural_memory import NeuralMemory
-        >>> memory, seen = NeuralMemory(16, heads=2), []
-        >>> memory.observer = seen.append
-        >>> with torch.no_grad():
-        ...     _, carry = memory(torch.randn(3, 50, 16), memory.initial_state(3))
-        ...     last = seen[0].distances()[..., -1]
-        >>> bool(torch.allclose(last, distance_between(carry.store.weights, memory.store())))
-        True
+        The fast form makes no memory for a single token. So the tokens are read again in short pieces: every beginning of a
+        piece is a sequence of its own, and all of them are one batch. The tokens after its end write nothing, keep
+        everything and end the momentum, which leaves the memory as it was. It equals reading token by token.
         """
         state, found = self.before, []
         for keys, values, gates in self._pieces():
@@ -125,14 +86,7 @@ class Written(NamedTuple):
 
 
 def distance_between(weights: tuple[Tensor, ...], initial: tuple[Tensor, ...]) -> Tensor:
-    """Return ``|M - M_0|``, ``(..., h)`` of weights ``(..., h, k, v)``: the root sum of squares over their layers.
-
-    Examples
-    --------
-    >>> weights = torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3)
-    >>> float(distance_between(weights, (torch.zeros(1, 3, 3), torch.ones(1, 3, 3))))
-    3.0
-    """
+    """Return ``|M - M_0|``, ``(..., h)`` of weights ``(..., h, k, v)``: the root sum of squares over their layers."""
     layers = [safe_norm(now - first, axes=2) for now, first in zip(weights, initial, strict=True)]
     return safe_norm(torch.stack(layers, dim=-1))
 

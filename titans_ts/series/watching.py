@@ -18,7 +18,7 @@ from titans_ts.frames.panel import Column, Layout, Panel
 from titans_ts.frames.write import build_frame, id_column, target_names, time_column
 from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX
 from titans_ts.memory.neural_memory import MemoryCarry, NeuralMemory
-from titans_ts.memory.written import Written, distance_between
+from titans_ts.memory.written import Observation, distance_between
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reader import Reader, States
 from titans_ts.series.reading import absorb, start_state
@@ -138,7 +138,7 @@ def holdings(network: ForecastNetwork, state: SeriesState) -> Holdings:
     return Holdings(*(torch.stack(x, dim=1) for x in zip(*layers, strict=True)))
 
 
-def _look(written: Written) -> tuple[Tensor, ...]:
+def _look(written: Observation) -> tuple[Tensor, ...]:
     """Return what is kept of a piece, ``(b, t)`` each: surprise, retention, step size, momentum, distance."""
     surprise = written.surprise.square().mean(dim=(0, 2)).sqrt()
     return surprise, *(x.mean(1) for x in (*written.factors(), written.distances()))
