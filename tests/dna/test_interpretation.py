@@ -8,7 +8,7 @@ from dna.cases import make_sequence_network, random_codes
 from titans_ts.dna.bases import N, encode
 from titans_ts.dna.explain import OneHotModule, base_contributions, mutants
 from titans_ts.dna.strands import averaged, one_hot
-from titans_ts.learn.batches import answer_all
+from titans_ts.learn.two_paths import answer_all
 
 SEQUENCE = random_codes(40, seed=2, uncertain=0.1)
 

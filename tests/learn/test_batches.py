@@ -8,7 +8,7 @@ from dna.cases import random_codes
 from titans_ts.dna.bases import N
 from titans_ts.dna.strands import as_codes, as_strands
 from titans_ts.learn import batches
-from titans_ts.learn.batches import batches_by_length
+from titans_ts.learn.batches import BatchSampler, batches_by_length
 
 LENGTHS = np.random.default_rng(0).integers(1, 300, 500)
 
@@ -17,11 +17,15 @@ def chance(seed=0):
     return np.random.default_rng(seed)
 
 
+def one_pass(lengths, size, source):
+    return list(BatchSampler(lengths, size, source).one_pass())
+
+
 @pytest.mark.parametrize("seed", [None, 0])
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_every_place_comes_once_in_batches_of_bounded_size(seed, size, monkeypatch):
     monkeypatch.setattr(batches, "STEPS_AT_ONCE", 700)
-    found = list(batches_by_length(LENGTHS, size, chance=None if seed is None else chance(seed)))
+    found = list(batches_by_length(LENGTHS, size)) if seed is None else one_pass(LENGTHS, size, chance(seed))
     assert sorted(place for batch in found for place in batch) == list(range(500))
     assert max(map(len, found)) <= size
     assert max(len(batch) * LENGTHS[batch].max() for batch in found) <= 700, "padding included"
@@ -39,9 +43,9 @@ def test_by_default_the_shortest_come_first_and_nothing_is_left_to_chance():
 
 
 def test_by_chance_like_lengths_still_meet_and_the_batches_come_in_any_order():
-    found = list(batches_by_length(LENGTHS, 10, chance=chance()))
-    assert found == list(batches_by_length(LENGTHS, 10, chance=chance()))
-    assert found != list(batches_by_length(LENGTHS, 10, chance=chance(1)))
+    found = one_pass(LENGTHS, 10, chance())
+    assert found == one_pass(LENGTHS, 10, chance())
+    assert found != one_pass(LENGTHS, 10, chance(1))
     assert np.mean([np.ptp(LENGTHS[batch]) for batch in found]) < 20, "of 300"
     assert abs(np.corrcoef(np.arange(50), [LENGTHS[batch].mean() for batch in found])[0, 1]) < 0.5
 
@@ -49,9 +53,19 @@ def test_by_chance_like_lengths_still_meet_and_the_batches_come_in_any_order():
 def test_pools_let_other_sequences_meet_each_time(monkeypatch):
     monkeypatch.setattr(batches, "_POOL", 2)
     source = chance()
-    first, second = ({frozenset(batch) for batch in batches_by_length([9] * 60, 5, chance=source)} for _ in range(2))
+    first, second = ({frozenset(batch) for batch in one_pass([9] * 60, 5, source)} for _ in range(2))
     assert len(first) == len(second) == 12
     assert not first & second
+
+
+def test_what_is_still_to_come_of_a_pass_can_be_put_back(monkeypatch):
+    monkeypatch.setattr(batches, "_POOL", 2)
+    first, second = (BatchSampler(LENGTHS, 30, chance(seed)) for seed in (0, 1))
+    for _ in range(7):
+        next(first)
+    second.order, second.batches = first.order, [*first.batches]
+    second.chance.bit_generator.state = first.chance.bit_generator.state
+    assert [next(first) for _ in range(30)] == [next(second) for _ in range(30)], "through two passes"
 
 
 def test_no_sequences_are_no_batches():

@@ -9,8 +9,8 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.dna.bases import encode, reverse_complement
 from titans_ts.dna.network import SequenceConfig, SequenceNetwork
 from titans_ts.dna.strands import either_strand
-from titans_ts.learn.batches import answer_all
 from titans_ts.learn.fitting import Examples, SupervisedConfig, SupervisedTraining, take_pass
+from titans_ts.learn.two_paths import answer_all
 
 CODES = [encode("ACGT" * 3 + "A" * (k % 2) * 6 + "TG" * 4) for k in range(16)]
 TARGETS = np.arange(16) % 2

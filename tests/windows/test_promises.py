@@ -25,7 +25,6 @@ from windows.estimator_cases import (
 )
 
 from titans_ts import load
-from titans_ts.learn import batches as answers
 from titans_ts.learn import two_paths
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.windows import reader
@@ -147,7 +146,7 @@ def test_how_much_is_worked_on_at_once_does_not_count(kind, at_once, monkeypatch
     expected = ask(model, OTHERS)
     for module, name in (
         (two_paths, "TOKENS_AT_ONCE"),
-        (answers, "READ_AT_ONCE"),
+        (two_paths, "READ_AT_ONCE"),
         (reader, "TOKENS_AT_ONCE"),
         (reader, "SIDE_BY_SIDE"),
     ):

@@ -26,12 +26,12 @@ from titans_ts.dna.strands import averaged, either_strand
 from titans_ts.files.tensors import under
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
-from titans_ts.learn.batches import Averaging
 from titans_ts.learn.estimator import POSITIVE, followed
 from titans_ts.learn.fitting import Augmentation
 from titans_ts.learn.losses import Objective
 from titans_ts.learn.run import choose_device, number_type, seeded
 from titans_ts.learn.supervised import LabelsMixin, NumbersMixin, Split, Start
+from titans_ts.learn.two_paths import Averaging
 
 LONGEST_WORD = 8
 """There are 65,536 words of that length; each is a coefficient."""

@@ -1,4 +1,4 @@
-"""How much of the memory's correction is used: as much as validation can tell from luck."""
+"""How much of the memory's correction to use: as much as validation can tell from luck."""
 
 from __future__ import annotations
 
@@ -16,50 +16,33 @@ integrates to 2/3 within a block and to 1/6 between neighbours."""
 
 @dataclass(frozen=True)
 class MemoryGain:
-    """What the memory's correction takes off the error of the direct path on validation rows, and how much of it is used.
+    """How much of the memory's correction is used, and what it takes off the error of the direct path on validation."""
 
-    Attributes
-    ----------
-    share : float
-        Of the correction that is part of the forecast, 0 to 1.
-    gain : float
-        Of the direct path's error, that this share takes off.
-    best_gain : float
-        The same, of the share with the least error.
-    standard_error : float or None
-        Of ``best_gain``, over blocks; None where fewer than two blocks leave nothing to estimate it from.
-    blocks : int
-        Validation blocks as long as the horizon, over all series; validation sequences where those are learned from.
-    """
-
-    share: float
-    gain: float
-    best_gain: float
-    standard_error: float | None
-    blocks: int
+    share: float  # of the correction that is used, 0 to 1
+    gain: float  # part of the direct path's error that this share takes off
+    best_gain: float  # the same, of the share with the least error
+    standard_error: float | None  # of best_gain, over blocks; None with fewer than two
+    blocks: int  # as long as the horizon, over all series; where sequences are learned from, validation sequences
 
 
 def memory_gain(errors: Tensor, *, caution: float, shares: Sequence[float] = SHARES, overlap: float = OVERLAP) -> MemoryGain:
     """Choose how much of the correction to use, by the one-standard-error rule.
 
-    The least error on a few blocks that lie in one season is easily luck. So the share is the smallest whose gain comes
-    within a standard error of the best one's: nearly all where the gain is sure, less where it is not, nothing where it is
-    smaller than its own error. The loss that a wrong correction adds grows with the square of the share, the gain of a
-    right one falls slowly at first: half a share keeps three quarters of it.
-
-    Errors of neighbouring origins are alike, since their horizons overlap; over blocks as long as the horizon what is left
-    of that is :data:`OVERLAP`, and the standard error is corrected for it, as if all blocks were neighbours.
+    The least error on a few blocks of one season is easily luck. So the smallest share is taken whose gain is within
+    ``caution`` standard errors of the best: nearly all where the gain is sure, nothing where it is smaller than its own
+    error. Little is lost by that: half a share keeps three quarters of a right correction's gain, and a wrong one's harm
+    grows with the square. The standard error allows for the likeness of neighbouring blocks, as if all were neighbours.
 
     Parameters
     ----------
     errors : Tensor
-        ``(shares, blocks)``: mean absolute error of each block with each share of the correction; first with none.
+        ``(shares, blocks)``: error of each block with each share of the correction; first with none.
     caution : float
         Standard errors to give up, 0 or more; 0 takes the share with the least error.
     shares : sequence of float, optional
         Increasing, from 0.
     overlap : float, optional
-        Correlation of the errors of neighbouring blocks; 0 where blocks are samples that know nothing of each other.
+        Correlation of the errors of neighbouring blocks; 0 where blocks are independent samples.
 
     References
     ----------

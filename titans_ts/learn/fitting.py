@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
-from titans_ts.learn.batches import Averaging, BatchSampler, answer_all, batches_by_length
+from titans_ts.learn.batches import BatchSampler
 from titans_ts.learn.losses import Objective, sequence_loss
 from titans_ts.learn.run import Run, RunConfig, mixed_precision, seeded
-from titans_ts.learn.two_paths import TwoPaths
+from titans_ts.learn.two_paths import Averaging, TwoPaths, answer_all
 
 Augmentation = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 """A batch ``(b, c, t)``, its lengths ``(b,)`` and chance to a batch that asks for the same answers."""
@@ -208,8 +208,8 @@ def take_pass(network: TwoPaths, examples: Examples, objective: Objective, confi
     )
     network.train()
     with seeded(config.seed, network.device):
-        lengths = [len(one) for one in examples.items]
-        for places in batches_by_length(lengths, config.batch_size, chance=np.random.default_rng(config.seed)):
+        chance = np.random.default_rng(config.seed)
+        for places in BatchSampler([len(one) for one in examples.items], config.batch_size, chance).one_pass():
             batch = examples.part(places)
             loss = batch.losses(objective, network(*network.batch(batch.items))).mean()
             optimizer.zero_grad(set_to_none=True)

@@ -13,46 +13,16 @@ Objective = Literal["binary", "classes", "numbers"]
 
 
 def masked_absolute_error(point: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Return the weighted absolute error, averaged over observed targets.
-
-    Parameters
-    ----------
-    point, target : Tensor
-        Of one shape; NaN in ``target`` is left out.
-    weight : Tensor
-        Broadcasts against them.
-
-    Examples
-    --------
-    >>> nan = float("nan")
-    >>> masked_absolute_error(torch.zeros(3), torch.tensor([1.0, nan, -3.0]), torch.tensor(2.0)).item()
-    4.0
-    """
+    """Return the weighted absolute error, averaged over observed targets, which are those that are not NaN."""
     observed = ~target.isnan()
     error = torch.where(observed, point - target.nan_to_num(), 0).abs() * weight
     return error.sum() / observed.sum().clamp_min(1)
 
 
 def masked_pinball(quantiles: Tensor, target: Tensor, weight: Tensor, levels: Tensor) -> Tensor:
-    """Return the weighted pinball loss, averaged over observed targets and levels.
+    """Return the weighted pinball loss of quantiles ``(..., q)`` for targets ``(...)``, averaged over those observed.
 
-    Parameters
-    ----------
-    quantiles : Tensor
-        ``(..., q)``.
-    target, weight : Tensor
-        ``(...)``; NaN in ``target`` is left out.
-    levels : Tensor
-        ``(q,)``, inside (0, 1).
-
-    References
-    ----------
-    Koenker and Bassett, Regression Quantiles, Econometrica 46 (1978).
-
-    Examples
-    --------
-    >>> masked_pinball(torch.zeros(1, 1), torch.tensor([2.0]), torch.ones(1), torch.tensor([0.9])).item()
-    1.7999999523162842
+    Source: Koenker and Bassett, Regression Quantiles, Econometrica 46 (1978).
     """
     observed = ~target.isnan()
     error = torch.where(observed[..., None], target.nan_to_num()[..., None] - quantiles, 0)
@@ -61,21 +31,9 @@ def masked_pinball(quantiles: Tensor, target: Tensor, weight: Tensor, levels: Te
 
 
 def sequence_loss(objective: Objective, answers: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each sequence, ``(n,)``: cross-entropy in nats, or the squared error averaged over outputs.
+    """Return the loss of answers ``(n, outputs)``, ``(n,)``: cross-entropy in nats, or the mean squared error.
 
-    Parameters
-    ----------
-    objective : {"binary", "classes", "numbers"}
-        Two classes by one log-odds, several by one logit each, or numbers.
-    answers : Tensor
-        ``(n, outputs)``.
-    targets : Tensor
-        ``(n,)`` class indices, or ``(n, outputs)`` numbers.
-
-    Examples
-    --------
-    >>> round(sequence_loss("binary", torch.zeros(1, 1), torch.tensor([1])).item(), 4)
-    0.6931
+    Targets are class indices ``(n,)`` or numbers ``(n, outputs)``; two classes are answered by one log-odds.
     """
     if objective == "binary":
         return F.binary_cross_entropy_with_logits(answers[:, 0], targets.to(answers.dtype), reduction="none")

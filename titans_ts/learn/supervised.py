@@ -21,12 +21,11 @@ from torch import Tensor
 from titans_ts.frames.read import names_of
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.acceptance import MemoryGain
-from titans_ts.learn.batches import Averaging, Path, answer_all
 from titans_ts.learn.estimator import BaseTitans, all_or_nothing
 from titans_ts.learn.fitting import Augmentation, Examples, SupervisedConfig, SupervisedTraining
 from titans_ts.learn.losses import Objective
 from titans_ts.learn.run import choose_device
-from titans_ts.learn.two_paths import TwoPaths
+from titans_ts.learn.two_paths import Averaging, Path, TwoPaths, answer_all
 
 
 class Split(NamedTuple):

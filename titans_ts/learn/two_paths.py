@@ -1,41 +1,34 @@
-"""Two paths that answer about a whole sequence on their own, and how much each counts."""
+"""Two paths that each answer about a whole sequence, and how much each counts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
+from titans_ts.learn.batches import batches_by_length
 
 
 class Pooled(NamedTuple):
-    """What is kept of tokens read so far, part by part: of fixed size, whatever their number.
+    """A summary of the tokens read so far, of fixed size."""
 
-    Attributes
-    ----------
-    total, greatest, last : Tensor
-        ``(b, d)``: sum, maximum and last of the tokens.
-    tokens : Tensor
-        ``(b,)``: how many.
-    """
-
-    total: Tensor
-    greatest: Tensor
-    last: Tensor
-    tokens: Tensor
+    total: Tensor  # b d, their sum
+    greatest: Tensor  # b d, their maximum
+    last: Tensor  # b d
+    tokens: Tensor  # b, how many
 
     @classmethod
     def nothing(cls, like: Tensor) -> Pooled:
-        """Return what is kept before the first token, for ``(b, d)``."""
+        """Return the summary before the first token, for ``(b, d)``."""
         zeros = torch.zeros_like(like)
         return cls(zeros, zeros - torch.inf, zeros, zeros[:, 0].long())
 
     def add(self, tokens: Tensor, counts: Tensor) -> Pooled:
-        """Take in ``(b, n, d)``, of which the first ``counts`` of each row count."""
+        """Add tokens ``(b, n, d)``, of which the first ``counts`` of each row count."""
         outside = (torch.arange(tokens.shape[1], device=tokens.device) >= counts[:, None])[..., None]
         end = tokens[torch.arange(len(tokens), device=tokens.device), (counts - 1).clamp_min(0)]
         return Pooled(
@@ -51,24 +44,7 @@ class Pooled(NamedTuple):
 
 
 class SequenceHead(nn.Module):
-    """Mean, maximum and last of a sequence's tokens to its outputs; starts at zero.
-
-    Parameters
-    ----------
-    width : int
-        Model width ``d``.
-    outputs : int
-        Numbers answered.
-    dropout : float, default=0.0
-        Share of the pooled entries set to zero in training.
-
-    Examples
-    --------
-    >>> head = SequenceHead(8, 2)
-    >>> pooled = Pooled.nothing(torch.zeros(3, 8)).add(torch.randn(3, 5, 8), torch.tensor([5, 1, 3]))
-    >>> head(pooled.features()).tolist()
-    [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
-    """
+    """Map mean, maximum and last of a sequence's tokens to its outputs; starts at zero."""
 
     def __init__(self, width: int, outputs: int, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -94,37 +70,30 @@ class SilentLinear(nn.Linear):
                 x.zero_()
 
 
+READ_AT_ONCE = 256
+"""Sequences of a batch; changes nothing else."""
+
+Path = Literal["both", "linear", "memory"]
+
+Answering = Callable[[Tensor, Tensor], Tensor]
+"""Sequences ``(b, c, t)`` and lengths ``(b,)`` to ``(b, outputs)``."""
+
+Averaging = Callable[[Answering], Answering]
+
 TOKENS_AT_ONCE = 16_384
-"""Tokens read in one call; bounds what a long sequence holds and changes no answer."""
+"""Tokens read in one call; bounds the memory that a long sequence takes and changes no answer."""
 
 
 class TwoPaths(nn.Module):
-    """``(1 - share) linear + share memory``: a linear path, and a stem whose tokens a backbone reads.
+    """A linear path, and beside it a stem whose tokens a backbone reads.
 
-    How much each counts is chosen when both are trained.
-
-    Parameters
-    ----------
-    stem : nn.Module
-        Turns a part of a sequence into tokens, as :class:`titans_ts.blocks.motifs.MotifStem` does.
-    backbone : BackboneConfig
-        Reads the tokens; without layers the linear path answers alone.
-    outputs : int
-        Numbers answered about a sequence.
-
-    Attributes
-    ----------
-    share : Tensor
-        How far the answer goes from the linear path alone, 0, to the balance of both, 1.
-    balance : Tensor
-        ``(2,)``: weights of the linear path and of the memory there.
-    linear_parts : tuple of str
-        Names of the modules that make up the linear path.
+    How much each counts is chosen when both are trained. Without layers the linear path answers alone. The stem makes
+    tokens of a part of a sequence, as :class:`titans_ts.blocks.motifs.MotifStem` does.
     """
 
-    share: Tensor
-    balance: Tensor
-    linear_parts: tuple[str, ...] = ()
+    share: Tensor  # how far the answer goes from the linear path alone, 0, to the balance of both, 1
+    balance: Tensor  # 2, weights of the linear path and of the memory there
+    linear_parts: tuple[str, ...] = ()  # names of the modules that make up the linear path
 
     def __init__(self, stem: nn.Module, backbone: BackboneConfig, outputs: int) -> None:
         super().__init__()
@@ -137,12 +106,12 @@ class TwoPaths(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Kind of number that the network computes in."""
+        """Number type of the weights."""
         return self.head.output.weight.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the network lives."""
+        """Where the weights are."""
         return self.head.output.weight.device
 
     @property
@@ -155,7 +124,7 @@ class TwoPaths(nn.Module):
         raise NotImplementedError
 
     def linear_answer(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Return what the linear path alone says, ``(b, outputs)``."""
+        """Return the answer of the linear path alone, ``(b, outputs)``."""
         raise NotImplementedError
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -171,15 +140,12 @@ class TwoPaths(nn.Module):
         return linear + self.share * (best - linear)
 
     def memory_answer(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Return what the memory alone says, ``(b, outputs)``."""
+        """Return the answer of the memory alone, ``(b, outputs)``."""
         answers: Tensor = self.head(self.features(inputs, lengths))
         return answers
 
     def features(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Return what the head reads of each sequence, ``(b, 3 d)``.
-
-        Tokens are read in parts, so that a sequence of any length is read in a state of fixed size.
-        """
+        """Return what the head reads of each sequence, ``(b, 3 d)``; tokens are read in parts, at constant memory."""
         state, read = self.backbone.initial_state(len(inputs)), self.stem.initial_state(len(inputs))
         pooled = Pooled.nothing(inputs.new_zeros(len(inputs), self.backbone.config.width))
         step = TOKENS_AT_ONCE * self.stem.patch_length
@@ -188,3 +154,23 @@ class TwoPaths(nn.Module):
             hidden, state = self.backbone(tokens, state)
             pooled = pooled.add(hidden, counts)
         return pooled.features()
+
+
+@torch.no_grad()
+def answer_all(network: TwoPaths, items: Sequence[Any], *, average: Averaging | None = None, by: Path = "both") -> Tensor:
+    """Return what a network, put into evaluation mode, answers about each sequence, ``(n, outputs)``.
+
+    ``by`` is the path that answers; ``average`` makes of its answers those to give: for DNA the mean over both strands.
+    """
+    network.eval()
+    paths: dict[str, Answering] = {"both": network, "linear": network.linear_answer, "memory": network.memory_answer}
+    if by not in paths:
+        raise ValueError(f"by={by!r} is not known; choose one of {', '.join(map(repr, paths))}")
+    if by == "memory" and network.is_linear:
+        raise ValueError("by='memory': layers=0, so that this model has no memory to answer; ask by='linear'")
+    answer = paths[by]
+    answer = answer if average is None else average(answer)
+    found = torch.zeros(len(items), network.outputs, dtype=network.dtype, device=network.device)
+    for places in batches_by_length([len(one) for one in items], READ_AT_ONCE):
+        found[torch.as_tensor(places)] = answer(*network.batch([items[i] for i in places]))
+    return found

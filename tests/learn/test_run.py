@@ -1,0 +1,147 @@
+"""What every training shares: the schedule, the best weights, patience, device, number format, and chance."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from titans_ts.learn.run import (
+    PRECISIONS,
+    BestWeights,
+    choose_device,
+    learning_rate_factor,
+    mixed_precision,
+    number_type,
+    seeded,
+)
+
+CPU = torch.device("cpu")
+
+# --- the learning rate over a phase ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("total", "warm_up"), [(100, 10), (1000, 20), (30, 20), (5, 20), (40, 0)])
+def test_warms_up_then_falls_to_nothing(total, warm_up):
+    factors = [learning_rate_factor(step, total, warm_up=warm_up) for step in range(total)]
+    assert all(0 < factor <= 1 for factor in factors)
+    falling = factors[warm_up:]
+    assert all(a > b for a, b in pairwise(falling))
+    if total > 2 * warm_up:
+        rising = factors[: warm_up // 2]
+        assert all(a < b for a, b in pairwise(rising))
+        assert max(factors) > 0.8
+        assert factors[-1] < 0.1
+
+
+def test_is_a_cosine_after_the_warm_up():
+    assert learning_rate_factor(50, 100, warm_up=10) == pytest.approx(0.5)
+    assert learning_rate_factor(25, 100, warm_up=10) == pytest.approx(0.5 + 0.5**1.5)
+    assert learning_rate_factor(0, 100, warm_up=10) == pytest.approx(0.1)
+
+
+def test_no_steps_are_no_division_by_zero():
+    assert learning_rate_factor(0, 0) > 0
+
+
+# --- the best weights, and when patience ends -----------------------------------------------------------------------
+
+
+def layer_of(value: float) -> nn.Linear:
+    layer = nn.Linear(2, 1)
+    with torch.no_grad():
+        layer.weight.fill_(value)
+    return layer
+
+
+def test_restores_the_weights_of_the_least_error():
+    layer, best = layer_of(0.0), BestWeights(patience=9)
+    for step, error in enumerate([3.0, 1.0, 2.0, 1.0]):
+        with torch.no_grad():
+            layer.weight.fill_(float(step))
+        best.see(error, step, layer)
+    best.restore(layer)
+    assert layer.weight.unique().item() == 1.0, "of two equal errors the first"
+    assert (best.error, best.step, best.waited) == (1.0, 1, 2)
+
+
+def test_kept_weights_are_a_copy():
+    layer, best = layer_of(5.0), BestWeights(patience=9)
+    best.see(1.0, 0, layer)
+    with torch.no_grad():
+        layer.weight.zero_()
+    assert best.weights["weight"].unique().item() == 5.0
+
+
+def test_patience_counts_evaluations_since_the_best():
+    best, layer = BestWeights(patience=2), layer_of(0.0)
+    errors = [5.0, 6.0, 4.0, 4.5, 4.0, 4.0]
+    assert [best.see(error, step, layer) for step, error in enumerate(errors)] == [False, False, False, False, True, True]
+
+
+def test_an_error_that_is_not_a_number_is_no_best():
+    best, layer = BestWeights(patience=2), layer_of(1.0)
+    assert not best.see(float("nan"), 0, layer)
+    assert best.weights == {}
+    assert best.see(float("nan"), 1, layer)
+    best.restore(layer)
+    assert layer.weight.unique().item() == 1.0, "nothing to restore: the weights stay"
+
+
+# --- device, number format, and chance that leaves the global generators alone --------------------------------------
+
+
+def test_seeded_gives_the_same_numbers_and_leaves_the_global_state():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    draws = []
+    for _ in range(2):
+        with seeded(3, CPU):
+            draws.append(torch.randn(4))
+        torch.testing.assert_close(torch.get_rng_state(), before)
+    with seeded(4, CPU):
+        assert not torch.equal(torch.randn(4), draws[0])
+    assert torch.equal(*draws)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeded_puts_the_state_back_after_an_error():
+    before = torch.get_rng_state()
+
+    def fail() -> None:
+        with seeded(3, CPU):
+            torch.randn(4)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_devices_by_name():
+    assert choose_device("cpu") == CPU
+    assert choose_device(CPU) == CPU
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:x", "cuda:99", ""])
+def test_a_device_that_is_not_there_is_refused_by_name(device):
+    with pytest.raises(ValueError, match=f"device='{device}' cannot be used here"):
+        choose_device(device)
+
+
+def test_number_types():
+    types = {name: number_type(name) for name in PRECISIONS}
+    assert types.pop("float64") == torch.float64
+    assert set(types.values()) == {torch.float32}
+    with pytest.raises(ValueError, match="precision must be one of auto, float32, bfloat16, float64; got 'half'"):
+        number_type("half")
+
+
+@pytest.mark.parametrize(
+    ("precision", "lower"), [("auto", False), ("float32", False), ("float64", False), ("bfloat16", True)]
+)
+def test_products_are_shortened_only_when_asked(precision, lower):
+    with mixed_precision(precision, CPU):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if lower else torch.float32)
