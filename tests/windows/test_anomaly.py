@@ -67,7 +67,7 @@ def test_what_was_not_measured_surprises_no_one(model):
 # --- one long series ------------------------------------------------------------------------------------------------
 
 
-OF_A_SERIES = {**LEARN, "patch_length": 8, "max_steps": 30, "batch_size": 2, "learning_rate": 3e-2}
+OF_A_SERIES = {**LEARN, "patch_length": 8, "max_steps": 30, "batch_size": 1, "learning_rate": 3e-2}
 
 
 def series(length=1200, *, period=13.0, noise=0.05, seed=0):

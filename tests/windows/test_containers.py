@@ -26,7 +26,7 @@ def same(found, expected):
         np.testing.assert_array_equal(one, other)
 
 
-# --- is it a table? -------------------------------------------------------------------------------------------------
+# --- is it a table? --------------------------------------------------------------------------------------------------
 
 TABLES = {
     "an array": np.zeros((3, 4)),
@@ -64,7 +64,7 @@ def test_sequences_are_told(X):
     assert not is_table(X)
 
 
-# --- what is read ---------------------------------------------------------------------------------------------------
+# --- what is read ----------------------------------------------------------------------------------------------------
 
 
 def test_a_block_is_its_sequences_with_time_first():
@@ -143,7 +143,7 @@ def test_what_is_read_is_a_copy():
     assert all((part == 1).all() for part in parts)
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- what is refused -------------------------------------------------------------------------------------------------
 
 
 def with_inf(value=np.inf):
@@ -207,7 +207,7 @@ def test_what_cannot_be_read_is_refused_by_sequence_step_and_channel(bad):
         read_windows(X, name="X_val")
 
 
-# --- one batch of them --------------------------------------------------------------------------------------------
+# --- one batch of them -----------------------------------------------------------------------------------------------
 
 
 def windows_of(lengths=(7, 1, 12, 4), channels=3, *, missing=0.2, level=0.0, seed=0):
@@ -222,7 +222,7 @@ def batch(items, scale=None, dtype=torch.float64):
     return batch_of_windows(items, common_scale(items) if scale is None else scale, device=CPU, dtype=dtype)
 
 
-# --- the scale ------------------------------------------------------------------------------------------------------
+# --- the scale -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("level", [0.0, -1e3, 1e9])
@@ -255,7 +255,7 @@ def test_the_largest_numbers_do_not_overflow():
     assert found.spread.tolist() == [[pytest.approx(1e300)]]
 
 
-# --- the batch ------------------------------------------------------------------------------------------------------
+# --- the batch -------------------------------------------------------------------------------------------------------
 
 
 def by_loop(items, level, spread):
