@@ -85,7 +85,7 @@ def test_records_are_scored_as_the_model_scores_them(folder):
 
 
 def test_variants_are_scored_and_a_wrong_reference_is_told(folder, capsys):
-    words = f"score {folder}/genome.fa --train {folder}/genome.fa --variants {folder}/few.vcf --max-steps 1"
+    words = f"score {folder}/genome.fa --train {folder}/genome.fa --vcf {folder}/few.vcf --max-steps 1"
     assert main([*words.split(), "--out", str(folder / "v.csv")]) == 0
     found = pl.read_csv(folder / "v.csv")
     assert found["ref_match"].to_list() == [True, False]
@@ -107,7 +107,7 @@ def test_variants_are_scored_and_a_wrong_reference_is_told(folder, capsys):
         ("score {0}/genome.fa", "give --train FASTA to fit a language model, or --model FILE to use one"),
         ("score {0}/none.fa --train {0}/genome.fa", "none.fa: no such file"),
         ("score {0}/genome.fa --model {0}/c.titans", "holds a DNAClassifier, not a DNALanguageModel"),
-        ("score {0}/genome.fa --train {0}/genome.fa --variants {0}/none.vcf", "none.vcf: no such file"),
+        ("score {0}/genome.fa --train {0}/genome.fa --vcf {0}/none.vcf", "none.vcf: no such file"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_and_nothing_is_written(folder, classified, words, message, capsys):

@@ -13,7 +13,7 @@ from titans_ts.backbones.config import VARIANTS
 from titans_ts.backbones.state import pack
 from titans_ts.dna.bases import N, encode, reverse_complement
 from titans_ts.dna.language import LanguageConfig, LanguageNetwork
-from titans_ts.dna.strands import reverse_complement_strand as turned_round
+from titans_ts.dna.strands import reverse_complement_one_hot
 
 RECORD = recurring_codes(300)
 SEQUENCES = [recurring_codes(50), random_codes(50, seed=1, uncertain=0.1), recurring_codes(50, seed=3)]
@@ -114,7 +114,7 @@ def test_from_both_sides_the_two_strands_are_told_alike(variant):
     sequences = [*SEQUENCES, random_codes(7, seed=4), random_codes(1, seed=5)]
     there, lengths = from_both_sides(network, sequences)
     back, _ = from_both_sides(network, [reverse_complement(one) for one in sequences])
-    assert_agree(turned_round(back.transpose(1, 2), lengths).transpose(1, 2), there)
+    assert_agree(reverse_complement_one_hot(back.transpose(1, 2), lengths).transpose(1, 2), there)
 
 
 @torch.no_grad()

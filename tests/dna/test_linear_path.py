@@ -7,7 +7,7 @@ from dna.cases import as_batch, make_sequence_network, random_codes
 from scipy import sparse
 
 from titans_ts.dna.bases import reverse_complement
-from titans_ts.dna.paths import MOST_PLACES, LinearModel, PlacePath, WordPath, place_indicators, usual_places, word_densities
+from titans_ts.dna.paths import MOST_PLACES, LinearPath, PlacePath, WordPath, place_indicators, usual_places, word_densities
 from titans_ts.dna.strands import one_hot
 
 SIZES = (1, 2, 3, 5)
@@ -70,7 +70,7 @@ def test_the_penalty_is_strong_for_noise_and_weak_for_a_signal(objective):
     strengths = []
     for signal in (0, 20):
         y = targets_of(objective, signal)
-        model = LinearModel(objective).fit(X[:50], y[:50], ONES[:50], (X[50:], y[50:], ONES[50:]))
+        model = LinearPath(objective).fit(X[:50], y[:50], ONES[:50], (X[50:], y[50:], ONES[50:]))
         strengths.append(model.strength)
     assert strengths[0] < strengths[1]
 
@@ -80,9 +80,9 @@ def test_the_penalty_is_strong_for_noise_and_weak_for_a_signal(objective):
 def test_what_is_installed_answers_as_the_model_does(objective, outputs, places):
     codes = [random_codes(60, seed=seed) for seed in range(80)]
     features = sparse.hstack([X, place_indicators(codes, places)], format="csr")
-    model = LinearModel(objective).fit(features, targets_of(objective, 5), ONES, None)
+    model = LinearPath(objective).fit(features, targets_of(objective, 5), ONES, None)
     network = make_sequence_network(outputs=outputs, word_sizes=(1, 2), places=places)
-    model.install(network)
+    model.install(network.words, network.places)
     padded, lengths = as_batch(codes)
     with torch.no_grad():
         found = network.linear_answer(one_hot(padded).double(), lengths)
@@ -91,6 +91,6 @@ def test_what_is_installed_answers_as_the_model_does(objective, outputs, places)
 
 def test_a_word_that_is_as_frequent_everywhere_has_no_weight():
     constant = sparse.csr_array(np.column_stack([np.full(80, 0.25), X.toarray()[:, 0]]))
-    model = LinearModel("numbers").fit(constant, targets_of("numbers", 5), ONES, None)
+    model = LinearPath("numbers").fit(constant, targets_of("numbers", 5), ONES, None)
     assert (model.coefficients[0] == 0).all()
     assert (model.coefficients[1] != 0).all()

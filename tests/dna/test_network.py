@@ -11,10 +11,10 @@ from tolerances import assert_agree
 
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
 from titans_ts.dna.bases import N
-from titans_ts.dna.bases import reverse_complement as other_strand
+from titans_ts.dna.bases import reverse_complement as turned_alone
 from titans_ts.dna.language import LanguageConfig
 from titans_ts.dna.network import SequenceConfig, SequenceNetwork
-from titans_ts.dna.strands import one_hot, reverse_complement_strand
+from titans_ts.dna.strands import one_hot, reverse_complement_one_hot
 from titans_ts.learn import two_paths
 
 SEQUENCES = [random_codes(length, seed=length, uncertain=0.05) for length in (70, 1, 33, 2, 64)]
@@ -34,10 +34,10 @@ def test_made_from_both_strands_it_says_the_same_of_either(variant):
     network = make_sequence_network(variant, both_strands=True)
     strand, lengths = strands(SEQUENCES)
     found = network(strand, lengths)
-    assert_agree(network(reverse_complement_strand(strand, lengths), lengths), found)
-    assert_agree(network(*strands([other_strand(one) for one in SEQUENCES], beyond=3)), found)
+    assert_agree(network(reverse_complement_one_hot(strand, lengths), lengths), found)
+    assert_agree(network(*strands([turned_alone(one) for one in SEQUENCES], beyond=3)), found)
     for path in (network.linear_answer, network.memory_answer):
-        assert_agree(path(reverse_complement_strand(strand, lengths), lengths), path(strand, lengths))
+        assert_agree(path(reverse_complement_one_hot(strand, lengths), lengths), path(strand, lengths))
     assert not torch.allclose(found[0], found[2]), "and not the same of all"
 
 
@@ -45,7 +45,7 @@ def test_made_from_both_strands_it_says_the_same_of_either(variant):
 def test_words_of_both_strands_are_the_same_of_either_and_the_rest_tells_them_apart():
     network = make_sequence_network(words_of_both=True)
     strand, lengths = strands(SEQUENCES)
-    turned = reverse_complement_strand(strand, lengths)
+    turned = reverse_complement_one_hot(strand, lengths)
     words = (network.words(strand, lengths) + network.words(turned, lengths)) / 2
     assert_agree(network.linear_answer(strand, lengths), words + network.places(strand, lengths))
     assert_agree(network.linear_answer(turned, lengths), words + network.places(turned, lengths))
@@ -56,7 +56,7 @@ def test_words_of_both_strands_are_the_same_of_either_and_the_rest_tells_them_ap
 def test_made_from_one_strand_it_tells_them_apart():
     network = make_sequence_network()
     strand, lengths = strands(SEQUENCES)
-    turned = reverse_complement_strand(strand, lengths)
+    turned = reverse_complement_one_hot(strand, lengths)
     for path in (network, network.linear_answer, network.memory_answer):
         assert not torch.allclose(path(turned, lengths), path(strand, lengths))
 
@@ -105,7 +105,7 @@ def test_a_language_model_reads_in_the_place_of_motifs_whatever_the_cut_and_the_
     whole = network.memory_answer(strand, lengths)
     for one, found in zip(SEQUENCES, whole, strict=True):
         assert_agree(network.memory_answer(*strands([one]))[0], found)
-    turned = network.memory_answer(reverse_complement_strand(strand, lengths), lengths)
+    turned = network.memory_answer(reverse_complement_one_hot(strand, lengths), lengths)
     assert torch.allclose(turned, whole, rtol=1e-10) == both_strands
     for tokens_at_once in (1, 7):
         monkeypatch.setattr(two_paths, "TOKENS_AT_ONCE", tokens_at_once)

@@ -6,7 +6,7 @@ import torch
 from dna.cases import as_batch, random_codes
 
 from titans_ts.dna import bases
-from titans_ts.dna.strands import one_hot, other_strand, reverse_complement_strand, reverse_in_place
+from titans_ts.dna.strands import one_hot, reverse_complement_codes, reverse_complement_one_hot, reverse_each
 
 SEQUENCES = [random_codes(length, seed=length, uncertain=0.1) for length in (23, 1, 8, 2, 17)]
 
@@ -29,22 +29,22 @@ def test_one_hot_is_one_at_the_base_and_nothing_at_n():
 @pytest.mark.parametrize("beyond", [0, 5])
 def test_the_other_strand_is_that_of_each_sequence_alone(beyond):
     codes, lengths = as_batch(SEQUENCES, beyond=beyond)
-    turned = other_strand(codes, lengths)
+    turned = reverse_complement_codes(codes, lengths)
     expected, _ = as_batch([bases.reverse_complement(one) for one in SEQUENCES], beyond=beyond)
     assert torch.equal(turned, expected)
-    assert torch.equal(reverse_complement_strand(one_hot(codes), lengths), one_hot(expected))
+    assert torch.equal(reverse_complement_one_hot(one_hot(codes), lengths), one_hot(expected))
 
 
 @pytest.mark.parametrize("beyond", [0, 5])
 def test_the_other_strand_of_the_other_strand_is_the_first_under_any_padding(beyond):
     codes, lengths = as_batch(SEQUENCES, beyond=beyond)
-    assert torch.equal(other_strand(other_strand(codes, lengths), lengths), codes)
+    assert torch.equal(reverse_complement_codes(reverse_complement_codes(codes, lengths), lengths), codes)
     strand = torch.randn(len(codes), 4, codes.shape[1], dtype=torch.float64)  # also what lies past an end
-    assert torch.equal(reverse_complement_strand(reverse_complement_strand(strand, lengths), lengths), strand)
+    assert torch.equal(reverse_complement_one_hot(reverse_complement_one_hot(strand, lengths), lengths), strand)
 
 
 def test_turning_round_leaves_what_lies_past_an_end():
     x = torch.arange(24.0).reshape(2, 2, 6)
-    found = reverse_in_place(x, torch.tensor([4, 1]))
+    found = reverse_each(x, torch.tensor([4, 1]))
     assert found[0].tolist() == [[3, 2, 1, 0, 4, 5], [9, 8, 7, 6, 10, 11]]
     assert torch.equal(found[1], x[1])

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from titans_ts.cli._shared import add_command, add_options, check_out, check_source, fit, loaded, save, say, training_of
 
 
@@ -15,9 +17,9 @@ def add(commands: Any) -> None:
     more = ". Fits a model (--train), or uses one fitted before (--model)."
     epilog = "Records are streamed: a chromosome is read in a state of fixed size."
     score = add_command(commands, "score", run, about, more, epilog=epilog)
-    score.add_argument("file", metavar="FASTA", help="records to score; with --variants the reference")
+    score.add_argument("file", metavar="FASTA", help="records to score; with --vcf the reference")
     score.add_argument("--train", metavar="FASTA", help="what to learn from")
-    score.add_argument("--variants", metavar="FILE", help="a VCF file: score each variant instead of the records")
+    score.add_argument("--vcf", metavar="FILE", help="a VCF file: score each variant instead of the records")
     score.add_argument("--flank", type=int, default=512, metavar="N", help="bases around a variant (default: %(default)s)")
     score.add_argument("--out", type=Path, metavar="FILE", default=Path("scores.csv"), help="(default: %(default)s)")
     add_options(score, "--seed", "--model", "--save", "--max-steps", "--max-minutes")
@@ -25,7 +27,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from titans_ts.dna.explain import score_frame
+    import pandas as pd
+
     from titans_ts.dna.sequences import existing_file, stream_pieces
     from titans_ts.dna.variants import read_variants
     from titans_ts.files.tables import SUFFIXES, write_table
@@ -34,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_out(arguments.save, "--save", ())
     check_source(arguments, "FASTA", "language model")
     existing_file(arguments.file)
-    variants = None if arguments.variants is None else read_variants(arguments.variants)
+    variants = None if arguments.vcf is None else read_variants(arguments.vcf)
     model = _fitted(arguments) if arguments.model is None else loaded(arguments.model, "DNALanguageModel")
     if variants is not None:
         found = model.score_variants(variants, arguments.file, flank=arguments.flank)
@@ -46,9 +49,15 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         next(stream_pieces(arguments.file))  # whatever is wrong with its beginning is told before the work
         model.forget().update(arguments.file)
-        states = model.states_
-        found = score_frame(
-            list(states), [state.n_seen for state in states.values()], [state.mean for state in states.values()]
+        states = model.states_.values()
+        means = np.array([state.mean for state in states])
+        found = pd.DataFrame(
+            {
+                "id": list(model.states_),
+                "bases": [state.n_seen for state in states],
+                "log_likelihood_per_base": means,
+                "bits_per_base": -means / np.log(2),
+            }
         )
     write_table(found, arguments.out)
     print(f"scores: {arguments.out}")

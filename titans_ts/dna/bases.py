@@ -8,12 +8,16 @@ One byte a base, one alphabet for the whole library. Lower case (soft-masked rep
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Codes = NDArray[np.uint8]
 
 LETTERS = "ACGTN"
+BASES = 4
+"""Codes below it are bases."""
 N = 4
 UNCERTAIN = "NRYSWKMBDHV"  # IUPAC, NC-IUB 1984: any base, or one of two or three
 _NO_BASE = 255
@@ -34,32 +38,12 @@ _COMPLEMENT = np.array([3, 2, 1, 0, N], dtype=np.uint8)
 
 
 def encode(text: str, *, name: str = "sequence", start_0based: int = 0) -> Codes:
-    """Turn letters into codes, by one look-up a letter.
+    """Turn letters into codes ``(t,)``, by one look-up a letter.
 
-    Parameters
-    ----------
-    text : str
-        The sequence, in IUPAC letters of either case: ``ACGTU`` and ``NRYSWKMBDHV``, which all become N.
-    name : str, default="sequence"
-        What errors call it: a record's id, a row.
-    start_0based : int, default=0
-        Where in the record `text` begins, for the position that errors name.
+    IUPAC letters of either case: ``ACGTU``, and ``NRYSWKMBDHV``, which all become N. Anything else is refused: a gap, a
+    digit, white space, a letter of protein. The message says ``name``, the letter and its position, counted from 1, where
+    the text begins at ``start_0based`` of its record.
 
-    Returns
-    -------
-    ndarray of uint8, shape (t,)
-        One code a base, in ``range(5)``.
-
-    Raises
-    ------
-    TypeError
-        If `text` is no str.
-    ValueError
-        If it is empty, or holds anything else: a gap, a digit, white space, a letter of protein. The message names the
-        record, the letter and its position, counted from 1.
-
-    Examples
-    --------
     >>> encode("acguR").tolist()
     [0, 1, 2, 3, 4]
     >>> encode("ACG-T", name="chr1")
@@ -81,27 +65,10 @@ def encode(text: str, *, name: str = "sequence", start_0based: int = 0) -> Codes
 
 
 def decode(codes: Codes) -> str:
-    """Turn codes back into the letters ``ACGTN``.
+    """Turn codes ``(t,)`` back into the letters ``ACGTN``.
 
-    What was lower case, U or another letter of uncertainty than N does not come back.
+    Lower case, U and other letters of uncertainty than N do not come back.
 
-    Parameters
-    ----------
-    codes : ndarray of uint8, shape (t,)
-        Codes in ``range(5)``; none is fine.
-
-    Returns
-    -------
-    str
-        A letter a code.
-
-    Raises
-    ------
-    ValueError
-        If a code is above 4, or the array is not one sequence.
-
-    Examples
-    --------
     >>> decode(encode("acgut"))
     'ACGTT'
     """
@@ -112,29 +79,26 @@ def decode(codes: Codes) -> str:
 
 
 def reverse_complement(codes: Codes) -> Codes:
-    """Read the other strand: the complement of each base, back to front. N stays N; twice gives back the first.
+    """Read ``(..., t)`` from the other strand: the complement of each base, back to front; N stays N.
 
-    Parameters
-    ----------
-    codes : ndarray of uint8, shape (..., t)
-        Codes in ``range(5)``; the last axis is reversed.
-
-    Returns
-    -------
-    ndarray of uint8, shape (..., t)
-        A new array.
-
-    Raises
-    ------
-    ValueError
-        If a code is above 4.
-
-    Examples
-    --------
     >>> decode(reverse_complement(encode("ACCNT")))
     'ANGGT'
     """
     return _COMPLEMENT[_checked(codes)[..., ::-1]]
+
+
+def words(codes: NDArray[Any], size: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the number of the word at every place of ``(t,)``, in base 4, and whether it holds no N.
+
+    >>> [part.tolist() for part in words(encode("AACTN"), 2)]
+    [[0, 1, 7, 16], [True, True, True, False]]
+    """
+    places = max(len(codes) - size + 1, 0)
+    word, whole = np.zeros(places, np.int64), np.ones(places, bool)
+    for i in range(size):
+        base = codes[i : i + places]
+        word, whole = BASES * word + base, whole & (base < N)
+    return word, whole
 
 
 def _checked(codes: Codes) -> Codes:

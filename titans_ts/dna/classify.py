@@ -171,7 +171,7 @@ class SupervisedDNA(ExplainedDNA):
             backbone=self._backbone_config(),
         )
         network = self._begin(config, seed).to(choose_device(self.device))
-        linear.model.install(network)
+        linear.install(network.words, network.places)
         return Start(network)
 
     def _begin(self, config: SequenceConfig, seed: int) -> SequenceNetwork:

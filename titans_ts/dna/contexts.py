@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from titans_ts.dna.bases import Codes, N, reverse_complement
+from titans_ts.dna.bases import BASES, Codes, N, reverse_complement, words
 
-BASES = N
 LONGEST_CONTEXT = 24
 MOST_WORDS = 2**25
 """Words of one length that are kept; where there are more, those seen once only go."""
@@ -26,22 +25,15 @@ class ContextPath(nn.Module):
     Each order says how often A, C, G and T followed the same context in training, on either strand. What it says is
     centred log-probability, and how loud it may say it depends on how often all the contexts were seen.
 
-    Parameters
-    ----------
-    orders : sequence of int
-        Lengths of contexts.
+    >>> path = ContextPath((1, 2))
+    >>> path.learn([np.array([0, 1, 0, 1, 0, 1], np.uint8)])  # ACACAC, and GTGTGT from the other strand
+    >>> path.counts(torch.tensor([[0, 1]]))[0, 1].tolist()  # after C, and after AC
+    [[2.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0]]
 
     References
     ----------
     Finite-context models and their mixing by a network: Pratas, Hosseini, Pinho: GeCo3, GigaScience 2020; logistic mixing:
     Mahoney, PAQ, 2005.
-
-    Examples
-    --------
-    >>> path = ContextPath((1, 2))
-    >>> path.learn([np.array([0, 1, 0, 1, 0, 1], np.uint8)])  # ACACAC, and GTGTGT from the other strand
-    >>> path.counts(torch.tensor([[0, 1]]))[0, 1].tolist()  # after C, and after AC
-    [[2.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0]]
     """
 
     def __init__(self, orders: Sequence[int]) -> None:
@@ -76,8 +68,8 @@ class ContextPath(nn.Module):
         known = list(records)
         tables: dict[str, Tensor] = {}
         for order in self.orders:
-            words = [_words(strand, order + 1) for one in known for strand in (one, reverse_complement(one))]
-            found, times = np.unique(np.concatenate(words), return_counts=True)
+            numbers = [_known_words(strand, order + 1) for one in known for strand in (one, reverse_complement(one))]
+            found, times = np.unique(np.concatenate(numbers), return_counts=True)
             if len(found) > MOST_WORDS:
                 found, times = found[times > 1], times[times > 1]
             kind = _count_type(order)
@@ -87,25 +79,17 @@ class ContextPath(nn.Module):
         self.set_tables(tables)
 
     def counts(self, codes: Tensor) -> Tensor:
-        """Return how often each base followed the contexts that end at each base, ``(b, t, orders, 4)``.
+        """Return how often each base followed the contexts that end at each base of ``(b, t)``: ``(b, t, orders, 4)``.
 
-        Parameters
-        ----------
-        codes : Tensor
-            ``(b, t)`` codes; anything above 3 is no base, and a context with it was never seen.
+        Codes above 3 are no base, and a context with one was never seen.
         """
         found = [self._after(codes, order) for order in self.orders]
         return torch.stack(found, dim=2) if found else codes.new_zeros(*codes.shape, 0, BASES).float()
 
     def forward(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn counts ``(b, t, orders, 4)`` into what each order says and how loud it says it.
+        """Turn counts ``(b, t, orders, 4)`` into opinions of that shape, and how loud each is, ``(b, t, orders)``.
 
-        Returns
-        -------
-        opinions : Tensor
-            ``(b, t, orders, 4)``: log-probability over that of a guess.
-        loudness : Tensor
-            ``(b, t, orders)``, positive; the mixture's logits are the sum over orders of one times the other.
+        An opinion is the log-probability over that of a guess; the mixture's logits are their sum, each times its loudness.
         """
         prior = self.log_prior.exp()[:, None]
         total = counts.sum(-1)
@@ -114,20 +98,20 @@ class ContextPath(nn.Module):
         return opinions, loudness
 
     def _after(self, codes: Tensor, order: int) -> Tensor:
-        words, seen = getattr(self, f"words{order}"), getattr(self, f"seen{order}")
+        known, seen = getattr(self, f"words{order}"), getattr(self, f"seen{order}")
         padded = F.pad(codes.long(), (order - 1, 0), value=N)
         context, whole = torch.zeros_like(codes, dtype=torch.long), torch.ones_like(codes, dtype=torch.bool)
         for i in range(order):
             base = padded[:, i : i + codes.shape[1]]
             context, whole = context * BASES + base, whole & (base < N)
         context = torch.where(whole, context * BASES, -BASES)
-        if not len(words):
+        if not len(known):
             return torch.zeros(*codes.shape, BASES, device=codes.device)
-        place = torch.searchsorted(words, context.to(words.dtype))
+        place = torch.searchsorted(known, context.to(known.dtype))
         found = []
         for i in range(BASES):  # words of one context lie side by side, those never seen left out
-            at = place.clamp_max(len(words) - 1)
-            there = words[at] == context + i
+            at = place.clamp_max(len(known) - 1)
+            there = known[at] == context + i
             found.append(torch.where(there, seen[at], 0))
             place = place + there
         return torch.stack(found, dim=-1).to(self.log_prior.dtype)
@@ -139,16 +123,8 @@ def leave_out(counts: Tensor, codes: Tensor, targets: Tensor, orders: Sequence[i
     A model of contexts that has counted what it is asked for knows it by heart, and a mixture trained on that trusts it
     blindly. A word that is its own reverse complement was counted on both strands, and leaves twice.
 
-    Parameters
-    ----------
-    counts : Tensor
-        ``(b, t, orders, 4)``.
-    codes : Tensor
-        ``(b, p + t)``: what stands before each of the targets, ``p`` bases more than there are, the longest order at least.
-    targets : Tensor
-        ``(b, t)``: the bases that are asked; an N leaves nothing.
-    orders : sequence of int
-        Lengths of contexts.
+    Counts are ``(b, t, orders, 4)``. ``targets`` ``(b, t)`` are the bases that are asked; an N leaves nothing. ``codes``
+    ``(b, p + t)`` are what stands before each of them, with ``p`` bases more than there are, the longest order at least.
     """
     length, end = targets.shape[1], codes.shape[1]
     own = F.one_hot(targets.clamp_max(BASES - 1).long(), BASES) * (targets < N)[..., None]
@@ -167,13 +143,9 @@ def leave_out(counts: Tensor, codes: Tensor, targets: Tensor, orders: Sequence[i
     return counts.clamp_min_(0)
 
 
-def _words(codes: Codes, size: int) -> NDArray[np.int64]:
+def _known_words(codes: Codes, size: int) -> NDArray[np.int64]:
     """Return the number of every word of a strand that holds no N."""
-    windows = max(len(codes) - size + 1, 0)
-    word, whole = np.zeros(windows, np.int64), np.ones(windows, bool)
-    for i in range(size):
-        base = codes[i : i + windows]
-        word, whole = BASES * word + base, whole & (base < N)
+    word, whole = words(codes, size)
     return word[whole]
 
 

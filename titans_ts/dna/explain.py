@@ -1,167 +1,20 @@
-"""What a network of sequences looks at: every single-base change, gradients to bases, and a plain module for other tools."""
+"""Explanations of answers about a sequence: every single-base change, gradients to bases, a plain module for other tools."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy import float64
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from titans_ts.dna.bases import LETTERS, Codes, N
+from titans_ts.dna.bases import BASES, LETTERS, Codes, N
 from titans_ts.dna.network import SequenceNetwork
 from titans_ts.dna.sequences import read_sequences
-from titans_ts.dna.strands import BASES, averaged
+from titans_ts.dna.strands import averaged
 from titans_ts.learn.supervised import SupervisedTitans
-
-
-class OneHotModule(nn.Module):
-    """A fitted network as a plain module over one-hot strands, on which captum, tangermeme and their kin run.
-
-    Parameters
-    ----------
-    network : SequenceNetwork
-        Its weights are shared, and no longer trained.
-    average : bool, default=False
-        Whether to average the answers to both strands.
-
-    Examples
-    --------
-    >>> from titans_ts.dna.network import SequenceConfig
-    >>> module = OneHotModule(SequenceNetwork(SequenceConfig(outputs=2)))
-    >>> module(torch.eye(4)[None]).shape
-    torch.Size([1, 2])
-    """
-
-    def __init__(self, network: SequenceNetwork, *, average: bool = False) -> None:
-        super().__init__()
-        self.network = network.eval()
-        self.answer = averaged(network) if average else network
-
-    def forward(self, strand: Tensor) -> Tensor:
-        """Map ``(b, 4, t)``, rows A C G T, to ``(b, outputs)``: log-odds, logits or standardised numbers."""
-        strand = strand.to(self.network.dtype)
-        lengths = torch.full((len(strand),), strand.shape[-1], device=strand.device)
-        return self.answer(strand, lengths)
-
-
-class Mutants(NamedTuple):
-    """Every single-base change of a sequence.
-
-    Attributes
-    ----------
-    codes : list of ndarray (t,)
-        Three sequences a base; none where it is N.
-    positions : ndarray
-        Where each differs, counted from 0.
-    alternatives : ndarray
-        Code of the base that stands there instead.
-    """
-
-    codes: list[Codes]
-    positions: NDArray[np.int64]
-    alternatives: NDArray[np.uint8]
-
-
-def mutants(codes: Codes) -> Mutants:
-    """Return every single-base change of a sequence.
-
-    Examples
-    --------
-    >>> len(mutants(np.array([0, 4, 2], np.uint8)).codes)
-    6
-    """
-    found, positions, alternatives = [], [], []
-    for position in np.flatnonzero(codes < N):
-        for other in range(BASES):
-            if other != codes[position]:
-                changed = codes.copy()
-                changed[position] = other
-                found.append(changed)
-                positions.append(position)
-                alternatives.append(other)
-    return Mutants(found, np.array(positions, np.int64), np.array(alternatives, np.uint8))
-
-
-def base_contributions(network: SequenceNetwork, codes: Codes, *, output: int, average: bool) -> NDArray[np.float64]:
-    """Return the gradient of one output with respect to each possible base, ``(t, 4)``, less its mean over the bases.
-
-    The four entries of a one-hot column can only change together; the part of a gradient that raises them all alike points
-    to where no sequence is, and is taken away.
-
-    References
-    ----------
-    Majdandzic et al.: Correcting gradient-based interpretations of deep neural networks for genomics, Genome Biology 2023.
-    """
-    strand, lengths = network.batch([codes])
-    strand.requires_grad_()
-    answered = averaged(network) if average else network
-    (gradient,) = torch.autograd.grad(answered(strand, lengths)[0, output], strand)
-    found: NDArray[np.float64] = (gradient - gradient.mean(1, keepdim=True))[0].T.double().cpu().numpy()
-    return found
-
-
-def mutation_frame(
-    *,
-    positions_1based: np.ndarray,
-    refs: Sequence[str],
-    alternatives: Sequence[str],
-    effects: Mapping[str, np.ndarray],
-) -> Any:
-    """Return a row a change, as a pandas frame.
-
-    Parameters
-    ----------
-    positions_1based : ndarray (n,)
-        Where the change is.
-    refs, alternatives : sequence of str, n
-        What stood there, and what stands there instead.
-    effects : mapping of str to ndarray (n,)
-        What it does, a column each.
-
-    Examples
-    --------
-    >>> mutation_frame(
-    ...     positions_1based=np.array([1]), refs=["A"], alternatives=["C"], effects={"effect": np.array([0.5])}
-    ... ).columns.tolist()
-    ['position_1based', 'ref', 'alt', 'effect']
-    """
-    import pandas as pd
-
-    return pd.DataFrame({"position_1based": positions_1based, "ref": list(refs), "alt": list(alternatives), **effects})
-
-
-def variant_frame(columns: Mapping[str, Any]) -> Any:
-    """Return a row a variant, as a pandas frame.
-
-    Examples
-    --------
-    >>> variant_frame({"contig": ["I"], "log_likelihood_ratio": [0.5]}).shape
-    (1, 2)
-    """
-    import pandas as pd
-
-    return pd.DataFrame(dict(columns))
-
-
-def score_frame(ids: Sequence[str], bases: Sequence[int], means: Sequence[float]) -> Any:
-    """Return a row a record, as a pandas frame: its bases, log-likelihood a base in nats, and bits a base.
-
-    Examples
-    --------
-    >>> score_frame(["I"], [4], [-np.log(4)])["bits_per_base"].tolist()
-    [2.0]
-    """
-    import pandas as pd
-
-    values = np.asarray(means, float)
-    return pd.DataFrame(
-        {"id": list(ids), "bases": list(bases), "log_likelihood_per_base": values, "bits_per_base": -values / np.log(2)}
-    )
 
 
 class ExplainedDNA(SupervisedTitans):
@@ -197,19 +50,22 @@ class ExplainedDNA(SupervisedTitans):
         TypeError, ValueError
             If it is no DNA; the message names the position.
         """
+        import pandas as pd
+
         check_is_fitted(self)
         (codes,) = read_sequences([sequence], name="sequence").codes
         changed = mutants(codes)
         answers = self._answers_to([codes, *changed.codes])
-        refs = codes[changed.positions]
-        return mutation_frame(
-            positions_1based=changed.positions + 1,
-            refs=[LETTERS[x] for x in refs],
-            alternatives=[LETTERS[x] for x in changed.alternatives],
-            effects=dict(zip(self._output_names(), (answers[1:] - answers[0]).T, strict=True)),
+        return pd.DataFrame(
+            {
+                "position_1based": changed.positions + 1,
+                "ref": [LETTERS[x] for x in codes[changed.positions]],
+                "alt": [LETTERS[x] for x in changed.alternatives],
+                **dict(zip(self._output_names(), (answers[1:] - answers[0]).T, strict=True)),
+            }
         )
 
-    def attribute(self, sequences: Any, *, target: Any = None) -> list[NDArray[float64]]:
+    def attribute(self, sequences: Any, *, target: Any = None) -> list[NDArray[np.float64]]:
         """Return how much each base of each sequence, and each that might stand there, speaks for an answer.
 
         The gradient of the answer with respect to the one-hot bases, less its mean over the four: to first order the change
@@ -253,3 +109,66 @@ class ExplainedDNA(SupervisedTitans):
         """
         check_is_fitted(self)
         return OneHotModule(self.network_, average=self._averages is not None)
+
+
+class OneHotModule(nn.Module):
+    """A fitted network as a plain module over one-hot strands, on which captum, tangermeme and their kin run.
+
+    Parameters
+    ----------
+    network : SequenceNetwork
+        Its weights are shared; it is put into evaluation mode.
+    average : bool, default=False
+        Whether to average the answers to both strands.
+
+    Examples
+    --------
+    >>> from titans_ts.dna.network import SequenceConfig
+    >>> module = OneHotModule(SequenceNetwork(SequenceConfig(outputs=2)))
+    >>> module(torch.eye(4)[None]).shape
+    torch.Size([1, 2])
+    """
+
+    def __init__(self, network: SequenceNetwork, *, average: bool = False) -> None:
+        super().__init__()
+        self.network = network.eval()
+        self.answer = averaged(network) if average else network
+
+    def forward(self, strand: Tensor) -> Tensor:
+        """Map ``(b, 4, t)``, rows A C G T, to ``(b, outputs)``: log-odds, logits or standardised numbers."""
+        strand = strand.to(self.network.dtype)
+        lengths = torch.full((len(strand),), strand.shape[-1], device=strand.device)
+        return self.answer(strand, lengths)
+
+
+class Mutants(NamedTuple):
+    """Every single-base change of a sequence ``(t,)``: three a base, none where it is N."""
+
+    codes: list[Codes]
+    positions: NDArray[np.int64]  # where each differs, counted from 0
+    alternatives: NDArray[np.uint8]  # the base that stands there instead
+
+
+def mutants(codes: Codes) -> Mutants:
+    """Return every single-base change of a sequence."""
+    changes = [(i, other) for i in np.flatnonzero(codes < N) for other in range(BASES) if other != codes[i]]
+    found = [np.concatenate([codes[:i], np.array([other], np.uint8), codes[i + 1 :]]) for i, other in changes]
+    return Mutants(found, np.array([i for i, _ in changes], np.int64), np.array([other for _, other in changes], np.uint8))
+
+
+def base_contributions(network: SequenceNetwork, codes: Codes, *, output: int, average: bool) -> NDArray[np.float64]:
+    """Return the gradient of one output with respect to each possible base, ``(t, 4)``, less its mean over the bases.
+
+    The four entries of a one-hot column can only change together; the part of a gradient that raises them all alike points
+    to where no sequence is, and is taken away.
+
+    References
+    ----------
+    Majdandzic et al.: Correcting gradient-based interpretations of deep neural networks for genomics, Genome Biology 2023.
+    """
+    strand, lengths = network.batch([codes])
+    strand.requires_grad_()
+    answer = averaged(network) if average else network
+    (gradient,) = torch.autograd.grad(answer(strand, lengths)[0, output], strand)
+    found: NDArray[np.float64] = (gradient - gradient.mean(1, keepdim=True))[0].T.double().cpu().numpy()
+    return found

@@ -1,4 +1,4 @@
-"""Any stretch of a genome, by contig and position."""
+"""Any stretch of a genome, by contig and position, and the intervals of a BED file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from titans_ts.dna.bases import Codes, encode, reverse_complement
-from titans_ts.dna.sequences import existing_file, format_of, is_gzip, open_text, stream_records
+from titans_ts.dna.sequences import existing_file, format_of, is_gzip, lines_of_cells, stream_records
 
 _SHOWN_CONTIGS = 5
+_NO_NAME = "."
 
 
 class Genome:
@@ -25,9 +26,7 @@ class Genome:
     An uncompressed FASTA file is left on disk and read through pyfaidx where that is installed; anything else (gzip,
     GenBank, lines of uneven length, no pyfaidx) is read into memory once, one byte a base. Nothing is written beside
     the file: an index ``<path>.fai`` that lies there and is no older than it is used, and otherwise one is made in a
-    temporary folder that is gone when the constructor returns.
-
-    Letters are checked when they are read: in memory all at once, on disk those of each `fetch`.
+    temporary folder that is gone when the constructor returns. Letters are checked when they are read.
 
     Parameters
     ----------
@@ -35,20 +34,6 @@ class Genome:
         The file; ids are the first words of its headers.
     in_memory : bool or None, default=None
         True reads the file into memory in any case; False refuses to, and says why it would have to; None chooses.
-
-    Attributes
-    ----------
-    contigs : dict of str to int
-        Length of each contig, in bases, in the order of the file.
-    in_memory : bool
-        Which of the two it came to.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `titans_ts.dna.sequences.stream_records`.
-    ImportError
-        With ``in_memory=False``, when pyfaidx is not installed.
 
     Examples
     --------
@@ -61,8 +46,8 @@ class Genome:
     ({'I': 4, 'II': 2}, [1, 2, 3])
     """
 
-    contigs: dict[str, int]
-    in_memory: bool
+    contigs: dict[str, int]  # length of each, in the order of the file
+    in_memory: bool  # which of the two it came to
 
     def __init__(self, path: str | os.PathLike[str], *, in_memory: bool | None = None) -> None:
         self.path = existing_file(path)
@@ -76,25 +61,7 @@ class Genome:
         self.in_memory = self._file is None
 
     def fetch(self, contig: str, start_0based: int, end: int) -> Codes:
-        """Return the bases ``start_0based`` to ``end - 1`` of a contig, counted from 0.
-
-        Parameters
-        ----------
-        contig : str
-            A name of `contigs`.
-        start_0based, end : int
-            Half-open, ``0 <= start_0based <= end <= length``.
-
-        Returns
-        -------
-        ndarray of uint8, shape (end - start_0based,)
-            Codes of `titans_ts.dna.bases`, an array of its own.
-
-        Raises
-        ------
-        ValueError
-            The contig is not in the file, the positions lie outside it, or a letter read is none of DNA.
-        """
+        """Return the bases ``start_0based`` to ``end - 1`` of a contig, counted from 0, as an array of its own."""
         start_0based, end = check_stretch(self.contigs, contig, start_0based, end, where=str(self.path))
         if start_0based == end:
             return np.empty(0, dtype=np.uint8)
@@ -115,36 +82,65 @@ class Genome:
         self.close()
 
 
+class Interval(NamedTuple):
+    """A stretch of a contig, counted from 0 and half-open; ``line`` is where it stood in its file, 0 if in none."""
+
+    contig: str
+    start_0based: int
+    end: int
+    name: str = _NO_NAME
+    strand: str = "."
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.contig}:{self.start_0based}-{self.end}" + (f"({self.strand})" if self.strand in ("+", "-") else "")
+
+
+def read_bed(path: str | os.PathLike[str]) -> list[Interval]:
+    r"""Read a BED file, plain or gzipped.
+
+    Columns are contig, start (counted from 0), end (not included), and maybe name, score and strand, separated by tabs or
+    spaces. Further columns are passed over, and so are comments and lines of ``track`` and ``browser``. An error names the
+    line.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "two.bed")
+    ...     _ = path.write_text("track name=x\nI\t0\t4\nI\t2\t6\tgene\t0\t-\n")
+    ...     [str(interval) for interval in read_bed(path)]
+    ['I:0-4', 'I:2-6(-)']
+    """
+    path = existing_file(path)
+    lines = lines_of_cells(path)
+    intervals = [
+        _interval(cells, number, path) for number, cells in lines if cells[0].split(" ")[0] not in ("track", "browser")
+    ]
+    if not intervals:
+        raise ValueError(f"{path} holds no interval; is it BED: contig, start and end, by tabs?")
+    return intervals
+
+
+def fetch_intervals(genome: Genome, intervals: Iterable[Interval]) -> tuple[list[str], list[Codes]]:
+    """Return ids and bases of intervals, those of the minus strand reverse complemented.
+
+    The id is the interval's name, or where it has none ``contig:start-end`` with its strand. All are checked before any is
+    read; an error names the line.
+    """
+    intervals = list(intervals)
+    for interval in intervals:
+        _require_within(interval, genome)
+    ids, sequences = [], []
+    for interval in intervals:
+        codes = genome.fetch(interval.contig, interval.start_0based, interval.end)
+        ids.append(str(interval) if interval.name in ("", _NO_NAME) else interval.name)
+        sequences.append(reverse_complement(codes) if interval.strand == "-" else codes)
+    return ids, sequences
+
+
 def check_stretch(
     contigs: dict[str, int], contig: str, start_0based: int, end: int, *, where: str = "the genome"
 ) -> tuple[int, int]:
-    """Return the two positions as int, refusing a contig that is not there and positions outside it.
-
-    Parameters
-    ----------
-    contigs : dict of str to int
-        Lengths of the contigs.
-    contig : str
-        The one wanted.
-    start_0based, end : int
-        Half-open, counted from 0.
-    where : str
-        What errors call the place where contigs come from.
-
-    Raises
-    ------
-    ValueError
-        Naming contig, positions and length.
-
-    Examples
-    --------
-    >>> check_stretch({"chrI": 10}, "I", 0, 4)
-    Traceback (most recent call last):
-    ValueError: there is no contig 'I' in the genome; it has 'chrI'; is it 'chrI'?
-    >>> check_stretch({"chrI": 10}, "chrI", 4, 11)
-    Traceback (most recent call last):
-    ValueError: 4 to 11 (counted from 0, half-open) is no stretch of contig 'chrI' of length 10 in the genome
-    """
+    """Return the two positions as int, refusing a contig that is not in ``where`` and positions outside it."""
     if contig not in contigs:
         names = list(contigs)
         more = f" and {len(names) - _SHOWN_CONTIGS} more" if len(names) > _SHOWN_CONTIGS else ""
@@ -200,113 +196,6 @@ def _open_index(path: Path) -> tuple[Any, str]:
             reader.close()
             reason = "a record has no sequence; drop it"
     return None, reason
-
-
-_NO_NAME = "."
-
-
-class Interval(NamedTuple):
-    """A stretch of a contig, counted from 0 and half-open; ``line`` is where it stood in its file, 0 if in none."""
-
-    contig: str
-    start_0based: int
-    end: int
-    name: str = _NO_NAME
-    strand: str = "."
-    line: int = 0
-
-    def __str__(self) -> str:
-        sign = self.strand if self.strand in ("+", "-") else ""
-        return f"{self.contig}:{self.start_0based}-{self.end}{f'({sign})' if sign else ''}"
-
-
-def read_bed(path: str | os.PathLike[str]) -> list[Interval]:
-    r"""Read a BED file.
-
-    Parameters
-    ----------
-    path : path-like
-        Plain or gzipped; columns contig, start (counted from 0), end (not included), and maybe name, score and strand,
-        separated by tabs or spaces. Further columns are passed over, and so are comments and lines of ``track`` and
-        ``browser``.
-
-    Returns
-    -------
-    list of Interval
-        In the order of the file.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        It holds no interval, or a line has fewer than three columns, positions that are no integers, a start below 0, an
-        end that is not after its start, or a strand other than ``+``, ``-`` and ``.``; the message names the line.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "two.bed")
-    ...     _ = path.write_text("track name=x\nI\t0\t4\nI\t2\t6\tgene\t0\t-\n")
-    ...     [str(interval) for interval in read_bed(path)]
-    ['I:0-4', 'I:2-6(-)']
-    """
-    path = existing_file(path)
-    intervals = []
-    with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip() or line.startswith("#") or line.split()[0] in ("track", "browser"):
-                continue
-            cells = line.split("\t") if "\t" in line else line.split()
-            intervals.append(_interval([cell.strip() for cell in cells], number, path))
-    if not intervals:
-        raise ValueError(f"{path} holds no interval; is it BED: contig, start and end, by tabs?")
-    return intervals
-
-
-def fetch_intervals(genome: Genome, intervals: Iterable[Interval]) -> tuple[list[str], list[Codes]]:
-    r"""Return the sequences of intervals, as they read on their own strand.
-
-    Parameters
-    ----------
-    genome : Genome
-        Where the contigs are.
-    intervals : iterable of Interval
-        What `read_bed` gave, or made by hand.
-
-    Returns
-    -------
-    ids : list of str
-        The intervals' names; where one has none, ``contig:start-end`` with its strand, counted as in BED.
-    codes : list of ndarray of uint8, each of shape (end - start_0based,)
-        The bases; those of the minus strand are reverse complemented.
-
-    Raises
-    ------
-    ValueError
-        An interval lies outside its contig, or its contig is not there. The message names line, contig and length, and
-        comes before any sequence is read.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "one.fa")
-    ...     _ = path.write_text(">I\nACGGT\n")
-    ...     ids, codes = fetch_intervals(Genome(path), [Interval("I", 0, 2), Interval("I", 0, 2, "gene", "-")])
-    >>> ids, [each.tolist() for each in codes]
-    (['I:0-2', 'gene'], [[0, 1], [2, 3]])
-    """
-    intervals = list(intervals)
-    for interval in intervals:
-        _require_within(interval, genome)
-    ids, sequences = [], []
-    for interval in intervals:
-        codes = genome.fetch(interval.contig, interval.start_0based, interval.end)
-        ids.append(str(interval) if interval.name in ("", _NO_NAME) else interval.name)
-        sequences.append(reverse_complement(codes) if interval.strand == "-" else codes)
-    return ids, sequences
 
 
 def _interval(cells: list[str], number: int, path: Path) -> Interval:

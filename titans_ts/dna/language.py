@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone, State
 from titans_ts.backbones.state import map_tensors, pack
-from titans_ts.dna.bases import Codes, N, reverse_complement
-from titans_ts.dna.contexts import BASES, ContextPath, leave_out
-from titans_ts.dna.strands import as_codes, reverse_complement_strand
+from titans_ts.dna.bases import BASES, Codes, N, reverse_complement
+from titans_ts.dna.contexts import ContextPath, leave_out
+from titans_ts.dna.strands import as_codes, reverse_complement_one_hot
 from titans_ts.learn.batches import batches_by_length
 
 START = N + 1
@@ -25,20 +25,10 @@ START = N + 1
 
 @dataclass(frozen=True)
 class LanguageConfig:
-    """Everything that is needed to build a language model's network again.
+    """Everything that is needed to build a language model's network again."""
 
-    Parameters
-    ----------
-    orders : tuple of int
-        Lengths of contexts that the direct path counts; empty for none.
-    both_sides : bool
-        Whether a base is told from what stands before and after it, and not from what stands before it alone.
-    backbone : BackboneConfig
-        The middle of the network.
-    """
-
-    orders: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10, 12, 16)
-    both_sides: bool = False
+    orders: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10, 12, 16)  # lengths of contexts that are counted; empty for none
+    both_sides: bool = False  # whether a base is told from what stands before and after it, or before it alone
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,39 +43,19 @@ class LanguageConfig:
 
 
 class LanguageCarry(NamedTuple):
-    """What is kept of the bases read so far: of fixed size.
+    """What is kept of the bases read so far: of fixed size."""
 
-    Attributes
-    ----------
-    backbone : tuple
-        The memory; it has read all but the last base.
-    tail : Tensor
-        ``(b, longest order + 1)`` codes: the last bases.
-    opinions : Tensor
-        ``(b, orders, 4)``: what each order said about the last base.
-    """
-
-    backbone: State
-    tail: Tensor
-    opinions: Tensor
+    backbone: State  # the memory, which has read all but the last base
+    tail: Tensor  # (b, longest order + 1) codes: the last bases
+    opinions: Tensor  # (b, orders, 4): what each order said about the last base
 
 
 class Reading(NamedTuple):
-    """What a network says after each of ``t`` tokens.
+    """What a network says after each of ``t`` tokens."""
 
-    Attributes
-    ----------
-    logits : Tensor
-        ``(b, t, 4)`` of the next base.
-    hidden : Tensor
-        ``(b, t, d)``.
-    carry : LanguageCarry
-        To go on with.
-    """
-
-    logits: Tensor
-    hidden: Tensor
-    carry: LanguageCarry
+    logits: Tensor  # (b, t, 4) of the next base
+    hidden: Tensor  # (b, t, d)
+    carry: LanguageCarry  # to go on with
 
 
 class LanguageNetwork(nn.Module):
@@ -94,13 +64,6 @@ class LanguageNetwork(nn.Module):
     A token is the base just read, what each order of contexts had said about it, and what they say about the next one; so
     the memory can learn which of them has been right of late.
 
-    Parameters
-    ----------
-    config : LanguageConfig
-        Settings.
-
-    Examples
-    --------
     >>> network = LanguageNetwork(LanguageConfig(orders=(1, 2), backbone=BackboneConfig(width=16, heads=2, layers=1)))
     >>> network.read(torch.tensor([[0, 1, 2]]), network.initial_state(1)).logits.shape
     torch.Size([1, 3, 4])
@@ -140,19 +103,7 @@ class LanguageNetwork(nn.Module):
     def forward(self, codes: Tensor, state: LanguageCarry, *, held_out: bool = False) -> Reading:
         """Foretell each of ``(b, t)`` bases from those before it, and read on.
 
-        Parameters
-        ----------
-        codes : Tensor
-            ``(b, t)``, A C G T N.
-        state : LanguageCarry
-            After the bases before.
-        held_out : bool, default=False
-            Whether the direct path leaves these very bases out of its counts: for training on what it has counted.
-
-        Returns
-        -------
-        Reading
-            Its logits are about ``codes``; its carry has read them.
+        With ``held_out`` the direct path leaves these very bases out of its counts: for training on what it has counted.
         """
         before = torch.cat([state.tail[:, -1:], codes[:, :-1].to(torch.uint8)], dim=1)
         found = self.read(before, state, targets=codes if held_out else None)
@@ -163,7 +114,7 @@ class LanguageNetwork(nn.Module):
 
         The network reads both strands with the same weights, so that a sequence and its reverse complement are told alike.
         """
-        turned = reverse_complement_strand(back.transpose(1, 2), lengths).transpose(1, 2)
+        turned = reverse_complement_one_hot(back.transpose(1, 2), lengths).transpose(1, 2)
         return self.agreement * (there + turned)
 
     def follow(self, carry: LanguageCarry, last: Tensor) -> LanguageCarry:
@@ -175,16 +126,8 @@ class LanguageNetwork(nn.Module):
     ) -> Reading:
         """Read tokens ``(b, t)``, the first of which is the last of ``state.tail``, and foretell what follows each.
 
-        Parameters
-        ----------
-        tokens : Tensor
-            ``(b, t)``: bases, or ``START``.
-        state : LanguageCarry
-            Before them.
-        targets : Tensor, optional
-            ``(b, t)``: what follows each token, to be left out of the counts of contexts.
-        strand : Tensor, optional
-            ``(b, 4, t)``: the tokens once more, as one-hot bases through which gradients flow; counts are constants to them.
+        ``targets`` ``(b, t)`` follow the tokens, and are left out of the counts of contexts. ``strand`` ``(b, 4, t)`` holds
+        the tokens once more, as one-hot bases through which gradients flow; counts are constants to them.
         """
         context = torch.cat([state.tail[:, :-1], tokens.to(torch.uint8)], dim=1)
         counts = self.direct.counts(context)[:, state.tail.shape[1] - 1 :]
@@ -218,70 +161,42 @@ BASES_AT_ONCE = 4096
 
 @torch.no_grad()
 def log_likelihoods(network: LanguageNetwork, codes: Sequence[Codes], *, batch_size: int = 32) -> list[NDArray[np.float32]]:
-    """Return the natural log-probability of every base of every sequence, NaN where it is N.
+    """Return the natural log-probability of every base of every sequence ``(t,)``, NaN where it is N.
 
-    Parameters
-    ----------
-    network : LanguageNetwork
-        Put into evaluation mode.
-    codes : sequence of ndarray (t,)
-        Bases; each sequence is read with a fresh memory.
-    batch_size : int, default=32
-        Sequences side by side.
-
-    Returns
-    -------
-    list of ndarray (t,)
+    Each is read with a fresh memory, so many side by side.
     """
     network.eval()
     found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(codes)
     for places in batches_by_length([len(one) for one in codes], batch_size):
         padded, lengths = as_codes([codes[i] for i in places], network.device)
-        said = torch.cat([part.logits for part in readings(network, padded)], dim=1)
+        logits = torch.cat([part.logits for part in readings(network, padded)], dim=1)
         if network.config.both_sides:
             turned, _ = as_codes([reverse_complement(codes[i]) for i in places], network.device)
             back = torch.cat([part.logits for part in readings(network, turned)], dim=1)
-            said = network.from_both_sides(said, back, lengths)
-        values = of_bases(said, padded).cpu().numpy()
+            logits = network.from_both_sides(logits, back, lengths)
+        values = of_bases(logits, padded).cpu().numpy()
         for i, row in zip(places, values, strict=True):
             found[i] = row[: len(codes[i])]
     return found
 
 
-class Part(NamedTuple):
-    """What a piece of a batch gave: logits ``(b, t, 4)`` of its bases, hidden ``(b, t, d)``, and its first base."""
-
-    logits: Tensor
-    hidden: Tensor
-    first: int
-
-
-def readings(network: LanguageNetwork, codes: Tensor) -> Iterator[Part]:
+def readings(network: LanguageNetwork, codes: Tensor) -> Iterator[Reading]:
     """Read a batch of codes ``(b, t)`` from a fresh memory, piece by piece."""
     state = network.initial_state(len(codes))
     for first in range(0, codes.shape[1], BASES_AT_ONCE):
-        logits, hidden, state = network(codes[:, first : first + BASES_AT_ONCE], state)
-        yield Part(logits, hidden, first)
+        part = network(codes[:, first : first + BASES_AT_ONCE], state)
+        state = part.carry
+        yield part
 
 
 @dataclass(frozen=True, eq=False)
 class RecordState:
-    """What is kept of a record that is read piece by piece: of fixed size.
-
-    Attributes
-    ----------
-    carry : LanguageCarry
-        The memory and the last few bases.
-    n_seen, scored : int
-        Bases read, and those of them that were not N.
-    total : float
-        Sum of the natural log-probabilities of the latter.
-    """
+    """What is kept of a record that is read piece by piece: of fixed size."""
 
     carry: LanguageCarry
-    n_seen: int = 0
-    scored: int = 0
-    total: float = 0.0
+    n_seen: int = 0  # bases read
+    scored: int = 0  # those of them that were not N
+    total: float = 0.0  # sum of the natural log-probabilities of the latter
 
     @classmethod
     def fresh(cls, network: LanguageNetwork) -> RecordState:
@@ -322,8 +237,8 @@ def embeddings(network: LanguageNetwork, codes: Sequence[Codes], *, batch_size: 
         for places in batches_by_length([len(one) for one in strand], batch_size):
             padded, lengths = as_codes([strand[i] for i in places], network.device)
             total = torch.zeros(len(places), found.shape[1], dtype=torch.float64, device=network.device)
-            for part in readings(network, padded):
-                steps = torch.arange(part.first, part.first + part.hidden.shape[1], device=network.device)
+            for first, part in zip(range(0, padded.shape[1], BASES_AT_ONCE), readings(network, padded), strict=True):
+                steps = torch.arange(first, first + part.hidden.shape[1], device=network.device)
                 total += part.hidden.masked_fill((steps >= lengths[:, None])[..., None], 0).double().sum(1)
             found[places] += (total / lengths[:, None]).cpu().numpy() / len(strands)
     return found

@@ -22,7 +22,6 @@ from tqdm import tqdm
 from titans_ts.backbones.state import pack, unpack
 from titans_ts.dna.bases import Codes, decode
 from titans_ts.dna.contexts import LONGEST_CONTEXT
-from titans_ts.dna.explain import variant_frame
 from titans_ts.dna.genome import Genome
 from titans_ts.dna.language import LanguageConfig, LanguageNetwork, RecordState, embeddings, log_likelihoods, sampled
 from titans_ts.dna.language_training import LanguageTraining, LanguageTrainingConfig, hold_out
@@ -35,101 +34,8 @@ from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, followed
 from titans_ts.learn.run import choose_device
 
 
-class RecordMemory(BaseTitans):
-    """The part of an estimator that reads records into states and keeps them, by id.
-
-    Attributes
-    ----------
-    states_ : dict of id to RecordState
-        What is kept of each record.
-    """
-
-    network_: LanguageNetwork
-    states_: dict[str, RecordState]
-    training_history_: list[dict[str, Any]]
-
-    def update(self, X: Any) -> Self:
-        """Let the memory read on, without training: what comes belongs to the end of what was read of the same record.
-
-        Parameters
-        ----------
-        X : container like that of ``fit``
-            Records by id (rows of a list by their number). A FASTA file is streamed, and no record lies in memory whole.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            With ``objective="masked"``, which needs both sides, or if X cannot be used; nothing is read then.
-        """
-        check_is_fitted(self)
-        self._require_causal("update")
-        if self._streams(X):
-            pieces: Iterable[Piece] = stream_pieces(X)
-        else:
-            table = read_sequences(X)
-            pieces = (Piece(name, 0, one, True) for name, one in zip(table.ids, table.codes, strict=True))
-        self.states_ = self._read_pieces(pieces, self.states_)
-        return self
-
-    def forget(self, ids: str | Iterable[str] | None = None) -> Self:
-        """Forget what ``update`` has read, of some records or of all; weights stay as they are.
-
-        Raises
-        ------
-        ValueError
-            If there is no record of an id; none is forgotten then.
-        """
-        check_is_fitted(self)
-        names = list(self.states_) if ids is None else [ids] if isinstance(ids, str) else list(ids)
-        for name in names:
-            if name not in self.states_:
-                raise ValueError(f"ids: nothing was read of {name!r}; there are {', '.join(map(repr, self.states_))}")
-        self.states_ = {name: state for name, state in self.states_.items() if name not in names}
-        return self
-
-    @property
-    def n_seen_(self) -> int | dict[str, int]:
-        """Bases that the memory has read since it was last made to forget; by record, if there are several."""
-        check_is_fitted(self)
-        counts = {name: state.n_seen for name, state in self.states_.items()}
-        return counts if len(counts) > 1 else next(iter(counts.values()), 0)
-
-    @property
-    def state_(self) -> RecordState | dict[str, RecordState] | None:
-        """What is kept of what was read; ``state_.nbytes`` does not grow with it."""
-        check_is_fitted(self)
-        return dict(self.states_) if len(self.states_) > 1 else next(iter(self.states_.values()), None)
-
-    def _streams(self, X: Any) -> bool:
-        """Say whether X is a FASTA file that can be read piece by piece."""
-        is_path = isinstance(X, os.PathLike) or (isinstance(X, str) and (has_sequence_suffix(X) or os.path.isfile(X)))
-        return is_path and self.objective == "causal" and os.path.isfile(X) and format_of(Path(X)) == "fasta"
-
-    def _read_pieces(self, pieces: Iterable[Piece], states: dict[str, RecordState]) -> dict[str, RecordState]:
-        """Read pieces of records on; the states given are left as they are."""
-        found = dict(states)
-        for piece in self._shown(pieces):
-            state = found.get(piece.id) or RecordState.fresh(self.network_)
-            found[piece.id] = state.read(self.network_, piece.codes)
-        return found
-
-    def _shown(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        with tqdm(desc="reading", unit="base", unit_scale=True, disable=self.verbose < 1, leave=False) as progress:
-            for piece in pieces:
-                yield piece
-                progress.update(len(piece.codes))
-
-    def _require_causal(self, what: str) -> None:
-        if self.objective != "causal":
-            raise ValueError(f"{what} needs objective='causal': a masked model tells a base from both sides of it")
-
-
 @with_arguments
-class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RecordMemory):
+class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTitans):
     """Model DNA with a neural memory beside a mixture of contexts.
 
     How often each base followed the same few bases in training, for contexts of several lengths and on both strands, is
@@ -226,10 +132,66 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
         run.run()
         if validation:
             network.direct.learn(codes)
-        self.network_ = network.eval()
-        self.training_history_ = run.told()
-        self.states_ = {}
+        self.network_: LanguageNetwork = network.eval()
+        self.training_history_: list[dict[str, Any]] = run.told()
+        self.states_: dict[str, RecordState] = {}
         return self
+
+    def update(self, X: Any) -> Self:
+        """Let the memory read on, without training: what comes belongs to the end of what was read of the same record.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Records by id (rows of a list by their number). A FASTA file is streamed, and no record lies in memory whole.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            With ``objective="masked"``, which needs both sides, or if X cannot be used; nothing is read then.
+        """
+        check_is_fitted(self)
+        self._require_causal("update")
+        if self._streams(X):
+            pieces: Iterable[Piece] = stream_pieces(X)
+        else:
+            table = read_sequences(X)
+            pieces = (Piece(name, 0, one, True) for name, one in zip(table.ids, table.codes, strict=True))
+        self.states_ = self._read_pieces(pieces, self.states_)
+        return self
+
+    def forget(self, ids: str | Iterable[str] | None = None) -> Self:
+        """Forget what ``update`` has read, of some records or of all; weights stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If there is no record of an id; none is forgotten then.
+        """
+        check_is_fitted(self)
+        names = list(self.states_) if ids is None else [ids] if isinstance(ids, str) else list(ids)
+        for name in names:
+            if name not in self.states_:
+                raise ValueError(f"ids: nothing was read of {name!r}; there are {', '.join(map(repr, self.states_))}")
+        self.states_ = {name: state for name, state in self.states_.items() if name not in names}
+        return self
+
+    @property
+    def n_seen_(self) -> int | dict[str, int]:
+        """Bases that the memory has read since it was last made to forget; by record, if there are several."""
+        check_is_fitted(self)
+        counts = {name: state.n_seen for name, state in self.states_.items()}
+        return counts if len(counts) > 1 else next(iter(counts.values()), 0)
+
+    @property
+    def state_(self) -> RecordState | dict[str, RecordState] | None:
+        """What is kept of what was read; ``state_.nbytes`` does not grow with it."""
+        check_is_fitted(self)
+        return dict(self.states_) if len(self.states_) > 1 else next(iter(self.states_.values()), None)
 
     def log_likelihood(self, X: Any) -> list[NDArray[np.float32]]:
         """Return the natural log-probability of every base of every sequence, NaN where it is N.
@@ -346,6 +308,8 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
         ValueError
             If a position lies outside its contig, or a contig is unknown; the message names the variant.
         """
+        import pandas as pd
+
         check_is_fitted(self)
         _require_count("flank", flank)
         known = read_variants(variants)
@@ -359,9 +323,32 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Record
         values = [np.nansum(x) for x in log_likelihoods(self.network_, with_reference + with_variant)]
         ratios = np.array(values[len(known) :]) - np.array(values[: len(known)])
         columns = {name: [getattr(variant, name) for variant in known] for name in Variant._fields}
-        return variant_frame(
+        return pd.DataFrame(
             columns | {"ref_match": [w.ref_match for w in windows], "log_likelihood_ratio": ratios.astype(float)}
         )
+
+    def _streams(self, X: Any) -> bool:
+        """Say whether X is a FASTA file that can be read piece by piece."""
+        is_path = isinstance(X, os.PathLike) or (isinstance(X, str) and (has_sequence_suffix(X) or os.path.isfile(X)))
+        return is_path and self.objective == "causal" and os.path.isfile(X) and format_of(Path(X)) == "fasta"
+
+    def _read_pieces(self, pieces: Iterable[Piece], states: dict[str, RecordState]) -> dict[str, RecordState]:
+        """Read pieces of records on; the states given are left as they are."""
+        found = dict(states)
+        for piece in self._shown(pieces):
+            state = found.get(piece.id) or RecordState.fresh(self.network_)
+            found[piece.id] = state.read(self.network_, piece.codes)
+        return found
+
+    def _shown(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        with tqdm(desc="reading", unit="base", unit_scale=True, disable=self.verbose < 1, leave=False) as progress:
+            for piece in pieces:
+                yield piece
+                progress.update(len(piece.codes))
+
+    def _require_causal(self, what: str) -> None:
+        if self.objective != "causal":
+            raise ValueError(f"{what} needs objective='causal': a masked model tells a base from both sides of it")
 
     def _check_arguments(self) -> None:
         """Refuse, by name, arguments that are wrong or do not fit each other."""

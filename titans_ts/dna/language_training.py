@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from titans_ts.backbones.state import map_tensors
 from titans_ts.dna.bases import Codes, N, reverse_complement
 from titans_ts.dna.language import LanguageCarry, LanguageNetwork, log_likelihoods
-from titans_ts.dna.strands import as_codes, other_strand
+from titans_ts.dna.strands import as_codes, reverse_complement_codes
 from titans_ts.learn.run import Run, RunConfig, mixed_precision
 
 VALIDATION_BASES = 131_072
@@ -126,7 +126,7 @@ class LanguageTraining(Run):
         logits, _, after = network(codes, map_tensors(Tensor.detach, self.state), held_out=True)
         if network.config.both_sides:
             lengths = torch.full((len(codes),), codes.shape[1], device=codes.device)
-            turned = other_strand(codes, lengths)
+            turned = reverse_complement_codes(codes, lengths)
             back = network(turned, network.initial_state(len(codes)), held_out=True).logits
             logits = network.from_both_sides(logits, back, lengths)
         return logits, after

@@ -11,45 +11,25 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.blocks.motifs import MotifStem, strongest
-from titans_ts.dna.bases import Codes, N
+from titans_ts.dna.bases import BASES, Codes, N
 from titans_ts.dna.language import LanguageCarry, LanguageConfig, LanguageNetwork
 from titans_ts.dna.paths import PlacePath, WordPath
-from titans_ts.dna.strands import BASES, as_strands, reverse_complement_strand
+from titans_ts.dna.strands import as_strands, reverse_complement_one_hot
 from titans_ts.learn.two_paths import TwoPaths
 
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """Everything that is needed to build the network of a DNA classifier or regressor again.
+    """Everything that is needed to build the network of a DNA classifier or regressor again."""
 
-    Parameters
-    ----------
-    outputs : int
-        Numbers answered about a sequence.
-    word_sizes : tuple of int
-        Lengths of the words that the direct path counts; empty for none.
-    kernel, patch_length : int
-        Bases seen by a motif, bases of a token.
-    both_strands : bool
-        Whether every answer is made from both strands, and so the same for either.
-    words_of_both : bool
-        Whether the words of both strands are counted, in any case.
-    places : tuple of int
-        Places from the start and from the end at which the direct path sees single bases.
-    language : LanguageConfig or None
-        The language model that reads the bases in the place of motifs.
-    backbone : BackboneConfig
-        The middle of the network.
-    """
-
-    outputs: int
-    word_sizes: tuple[int, ...] = (3, 4, 5, 6)
-    kernel: int = 11
-    patch_length: int = 8
-    both_strands: bool = False
-    words_of_both: bool = False
-    places: tuple[int, int] = (0, 0)
-    language: LanguageConfig | None = None
+    outputs: int  # numbers answered about a sequence
+    word_sizes: tuple[int, ...] = (3, 4, 5, 6)  # lengths of the words that the linear path counts; empty for none
+    kernel: int = 11  # bases seen by a motif
+    patch_length: int = 8  # bases of a token
+    both_strands: bool = False  # whether every answer is made from both strands, and so the same for either
+    words_of_both: bool = False  # whether the words of both strands are counted, in any case
+    places: tuple[int, int] = (0, 0)  # from start and end, at which the linear path sees single bases
+    language: LanguageConfig | None = None  # of a language model that reads the bases in the place of motifs
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,18 +46,9 @@ class SequenceConfig:
 
 
 class LanguageStem(nn.Module):
-    """One token of model width for every ``patch_length`` bases, from what a language model holds after reading them.
+    """One token ``(b, n, d)`` for every ``patch_length`` bases, from what a language model holds after reading them.
 
-    Parameters
-    ----------
-    language : LanguageNetwork
-        Read along, and trained on.
-    width : int
-        Model width ``d``.
-    patch_length : int
-        Bases of a token.
-    dropout : float, default=0.0
-        Share of a token set to zero in training.
+    The language model is read along, and trained on.
     """
 
     def __init__(self, language: LanguageNetwork, width: int, *, patch_length: int, dropout: float = 0.0) -> None:
@@ -106,13 +77,6 @@ class LanguageStem(nn.Module):
 class SequenceNetwork(TwoPaths):
     """Words and places of DNA by a linear path, motifs by a backbone.
 
-    Parameters
-    ----------
-    config : SequenceConfig
-        Settings.
-
-    Examples
-    --------
     >>> from titans_ts.dna.strands import one_hot
     >>> network = SequenceNetwork(SequenceConfig(outputs=2, backbone=BackboneConfig(width=16, heads=2, layers=1)))
     >>> network(one_hot(torch.tensor([[0, 1, 2, 3, 4]])), torch.tensor([5])).shape
@@ -144,7 +108,7 @@ class SequenceNetwork(TwoPaths):
         places: Tensor = self.places(inputs, lengths)
         if not (self.config.both_strands or self.config.words_of_both):
             return words + places
-        turned = reverse_complement_strand(inputs, lengths)
+        turned = reverse_complement_one_hot(inputs, lengths)
         words = (words + self.words(turned, lengths)) / 2
         if self.config.both_strands:
             places = (places + self.places(turned, lengths)) / 2
@@ -155,4 +119,4 @@ class SequenceNetwork(TwoPaths):
         there = super().features(inputs, lengths)
         if not self.config.both_strands:
             return there
-        return (there + super().features(reverse_complement_strand(inputs, lengths), lengths)) / 2
+        return (there + super().features(reverse_complement_one_hot(inputs, lengths), lengths)) / 2

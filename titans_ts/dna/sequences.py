@@ -1,4 +1,4 @@
-"""The one door by which DNA comes in: lists, arrays, columns of frames, Biopython's records and files.
+"""DNA as it comes in: lists, arrays, columns of frames, Biopython's records, and files, whole or piece by piece.
 
 >>> import pandas as pd
 >>> table = read_sequences(pd.Series(["ACGT", "ttn"]))
@@ -23,91 +23,31 @@ import numpy as np
 from titans_ts.dna.bases import Codes, encode
 from titans_ts.frames.read import is_frame
 
-_GZIP = b"\x1f\x8b"
-
-
-def existing_file(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a file that is there.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file, or it is a folder.
-
-    Examples
-    --------
-    >>> existing_file("no/such.fa")
-    Traceback (most recent call last):
-    FileNotFoundError: no/such.fa: no such file; check the path
-    """
-    if not os.path.isfile(path):
-        what = "is a folder; name a file in it" if os.path.isdir(path) else "no such file; check the path"
-        raise FileNotFoundError(f"{os.fspath(path)}: {what}")
-    return Path(path)
-
-
-def is_gzip(path: str | os.PathLike[str]) -> bool:
-    """Say whether a file is gzipped, by its first two bytes."""
-    with existing_file(path).open("rb") as file:
-        return file.read(len(_GZIP)) == _GZIP
-
-
-@contextmanager
-def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    r"""Open a text file, gzipped or not, whatever its line ends are.
-
-    Parameters
-    ----------
-    path : path-like
-        A file; gzip is known by its first two bytes. Bytes that are no UTF-8 become U+FFFD, for the reader to refuse
-        where they matter; a byte order mark is passed over.
-
-    Yields
-    ------
-    file object
-        Open for reading text; lines end in ``\n``.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        While it is read: the gzip stream is damaged or cut short.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "packed.txt")
-    ...     _ = path.write_bytes(gzip.compress(b"a\r\nb"))
-    ...     with open_text(path) as file:
-    ...         file.read()
-    'a\nb'
-    """
-    path = existing_file(path)
-    how: dict[str, Any] = {"mode": "rt", "encoding": "utf-8-sig", "errors": "replace"}
-    with gzip.open(path, **how) if is_gzip(path) else path.open(**how) as text:
-        try:
-            yield text
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} is damaged or cut short ({error}); fetch it again") from error
-
-
+_WANTED = "DNA sequences: a list of str, a column of strings, Biopython records, or the path of a FASTA or GenBank file"
 _FASTA = (".fa", ".fasta", ".fas", ".fna", ".ffn")
 _GENBANK = (".gb", ".gbk", ".gbff", ".genbank")
+_GZIP = b"\x1f\x8b"
 _LONGEST_LINE = 65_536  # characters read at once: a chromosome may stand on a single line
-_SHOWN = 24
+_SHOWN = 24  # characters of what came, in errors
+
+
+@dataclass(frozen=True)
+class SequenceTable:
+    """Sequences ``(t,)`` in order, each with the id of its record, or with its row counted from 0."""
+
+    ids: list[str]
+    codes: list[Codes]
 
 
 class Record(NamedTuple):
-    """One record of a file: its id, the first word of the header, and its bases as codes (t,) of uint8."""
+    """One record of a file: its id, the first word of the header, and its bases ``(t,)``."""
 
     id: str
     codes: Codes
 
 
 class Piece(NamedTuple):
-    """A part of a record: the record's id, where the part starts, its codes (t,), and whether the record ends here."""
+    """A part of a record: the record's id, where the part starts, its bases ``(t,)``, and whether the record ends here."""
 
     id: str
     start_0based: int
@@ -115,22 +55,29 @@ class Piece(NamedTuple):
     is_last: bool
 
 
-def has_sequence_suffix(path: str | os.PathLike[str]) -> bool:
-    """Say whether a name ends like one of a file of sequences, ``.gz`` aside.
+def read_sequences(X: Any, *, name: str = "X") -> SequenceTable:
+    """Read and check a container of DNA sequences, which errors call ``name``.
 
-    Examples
-    --------
-    >>> has_sequence_suffix("chrI.FA.gz"), has_sequence_suffix("plasmid.gbk"), has_sequence_suffix("ACGT")
-    (True, True, False)
+    A list or tuple of str, or of Biopython's ``SeqRecord`` or ``Seq``; a 1-D array of str, or (n, 1); a Series of strings,
+    or a frame of one column; or the path of a FASTA or GenBank file: a str is one when such a file exists, or when it ends
+    like one (``.fa``, ``.gb.gz``, ...).
+
+    >>> read_sequences(["ACGT", "AC-T"])
+    Traceback (most recent call last):
+    ValueError: X[1]: '-' at position 3 (counted from 1) is no letter of DNA; remove the gaps of an alignment first
     """
-    return os.fspath(path).lower().removesuffix(".gz").endswith(_FASTA + _GENBANK)
-
-
-def format_of(path: Path) -> Literal["fasta", "genbank"]:
-    """Return what a file of sequences is, by its first line, then by its suffix."""
-    first = _first_line(path)
-    is_named_genbank = path.name.lower().removesuffix(".gz").endswith(_GENBANK)
-    return "genbank" if first.startswith("LOCUS") or (is_named_genbank and not first.startswith(">")) else "fasta"
+    if isinstance(X, os.PathLike) or (isinstance(X, str) and _is_path(X, name)):
+        records = list(stream_records(X))
+        return SequenceTable([record.id for record in records], [record.codes for record in records])
+    rows = _rows(X, name)
+    if not len(rows):
+        raise ValueError(f"{name} is empty: 0 sample(s) (shape=(0,)) while a minimum of 1 is required.")
+    ids, codes = [], []
+    for i, row in enumerate(rows):
+        text, id_ = _text_and_id(row, f"{name}[{i}]")
+        ids.append(str(i) if id_ is None else id_)
+        codes.append(encode(text, name=f"{name}[{i}]" if id_ is None else f"{name}[{i}], record {id_!r}"))
+    return SequenceTable(ids, codes)
 
 
 def stream_records(
@@ -138,38 +85,10 @@ def stream_records(
     *,
     format: Literal["auto", "fasta", "genbank"] = "auto",  # noqa: A002
 ) -> Iterator[Record]:
-    r"""Read a file of sequences, one record at a time.
+    """Read a FASTA or GenBank file, gzipped or not, one record at a time.
 
-    Lower case, U, Windows line ends, blank lines and spaces between blocks of letters are fine.
-
-    Parameters
-    ----------
-    path : path-like
-        FASTA or GenBank, plain or gzipped (known by its first bytes).
-    format : {"auto", "fasta", "genbank"}, default="auto"
-        ``"auto"`` goes by the first line, then by the suffix (``.gb``, ``.gbk``, ``.gbff``, ``.genbank``).
-
-    Yields
-    ------
-    Record
-        Id and codes. Of a GenBank record the id is accession and version.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file; raised by the call, before the first record.
-    ValueError
-        It is neither FASTA nor GenBank (raised by the call); a record has no id, no sequence, an id that came before, or
-        what is no letter of DNA; the file is damaged or cut short. The message names file, record and position.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "two.fa")
-    ...     _ = path.write_text(">a first\nACG\nT\n>b\nnn\n")
-    ...     [(record.id, record.codes.tolist()) for record in stream_records(path)]
-    [('a', [0, 1, 2, 3]), ('b', [4, 4])]
+    Lower case, U, Windows line ends, blank lines and spaces between blocks of letters are fine. The id of a GenBank record
+    is accession and version. A file that is not there, or neither, is refused by the call; a wrong record when it is read.
     """
     if format not in ("auto", "fasta", "genbank"):
         raise ValueError(f"format={format!r} is unknown; take 'auto', 'fasta' or 'genbank'")
@@ -181,33 +100,9 @@ def stream_records(
 
 
 def stream_pieces(path: str | os.PathLike[str], *, piece_length: int = 65_536) -> Iterator[Piece]:
-    r"""Read a FASTA file in pieces, so that memory does not grow with the length of a record.
+    """Read a FASTA file, gzipped or not, in pieces of so many bases, so that memory does not grow with a record.
 
-    Parameters
-    ----------
-    path : path-like
-        FASTA, plain or gzipped.
-    piece_length : int, default=65_536
-        Bases of a piece, at least 1; the last of a record may be shorter.
-
-    Yields
-    ------
-    Piece
-        In the order of the file: the pieces of a record, joined, are its codes.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `stream_records`, at the same places; or `piece_length` is below 1, or the file is GenBank.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "one.fa")
-    ...     _ = path.write_text(">a\nACG\nTA\n")
-    ...     [(piece.start_0based, len(piece.codes), piece.is_last) for piece in stream_pieces(path, piece_length=4)]
-    [(0, 4, False), (4, 1, True)]
+    The pieces of a record, joined, are its bases; the last may be shorter. Errors are those of `stream_records`.
     """
     if piece_length < 1:
         raise ValueError(f"piece_length={piece_length!r} must be at least 1 base")
@@ -220,22 +115,15 @@ def stream_pieces(path: str | os.PathLike[str], *, piece_length: int = 65_536) -
 
 def _records(path: Path, kind: str) -> Iterator[Record]:
     """Hand out the checked records of a file known to be there."""
-    seen: set[str] = set()
-    with open_text(path) as file:
-        for title, letters in _read_fasta(file) if kind == "fasta" else _read_genbank(file, path):
-            id_ = _next_id(title, seen, path)
-            if not letters:
-                raise _no_sequence(id_, path)
-            yield Record(id_, encode(letters, name=_called(id_, path)))
-    if not seen:
-        raise ValueError(f"{path} has no record; is it {'FASTA' if kind == 'fasta' else 'GenBank'}?")
-
-
-def _read_fasta(file: TextIO) -> Iterator[tuple[str, str]]:
-    """Hand out header and letters of each record, by Biopython's fast parser."""
     from Bio.SeqIO.FastaIO import SimpleFastaParser
 
-    yield from SimpleFastaParser(file)
+    seen: set[str] = set()
+    with open_text(path) as file:
+        for title, letters in SimpleFastaParser(file) if kind == "fasta" else _read_genbank(file, path):
+            id_ = _next_id(title, seen, path)
+            yield Record(id_, _bases_of(letters, id_, path))
+    if not seen:
+        raise ValueError(f"{path} has no record; is it {'FASTA' if kind == 'fasta' else 'GenBank'}?")
 
 
 def _read_genbank(file: TextIO, path: Path) -> Iterator[tuple[str, str]]:
@@ -273,7 +161,7 @@ def _pieces(path: Path, piece_length: int) -> Iterator[Piece]:
         for is_header, text in _lines(file):
             if is_header:
                 if seen:
-                    yield _last_piece(id_, start, "".join(waiting), path)
+                    yield Piece(id_, start, _bases_of("".join(waiting), id_, path, start), is_last=True)
                 id_, start, waiting, n_waiting = _next_id(text, seen, path), 0, [], 0
                 continue
             waiting.append(text)
@@ -282,17 +170,11 @@ def _pieces(path: Path, piece_length: int) -> Iterator[Piece]:
                 letters = "".join(waiting)
                 cut = (n_waiting - 1) // piece_length * piece_length
                 for a in range(0, cut, piece_length):
-                    codes = encode(letters[a : a + piece_length], name=_called(id_, path), start_0based=start)
+                    codes = _bases_of(letters[a : a + piece_length], id_, path, start)
                     yield Piece(id_, start, codes, is_last=False)
                     start += piece_length
                 waiting, n_waiting = [letters[cut:]], n_waiting - cut
-        yield _last_piece(id_, start, "".join(waiting), path)
-
-
-def _last_piece(id_: str, start: int, letters: str, path: Path) -> Piece:
-    if not letters:
-        raise _no_sequence(id_, path)
-    return Piece(id_, start, encode(letters, name=_called(id_, path), start_0based=start), is_last=True)
+        yield Piece(id_, start, _bases_of("".join(waiting), id_, path, start), is_last=True)
 
 
 def _lines(file: TextIO) -> Iterator[tuple[bool, str]]:
@@ -337,89 +219,19 @@ def _next_id(title: str, seen: set[str], path: Path) -> str:
     return words[0]
 
 
-def _no_sequence(id_: str, path: Path) -> ValueError:
-    return ValueError(f"{_called(id_, path)} has no sequence; drop the record, or fetch the file again")
-
-
-def _called(id_: str, path: Path) -> str:
-    return f"record {id_!r} of {path}"
-
-
-_WANTED = "DNA sequences: a list of str, a column of strings, Biopython records, or the path of a FASTA or GenBank file"
-_LONGEST_SHOWN = 24
-
-
-@dataclass(frozen=True)
-class SequenceTable:
-    """Sequences in order, each with a name.
-
-    Parameters
-    ----------
-    ids : list of str, length n
-        Ids of the records; where a container has none, the row, counted from 0 (``"0"``, ``"1"``, ...).
-    codes : list of ndarray of uint8, length n, each of shape (t,)
-        The bases, as `titans_ts.dna.bases.encode` gives them; lengths may differ.
-    """
-
-    ids: list[str]
-    codes: list[Codes]
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-
-def read_sequences(X: Any, *, name: str = "X") -> SequenceTable:
-    """Read and check a container of DNA sequences.
-
-    What X may be: a list or tuple of str, or of Biopython's ``SeqRecord`` or ``Seq``; a 1-D array of str, or (n, 1);
-    a Series of strings, or a frame of one column (pandas, polars, pyarrow); or the path of a FASTA or GenBank file.
-
-    Parameters
-    ----------
-    X : list, array, Series, frame or path
-        The sequences. A str is a path when such a file exists, or when it ends like one (``.fa``, ``.gb.gz``, ...).
-    name : str, default="X"
-        What errors call it.
-
-    Returns
-    -------
-    SequenceTable
-        Ids and codes, in the order of X.
-
-    Raises
-    ------
-    TypeError
-        X holds no text: numbers, bytes, nested lists, an iterator.
-    ValueError
-        X has no rows, or a row is missing, empty or holds what is no letter of DNA; the message names row or record.
-    FileNotFoundError
-        X is the path of a file that is not there.
-
-    Examples
-    --------
-    >>> read_sequences(["ACGT", "AC-T"])
-    Traceback (most recent call last):
-    ValueError: X[1]: '-' at position 3 (counted from 1) is no letter of DNA; remove the gaps of an alignment first
-    """
-    if isinstance(X, os.PathLike) or (isinstance(X, str) and _is_path(X, name)):
-        records = list(stream_records(X))
-        return SequenceTable([record.id for record in records], [record.codes for record in records])
-    rows = _rows(X, name)
-    if not len(rows):
-        raise ValueError(f"{name} is empty: 0 sample(s) (shape=(0,)) while a minimum of 1 is required.")
-    ids, codes = [], []
-    for i, row in enumerate(rows):
-        text, id_ = _text_and_id(row, f"{name}[{i}]")
-        ids.append(str(i) if id_ is None else id_)
-        codes.append(encode(text, name=f"{name}[{i}]" if id_ is None else f"{name}[{i}], record {id_!r}"))
-    return SequenceTable(ids, codes)
+def _bases_of(letters: str, id_: str, path: Path, start_0based: int = 0) -> Codes:
+    """Return the bases of a record, or of a part of it, refusing none."""
+    name = f"record {id_!r} of {path}"
+    if not letters:
+        raise ValueError(f"{name} has no sequence; drop the record, or fetch the file again")
+    return encode(letters, name=name, start_0based=start_0based)
 
 
 def _is_path(text: str, name: str) -> bool:
     """Say whether a str is a path, and refuse it if it is a sequence or neither."""
     if has_sequence_suffix(text) or os.path.isfile(text):
         return True
-    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     try:
         encode(text)
     except ValueError:
@@ -469,10 +281,10 @@ def _text_and_id(row: Any, where: str) -> tuple[str, str | None]:
     """Return a row's letters and the id of its record, if it has one."""
     if isinstance(row, str):
         return row, None
-    if _is_missing(row):
+    if is_missing(row):
         raise ValueError(f"{where} is missing ({row}); drop the row, or fill it in")
     if not _is_biopython(row):
-        raise TypeError(f"{where} is {type(row).__name__} ({row!r:.{_LONGEST_SHOWN}}); expected {_WANTED}")
+        raise TypeError(f"{where} is {type(row).__name__} ({row!r:.{_SHOWN}}); expected {_WANTED}")
     id_ = getattr(row, "id", None)
     id_ = None if id_ in (None, "", "<unknown id>") else str(id_)
     letters = getattr(row, "seq", row)
@@ -489,6 +301,70 @@ def _is_biopython(row: Any) -> bool:
     return any(each.__module__ in ("Bio.Seq", "Bio.SeqRecord") for each in type(row).__mro__)
 
 
-def _is_missing(row: Any) -> bool:
-    """Say whether this is None, NaN, NaT or pandas' NA."""
-    return row is None or type(row).__name__ in ("NAType", "NaTType") or (isinstance(row, float) and row != row)
+def is_missing(value: Any) -> bool:
+    """Say whether this is None, NaN, NaT or pandas' NA; Biopython's records refuse to be compared."""
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def has_sequence_suffix(path: str | os.PathLike[str]) -> bool:
+    """Say whether a name ends like one of a file of sequences, ``.gz`` aside.
+
+    >>> has_sequence_suffix("chrI.FA.gz"), has_sequence_suffix("plasmid.gbk"), has_sequence_suffix("ACGT")
+    (True, True, False)
+    """
+    return os.fspath(path).lower().removesuffix(".gz").endswith(_FASTA + _GENBANK)
+
+
+def format_of(path: Path) -> Literal["fasta", "genbank"]:
+    """Return what a file of sequences is, by its first line, then by its suffix."""
+    first = _first_line(path)
+    is_named_genbank = path.name.lower().removesuffix(".gz").endswith(_GENBANK)
+    return "genbank" if first.startswith("LOCUS") or (is_named_genbank and not first.startswith(">")) else "fasta"
+
+
+def existing_file(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file that is there.
+
+    >>> existing_file("no/such.fa")
+    Traceback (most recent call last):
+    FileNotFoundError: no/such.fa: no such file; check the path
+    """
+    if not os.path.isfile(path):
+        what = "is a folder; name a file in it" if os.path.isdir(path) else "no such file; check the path"
+        raise FileNotFoundError(f"{os.fspath(path)}: {what}")
+    return Path(path)
+
+
+def is_gzip(path: str | os.PathLike[str]) -> bool:
+    """Say whether a file is gzipped, by its first two bytes."""
+    with existing_file(path).open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
+@contextmanager
+def open_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """Open a text file, gzipped or not, whatever its line ends are.
+
+    Bytes that are no UTF-8 become U+FFFD, for the reader to refuse where they matter; a byte order mark is passed over.
+    """
+    path = existing_file(path)
+    how: dict[str, Any] = {"mode": "rt", "encoding": "utf-8-sig", "errors": "replace"}
+    with gzip.open(path, **how) if is_gzip(path) else path.open(**how) as text:
+        try:
+            yield text
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path} is damaged or cut short ({error}); fetch it again") from error
+
+
+def lines_of_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and cells of each line that is neither blank nor a comment.
+
+    Cells are separated by tabs, or where a line has none by spaces; only the first six are told apart.
+    """
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip() and not line.startswith("#"):
+                cells = line.split("\t" if "\t" in line else None, 6)
+                yield number, [cell.strip() for cell in cells]

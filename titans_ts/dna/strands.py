@@ -6,80 +6,62 @@ is four zeros. Everything here is linear or smooth in it, so that gradients reac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from titans_ts.dna.bases import Codes, N
-
-Answering = Callable[[Tensor, Tensor], Tensor]
-"""Sequences ``(b, c, t)`` and lengths ``(b,)`` to ``(b, outputs)``."""
+from titans_ts.dna.bases import BASES, Codes, N
+from titans_ts.learn.batches import Answering
 
 
 def averaged(answer: Answering) -> Answering:
     """Return the mean of an answer to a strand and to its reverse complement: the same for either."""
 
     def from_both(strand: Tensor, lengths: Tensor) -> Tensor:
-        return (answer(strand, lengths) + answer(reverse_complement_strand(strand, lengths), lengths)) / 2
+        return (answer(strand, lengths) + answer(reverse_complement_one_hot(strand, lengths), lengths)) / 2
 
     return from_both
-
-
-BASES = N  # codes below it
 
 
 def one_hot(codes: Tensor) -> Tensor:
     """Turn codes ``(b, t)``, A C G T N = 0 ... 4, into ``(b, 4, t)``.
 
-    Examples
-    --------
     >>> one_hot(torch.tensor([[2, 4]]))[0].T.tolist()
     [[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
     return F.one_hot(codes.long(), BASES + 1)[..., :BASES].transpose(1, 2).to(torch.get_default_dtype())
 
 
-def reverse_complement_strand(strand: Tensor, lengths: Tensor) -> Tensor:
-    """Read a batch from the other strand; what lies past an end stays there.
+def reverse_complement_one_hot(strand: Tensor, lengths: Tensor) -> Tensor:
+    """Read strands ``(b, 4, t)`` from the other side; what lies past an end stays there.
 
-    Parameters
-    ----------
-    strand : Tensor
-        ``(b, 4, t)``.
-    lengths : Tensor
-        ``(b,)``: bases of each sequence.
-
-    Examples
-    --------
     >>> strand = one_hot(torch.tensor([[0, 0, 1, 4]]))  # AAC, and an end
-    >>> reverse_complement_strand(strand, torch.tensor([3]))[0].argmax(0)[:3].tolist()  # GTT
+    >>> reverse_complement_one_hot(strand, torch.tensor([3]))[0].argmax(0)[:3].tolist()  # GTT
     [2, 3, 3]
     """
-    return reverse_in_place(strand.flip(1), lengths)
+    return reverse_each(strand.flip(1), lengths)
 
 
 def either_strand(strand: Tensor, lengths: Tensor, chance: np.random.Generator) -> Tensor:
     """Read each sequence of a batch from one strand or the other, by chance."""
     turned = torch.from_numpy(chance.random(len(strand)) < 0.5).to(strand.device)
-    return torch.where(turned[:, None, None], reverse_complement_strand(strand, lengths), strand)
+    return torch.where(turned[:, None, None], reverse_complement_one_hot(strand, lengths), strand)
 
 
-def other_strand(codes: Tensor, lengths: Tensor) -> Tensor:
+def reverse_complement_codes(codes: Tensor, lengths: Tensor) -> Tensor:
     """Read codes ``(b, t)`` from the other strand; what lies past an end stays there.
 
-    Examples
-    --------
-    >>> other_strand(torch.tensor([[0, 0, 1, 4]]), torch.tensor([3])).tolist()
+    >>> reverse_complement_codes(torch.tensor([[0, 0, 1, 4]]), torch.tensor([3])).tolist()
     [[2, 3, 3, 4]]
     """
     complement = torch.tensor([3, 2, 1, 0, N], dtype=codes.dtype, device=codes.device)
-    return reverse_in_place(complement[codes.long()][:, None], lengths)[:, 0]
+    return reverse_each(complement[codes.long()][:, None], lengths)[:, 0]
 
 
-def reverse_in_place(x: Tensor, lengths: Tensor) -> Tensor:
+def reverse_each(x: Tensor, lengths: Tensor) -> Tensor:
     """Turn the first ``lengths`` entries of ``(b, c, t)`` round and leave the rest where it is."""
     steps = torch.arange(x.shape[-1], device=x.device)
     places = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
@@ -87,16 +69,7 @@ def reverse_in_place(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def as_strands(codes: Sequence[Codes], *, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return sequences as one batch of strands ``(b, 4, t)``, and their lengths ``(b,)``.
-
-    Examples
-    --------
-    >>> strand, lengths = as_strands(
-    ...     [np.array([0, 3], np.uint8), np.array([1], np.uint8)], device=torch.device("cpu"), dtype=torch.float32
-    ... )
-    >>> strand.shape, lengths.tolist()
-    (torch.Size([2, 4, 2]), [2, 1])
-    """
+    """Return sequences as one batch of strands ``(b, 4, t)``, and their lengths ``(b,)``."""
     padded, lengths = as_codes(codes, device)
     return one_hot(padded).to(dtype), lengths
 
