@@ -1,6 +1,7 @@
 """Arguments of estimators: one constructor, one range and one meaning each, inherited."""
 
 from numbers import Integral
+from typing import Any
 
 import pytest
 from learn.every_case import EVERY
@@ -21,6 +22,7 @@ class Reader(BaseEstimator):
 
     rows: int = positional(Integral, default=3, doc="How many.")
     order: str = argument("up", StrOptions({"up", "down"}), None, doc="Which way.")
+    weight: Any = argument(None, None, dict, StrOptions({"balanced"}), doc="How much each counts.")
 
     _parameter_constraints = property(lambda self: constraints(type(self)))
 
@@ -43,7 +45,7 @@ class FastReader(Reader):
 
 
 def test_arguments_are_inherited_and_a_default_can_be_another():
-    assert FastReader().get_params() == {"rows": 30, "order": "up"}
+    assert FastReader().get_params() == {"rows": 30, "order": "up", "weight": None}
     assert repr(FastReader(rows=5)) == "FastReader(rows=5)"
     with pytest.raises(InvalidParameterError, match="'rows' parameter of FastReader must be an instance of"):
         FastReader(rows="many")._validate_params()
@@ -60,6 +62,7 @@ def test_the_docstring_has_every_argument_once_before_its_other_sections():
     places = [text.index(part) for part in ("Read.", "Parameters\n---", "rows : int, default=3", "Notes\n---")]
     assert places == sorted(places)
     assert 'order : {"down", "up"} or None, default="up"\n    Which way.' in text
+    assert 'weight : dict, "balanced" or None, default=None' in text
     assert "rows : int, default=30" in FastReader.__doc__
 
 

@@ -6,6 +6,7 @@ import inspect
 import re
 import textwrap
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, TypeVar, dataclass_transform
 
 from sklearn.utils._param_validation import StrOptions
@@ -17,6 +18,7 @@ _SECTION = re.compile(rf"^({'|'.join(_SECTIONS)})\n-+$", re.MULTILINE)
 _INHERITED = {"Attributes": "\n", "Notes": "\n\n", "References": "\n"}
 """Sections to which those of the base are added, and what stands between them."""
 _LINE = 120
+_SHORT: dict[type, str] = {Integral: "int", Real: "float"}
 
 
 def argument(default: Any, *allowed: Any, doc: str) -> Any:
@@ -103,14 +105,19 @@ def _sections(kind: type) -> dict[str, str]:
 
 def _entry(one: Any) -> str:
     """Return what a docstring says of one argument."""
-    options = next((x.options for x in one.metadata["allowed"] if isinstance(x, StrOptions)), None)
-    what = (
-        str(getattr(one.type, "__name__", one.type))
-        if options is None
-        else "{" + ", ".join(f'"{x}"' for x in sorted(options)) + "}"
-    )
-    if options is not None and None in one.metadata["allowed"]:
-        what += " or None"
     shown = f'"{one.default}"' if isinstance(one.default, str) else repr(one.default)
     body = textwrap.fill(one.metadata["doc"], _LINE, initial_indent="    ", subsequent_indent="    ")
-    return f"{one.name} : {what}, default={shown}\n{body}"
+    return f"{one.name} : {_kinds(one)}, default={shown}\n{body}"
+
+
+def _kinds(one: Any) -> str:
+    """Return what an argument may be: its type, or what is allowed where the type says nothing or allows too much."""
+    allowed = one.metadata["allowed"]
+    options = [", ".join(f'"{x}"' for x in sorted(each.options)) for each in allowed if isinstance(each, StrOptions)]
+    if one.type != "Any":
+        kinds = [f"{{{options[0]}}}" if options else str(getattr(one.type, "__name__", one.type))]
+        return " or ".join(kinds + ["None"] * (bool(options) and None in allowed))
+    if "random_state" in allowed:
+        return "int, RandomState or None"
+    kinds = [_SHORT.get(each, each.__name__) for each in allowed if isinstance(each, type) and each is not object] + options
+    return " or ".join([", ".join(kinds) or "Any"] + ["None"] * (bool(kinds) and None in allowed))
