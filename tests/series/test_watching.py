@@ -22,10 +22,10 @@ from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reading import absorb, start_state, surprise
 from titans_ts.series.state import SeriesState
 from titans_ts.series.tensors import SeriesTensors
-from titans_ts.series.watching import Watched, _look, holdings, watch
+from titans_ts.series.watching import Activity, _look, holdings, watch
 
 LENGTH, PATCH = 67, 4
-MEASURES = [name for name in Watched._fields if name != "rows"]
+MEASURES = [name for name in Activity._fields if name != "rows"]
 
 
 def observed_gates(network):
@@ -132,7 +132,7 @@ def test_tokens_read_at_once_change_nothing_of_what_is_seen(monkeypatch, variant
     for count in (1, 3):
         monkeypatch.setattr(reading, "TOKENS_AT_ONCE", count)
         found, _ = watch(network, series)
-        for name in Watched._fields:
+        for name in Activity._fields:
             assert_agree(getattr(found, name).double(), getattr(whole, name).double(), name=f"{name}, {count} at once")
 
 
@@ -146,7 +146,7 @@ def test_two_parts_are_the_whole(cut, known):
     whole, last = watch(network, series, state=start)
     first, state = watch(network, rows_of(series, 0, cut), state=start)
     second, end = watch(network, rows_of(series, cut, LENGTH), state=state)
-    for name in Watched._fields:
+    for name in Activity._fields:
         joined = torch.cat([getattr(first, name), getattr(second, name)], dim=-1)
         assert_agree(joined.double(), getattr(whole, name).double(), name=name)
     assert_same_state(end, last)

@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from titans_ts.backbones.config import BackboneConfig
-from titans_ts.backbones.state import pack, unpack
 from titans_ts.frames.panel import Layout, Panel
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import is_stream
@@ -25,13 +24,12 @@ from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.learn.arguments import argument, positional, with_arguments
 from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing, followed, validation_rows
 from titans_ts.learn.run import choose_device
-from titans_ts.learn.saving import network_tensors, restore_network
 from titans_ts.series import rolling
 from titans_ts.series.intervals import check_levels
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reader import Reader, Reading, ReadingLog, chosen, some
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
-from titans_ts.series.state import MemoryState, original, plain
+from titans_ts.series.state import MemoryState
 from titans_ts.series.tensors import Preparation, learn_scale
 from titans_ts.series.training import Training
 from titans_ts.series.watching import memory_table, watch_panel
@@ -602,14 +600,12 @@ class TitansForecaster(BaseTitans):
                 verbose=int(self.verbose),
             )
             training.run()
-            self._learned(network, preparation, panel.layout)
-            self.scales_ = scales
-            self.training_rows_ = dict(zip(scales, training_rows, strict=True))
-            self.first_times_ = {one.id: None if one.times is None else one.times[0] for one in panel}
+            rows = dict(zip(scales, training_rows, strict=True))
+            firsts = {one.id: None if one.times is None else one.times[0] for one in panel}
+            reader = Reader(network, preparation, panel.layout, scales, rows, firsts, n_jobs=self.n_jobs)
+            self._learned(reader, reader.read(panel, {}, series))
             self.memory_gain_, self.recollection_gain_ = training.gain, training.recollection_gain
             self.training_history_ = training.told()
-            read = self.reader_.read(panel, {}, series)
-            self.states_, self.last_times_ = read.states, read.last_times
         return self
 
     def _network_config(self, layout: Layout, preparation: Preparation) -> ForecastConfig:
@@ -628,59 +624,27 @@ class TitansForecaster(BaseTitans):
             backbone=self._backbone_config(),
         )
 
-    def _learned(self, network: ForecastNetwork, preparation: Preparation, layout: Layout) -> None:
-        """Keep a trained network, and note which columns were seen, as scikit-learn does."""
-        self.network_, self.preparation_, self.layout_ = network, preparation, layout
-        names = (*layout.target_columns, *layout.past_columns, *layout.future_columns, *layout.static_columns)
+    def _learned(self, reader: Reader, read: Reading) -> None:
+        """Keep what was fitted and read, and note which columns were seen, as scikit-learn does."""
+        self.network_, self.preparation_, self.layout_ = reader.network, reader.preparation, reader.layout
+        self.scales_, self.training_rows_, self.first_times_ = reader.scales, reader.training_rows, reader.first_times
+        self.states_, self.last_times_ = read.states, read.last_times
+        names = (*reader.layout.target_columns, *reader.layout.covariates)
         self.n_features_in_ = len(names)
         if all(isinstance(name, str) for name in names):
             self.feature_names_in_ = np.array(names, dtype=object)
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = network_tensors(self.network_)
-        series = []
-        for place, (name, state) in enumerate(self.states_.items()):
-            tensors |= pack(state, prefix=f"state.{place}")
-            scale = self.scales_.get(name)
-            tensors |= {} if scale is None else pack(scale, prefix=f"scale.{place}")
-            series.append(
-                {
-                    "id": plain(name),
-                    "known": scale is not None,
-                    "last_time": plain(self.last_times_.get(name)),
-                    "first_time": plain(self.first_times_.get(name)),
-                    "training_rows": self.training_rows_.get(name),
-                }
-            )
+        tensors, facts = self.reader_.kept(self.states_, self.last_times_)
         gains = {name: getattr(self, f"{name}_") for name in _GAINS}
-        return tensors, {
-            "network": self.network_.config.to_dict(),
-            "preparation": self.preparation_.to_dict(),
-            "layout": self.layout_.to_dict(),
-            "history": self.training_history_,
-            **{name: None if gain is None else asdict(gain) for name, gain in gains.items()},
-            "series": series,
-        }
+        facts |= {name: None if gain is None else asdict(gain) for name, gain in gains.items()}
+        return tensors, facts | {"history": self.training_history_}
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
-        network = ForecastNetwork(ForecastConfig.from_dict(header["network"]))
-        network = restore_network(network, tensors, self.precision, device)
-        self._learned(network, Preparation.from_dict(header["preparation"]), Layout.from_dict(header["layout"]))
+        self._learned(*Reader.from_file(header, tensors, precision=self.precision, device=device))
         self.training_history_ = header["history"]
         for name in _GAINS:
             setattr(self, f"{name}_", None if header[name] is None else MemoryGain(**header[name]))
-        self.states_, self.scales_, self.training_rows_ = {}, {}, {}
-        self.last_times_, self.first_times_ = {}, {}
-        like = self.reader_.fresh_state()
-        for place, fact in enumerate(header["series"]):
-            name, last = original(fact["id"]), original(fact["last_time"])
-            self.states_[name] = unpack(like, tensors, prefix=f"state.{place}")
-            if fact["known"]:
-                self.scales_[name] = unpack(like.scale, tensors, prefix=f"scale.{place}")
-                self.training_rows_[name] = fact["training_rows"]
-                self.first_times_[name] = original(fact["first_time"])
-            if last is not None:
-                self.last_times_[name] = last
 
 
 def _check_arguments(forecaster: TitansForecaster) -> None:

@@ -25,10 +25,11 @@ from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import Pieces, read_pieces, rows_of, skip_rows
 from titans_ts.frames.write import Forecast, forecast_container, row_values_container
-from titans_ts.learn.saving import network_tensors
+from titans_ts.learn.saving import network_tensors, restore_network
 from titans_ts.series import reading
 from titans_ts.series.intervals import interval_bounds
 from titans_ts.series.network import ForecastNetwork
+from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.state import MemoryState, SeriesState, original, plain
 from titans_ts.series.tensors import Preparation, SeriesTensors, learn_scale
 
@@ -148,6 +149,51 @@ class Reader:
         if (state.id is None) != self.layout.is_single:
             want = "one series, without an id" if self.layout.is_single else "series by id"
             raise ValueError(f"states: the memory{whose} does not fit; the model was fitted on {want}")
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def kept(self, states: States, last_times: Mapping[Hashable, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors and plain facts that a model file keeps of the reader, and of states."""
+        tensors, series = network_tensors(self.network), []
+        for place, (name, state) in enumerate(states.items()):
+            tensors |= pack(state, prefix=f"state.{place}")
+            known = name in self.scales
+            tensors |= pack(self.scales[name], prefix=f"scale.{place}") if known else {}
+            series.append(
+                {
+                    "id": plain(name),
+                    "known": known,
+                    "last_time": plain(last_times.get(name)),
+                    "first_time": plain(self.first_times.get(name)),
+                    "training_rows": self.training_rows.get(name),
+                }
+            )
+        return tensors, {
+            "network": self.network.config.to_dict(),
+            "preparation": self.preparation.to_dict(),
+            "layout": self.layout.to_dict(),
+            "series": series,
+        }
+
+    @classmethod
+    def from_file(
+        cls, header: dict[str, Any], tensors: dict[str, Tensor], *, precision: str, device: torch.device
+    ) -> tuple[Reader, Reading]:
+        """Return a reader, and the states, of what :meth:`kept` returned."""
+        network = ForecastNetwork(ForecastConfig.from_dict(header["network"]))
+        preparation, layout = Preparation.from_dict(header["preparation"]), Layout.from_dict(header["layout"])
+        reader = cls(restore_network(network, tensors, precision, device), preparation, layout, {}, {}, {})
+        read, like = Reading({}, {}, layout), reader.fresh_state()
+        for place, fact in enumerate(header["series"]):
+            name, last = original(fact["id"]), original(fact["last_time"])
+            read.states[name] = unpack(like, tensors, prefix=f"state.{place}")
+            if fact["known"]:
+                reader.scales[name] = unpack(like.scale, tensors, prefix=f"scale.{place}")
+                reader.training_rows[name] = fact["training_rows"]
+                reader.first_times[name] = original(fact["first_time"])
+            if last is not None:
+                read.last_times[name] = last
+        return reader, read
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

@@ -131,31 +131,31 @@ def _scaled_errors(reader: Reader, series: Series, state: SeriesState) -> tuple[
 # --- origins ----------------------------------------------------------------------------------------------------------
 
 
-class _Rolled(NamedTuple):
+class _FromOrigins(NamedTuple):
     """Forecasts of one series from ``k`` origins."""
 
     point: np.ndarray  # k f c
     quantiles: np.ndarray  # k f c q
 
 
-def _roll(reader: Reader, series: Series, origins: np.ndarray) -> _Rolled:
+def _roll(reader: Reader, series: Series, origins: np.ndarray) -> _FromOrigins:
     """Read a series once and forecast from every origin on the way."""
     parts = [found for _, found in reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist())]
-    return _Rolled(*(np.concatenate([x.cpu().numpy() for x in same]) for same in zip(*parts, strict=True)))
+    return _FromOrigins(*(np.concatenate([x.cpu().numpy() for x in same]) for same in zip(*parts, strict=True)))
 
 
 def _refitted(
     refit: Callable[[Panel], Reader], panel: Panel, origins: Mapping[Hashable, np.ndarray]
-) -> dict[Hashable, _Rolled]:
+) -> dict[Hashable, _FromOrigins]:
     """Fit anew before every origin; the k-th origins of all series share one fit."""
-    parts: dict[Hashable, list[_Rolled]] = {one.id: [] for one in panel}
+    parts: dict[Hashable, list[_FromOrigins]] = {one.id: [] for one in panel}
     for k in range(max(map(len, origins.values()))):
         here = [one for one in panel if k < len(origins[one.id])]
         known = tuple(_head(one, int(origins[one.id][k])) for one in here)
         fresh = refit(replace(panel, series=known, index=None))
         for one in here:
             parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + 1]))
-    return {name: _Rolled(*map(np.concatenate, zip(*found, strict=True))) for name, found in parts.items()}
+    return {name: _FromOrigins(*map(np.concatenate, zip(*found, strict=True))) for name, found in parts.items()}
 
 
 def _head(series: Series, rows: int) -> Series:

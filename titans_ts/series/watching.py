@@ -27,7 +27,7 @@ from titans_ts.series.state import SeriesState
 from titans_ts.series.tensors import SeriesTensors
 
 
-class Watched(NamedTuple):
+class Activity(NamedTuple):
     """What memories did while they read ``n`` patches, ``(b, l, n)`` each: streams, memory layers, patches."""
 
     rows: Tensor  # n, int64: the last row of each patch, from 0, counted from the first row that the state has read
@@ -69,7 +69,7 @@ def memory_table(reader: Reader, states: States) -> Any:
 @torch.no_grad()
 def watch(
     network: ForecastNetwork, series: SeriesTensors, *, state: SeriesState | None = None
-) -> tuple[Watched, SeriesState]:
+) -> tuple[Activity, SeriesState]:
     """Absorb a series and tell of every patch what it did to each memory; returns also the state after it.
 
     The series is read piece by piece, so that of a long history only the results are kept. A patch is watched when it is
@@ -94,7 +94,7 @@ def watch(
         surprise = retention = step_size = momentum = distance = empty
     patch, count = network.config.patch_length, surprise.shape[-1]
     written = max(after.n_seen - 1, 0) // patch
-    return Watched(
+    return Activity(
         rows=torch.arange(written - count + 1, written + 1) * patch - 1,
         surprise=surprise,
         retention=retention,
@@ -210,7 +210,7 @@ def holdings_frame(layout: Layout, found: Mapping[Hashable, Measures]) -> Any:
     return _frame(layout, found, number="head")
 
 
-def _measures(found: Watched | Holdings) -> Measures:
+def _measures(found: Activity | Holdings) -> Measures:
     """Return what was measured of streams and layers, by name."""
     return {name: x.double().cpu().numpy() for name, x in found._asdict().items() if name != "rows"}
 
