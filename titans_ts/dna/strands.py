@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from titans_ts.dna.bases import BASES, Codes, N
-from titans_ts.learn.batches import Answering
+from titans_ts.learn.two_paths import Answering
 
 
 def averaged(answer: Answering) -> Answering:
