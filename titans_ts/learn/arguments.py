@@ -114,7 +114,7 @@ def _kinds(one: Any) -> str:
     """Return what an argument may be: its type, or what is allowed where the type says nothing or allows too much."""
     allowed = one.metadata["allowed"]
     options = [", ".join(f'"{x}"' for x in sorted(each.options)) for each in allowed if isinstance(each, StrOptions)]
-    if one.type != "Any":
+    if one.type not in ("Any", Any):
         kinds = [f"{{{options[0]}}}" if options else str(getattr(one.type, "__name__", one.type))]
         return " or ".join(kinds + ["None"] * (bool(options) and None in allowed))
     if "random_state" in allowed:
