@@ -6,10 +6,11 @@ from blocks.cases import attend, attention_by_letter
 from memory.cases import by_convolving, memory_by_letter, per_head, recalled_by_letter, silu, to_mean_square_one, together
 from torch import Tensor, nn
 
-from titans_ts.backbones.baselines import FullAttention, HopfieldAssociation, LongShortTermMemory
+from titans_ts.backbones.baselines import HopfieldAssociation, LongShortTermMemory
 from titans_ts.backbones.memory_as_context import MemoryAsContext
 from titans_ts.backbones.memory_beside import MemoryAsGate, MemoryAsLayer, MemoryOnly
 from titans_ts.backbones.stack import Backbone
+from titans_ts.blocks.attention import WindowAttention
 from titans_ts.blocks.layers import NormalisedGate
 
 
@@ -68,13 +69,13 @@ def numpy_softmax(scores: np.ndarray) -> np.ndarray:
     return shares / shares.sum()
 
 
-def parts_by_letter(layer: FullAttention | HopfieldAssociation, x: Tensor) -> list[np.ndarray]:
+def parts_by_letter(layer: WindowAttention | HopfieldAssociation, x: Tensor) -> list[np.ndarray]:
     """Return the three projected and mixed parts of a sequence, ``(b, h, t, k)`` each."""
     mixed = by_convolving(x @ layer.project.weight.T, layer.convolution.filters)
     return [per_head(part, layer.heads).detach().numpy() for part in mixed.split(x.shape[-1], dim=-1)]
 
 
-def full_attention_by_letter(layer: FullAttention, x: Tensor) -> Tensor:
+def full_attention_by_letter(layer: WindowAttention, x: Tensor) -> Tensor:
     """One softmax a head and token, over the learned tokens and all tokens so far."""
     q, k, v = parts_by_letter(layer, x)
     always_k, always_v = (p.detach().numpy() for p in (layer.persistent.keys, layer.persistent.values))

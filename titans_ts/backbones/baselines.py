@@ -1,4 +1,7 @@
-"""What the memory is compared with: attention to a window or to everything, an LSTM, a modern Hopfield layer."""
+"""What the memory is compared with: attention to everything, an LSTM, a modern Hopfield layer.
+
+Attention to a window is :func:`titans_ts.backbones.memory_beside.build_attention`: MAG and MAL without their memory.
+"""
 
 from __future__ import annotations
 
@@ -17,70 +20,19 @@ from titans_ts.memory.gates import LONGEST_HALF_LIFE
 from titans_ts.ops.attention import windowed_association
 
 
-class SlidingAttention(WindowAttention):
-    """A Transformer's attention over the last ``window`` tokens: MAG and MAL without their memory.
-
-    Its state has a fixed size. What is older than ``window`` tokens a layer is gone.
-
-    Parameters
-    ----------
-    config : BackboneConfig
-        Settings; ``window``, ``persistent_tokens`` and ``convolution`` count.
-
-    References
-    ----------
-    arXiv 1706.03762; 2004.05150 for sliding windows.
-
-    Examples
-    --------
-    >>> layer = SlidingAttention(BackboneConfig(variant="attention", width=16, heads=2, window=8))
-    >>> y, state = layer(torch.randn(3, 50, 16), layer.initial_state(3))
-    >>> y.shape, state.keys.shape
-    (torch.Size([3, 50, 16]), torch.Size([3, 2, 7, 8]))
-    """
-
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__(
-            config.width,
-            config.heads,
-            window=config.window,
-            persistent_tokens=config.persistent_tokens,
-            convolution=config.convolution,
-        )
-
-
-class FullAttention(WindowAttention):
-    """A Transformer's attention over every token since the start.
+def full_attention(config: BackboneConfig) -> WindowAttention:
+    """Return a Transformer's attention to every token since the start (arXiv 1706.03762, section 3.2), without a window.
 
     Nothing is lost, and nothing is compressed: **the state grows with what was read**, by two vectors a token, and reading
-    costs the square of the length. It is the one layer here that breaks the promise of a state of fixed size. Order is
-    carried by the short convolution, as everywhere in this library, not by positions.
-
-    Parameters
-    ----------
-    config : BackboneConfig
-        Settings; ``persistent_tokens`` and ``convolution`` count, ``window`` does not.
-
-    References
-    ----------
-    arXiv 1706.03762, section 3.2.
-
-    Examples
-    --------
-    >>> layer = FullAttention(BackboneConfig(variant="full_attention", width=16, heads=2))
-    >>> y, state = layer(torch.randn(3, 50, 16), layer.initial_state(3))
-    >>> y.shape, state.keys.shape
-    (torch.Size([3, 50, 16]), torch.Size([3, 2, 50, 8]))
+    costs the square of the length. It is the one layer here whose state has no fixed size.
     """
-
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__(
-            config.width,
-            config.heads,
-            window=None,
-            persistent_tokens=config.persistent_tokens,
-            convolution=config.convolution,
-        )
+    return WindowAttention(
+        config.width,
+        config.heads,
+        window=None,
+        persistent_tokens=config.persistent_tokens,
+        convolution=config.convolution,
+    )
 
 
 class RecurrentCarry(NamedTuple):
@@ -91,28 +43,12 @@ class RecurrentCarry(NamedTuple):
 
 
 class LongShortTermMemory(nn.Module):
-    """torch's LSTM over the tokens, one layer of ``width`` units a block.
+    """torch's LSTM over the tokens, one layer of ``width`` units; its state has a fixed size.
 
     Its forget gates start at half-lives spread logarithmically over the units, from 1 to 4,096 tokens, and its input gates
-    at one minus them, much as the memory's own gates do over the heads: as torch starts it, training does not find how to
-    hold one token over fifty others. Its state has a fixed size.
-
-    Parameters
-    ----------
-    config : BackboneConfig
-        Settings; only ``width`` counts.
-
-    References
-    ----------
-    Hochreiter, Schmidhuber: Long Short-Term Memory, 1997, with the forget gate of Gers et al. 2000; arXiv 1804.11188,
-    section 3, for the start.
-
-    Examples
-    --------
-    >>> layer = LongShortTermMemory(BackboneConfig(variant="lstm", width=16))
-    >>> y, state = layer(torch.randn(3, 50, 16), layer.initial_state(3))
-    >>> bool((y[:, -1] == state.hidden).all())
-    True
+    at one minus them, much as the memory's gates do over the heads: from torch's own start, training does not find how to
+    hold one token over fifty others. (Hochreiter, Schmidhuber 1997, with the forget gate of Gers et al. 2000; arXiv
+    1804.11188, section 3, for the start.)
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -143,43 +79,25 @@ class LongShortTermMemory(nn.Module):
 
 
 class AssociationCarry(NamedTuple):
-    """What a Hopfield layer carries: the convolution's tail, and patterns ``(b, h, t, k)`` of the window."""
+    """What a Hopfield layer carries."""
 
-    tail: Tensor
-    stored: Tensor
-    projected: Tensor
+    tail: Tensor  # of the convolution
+    stored: Tensor  # patterns of the window, (b, h, t, k)
+    projected: Tensor  # what they stand for
 
 
 class HopfieldAssociation(nn.Module):
-    """The modern Hopfield network as a sequence layer: tokens are retrieved from the tokens of a window.
+    """The modern Hopfield network as a sequence layer: each token retrieves from the tokens of a window.
 
-    The paper's ``Hopfield`` associates two sets. Here the state patterns are the tokens; the stored patterns are those of
-    the last ``window`` tokens, and ``persistent_tokens`` learned ones beside them. The paper's ``HopfieldLayer``, with
-    learned patterns alone, would mix no tokens.
+    The paper's ``Hopfield`` associates two sets (arXiv 2008.02217, equations 2 and 3). Here the state patterns are the
+    tokens, and the stored patterns are the last ``window`` tokens beside ``persistent_tokens`` learned ones. The paper's
+    ``HopfieldLayer``, with learned patterns alone, would mix no tokens.
 
-    It differs from a layer of attention in three things. A state is updated more than once, so that it settles near one
-    stored pattern or amidst a few; a learned inverse temperature a head, which starts at attention's ``1 / sqrt(k)``,
-    decides which of the two; and state and stored patterns are brought to mean 0 and length ``sqrt(k)``, so that the
-    temperature alone decides it. The state of the layer has a fixed size.
-
-    Parameters
-    ----------
-    config : BackboneConfig
-        Settings; ``window``, ``persistent_tokens`` and ``convolution`` count.
-    updates : int, default=3
-        Updates of a state; the last one reads the projections.
-
-    References
-    ----------
-    arXiv 2008.02217, equations 2 and 3 and the section on Hopfield layers; the authors' package ``hflayers`` for learned
-    patterns and for the normalisation in the space of association.
-
-    Examples
-    --------
-    >>> layer = HopfieldAssociation(BackboneConfig(variant="hopfield", width=16, heads=2, window=8))
-    >>> y, state = layer(torch.randn(3, 50, 16), layer.initial_state(3))
-    >>> y.shape, state.stored.shape
-    (torch.Size([3, 50, 16]), torch.Size([3, 2, 7, 8]))
+    It differs from attention in three things. A state is updated ``updates`` times, so that it settles near one stored
+    pattern or between a few; the last update reads the projections. A learned inverse temperature a head, which starts at
+    attention's ``1 / sqrt(k)``, decides which of the two. State and stored patterns are brought to mean 0 and length
+    ``sqrt(k)``, as in the authors' package ``hflayers``, so that the temperature alone decides. The layer's state has a
+    fixed size.
     """
 
     def __init__(self, config: BackboneConfig, *, updates: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""MAC: what the memory recalls becomes context for attention, and what attention makes of it is written back."""
+"""MAC: attention sees what the memory recalls, and the memory writes what attention returns."""
 
 from __future__ import annotations
 
@@ -19,39 +19,24 @@ from titans_ts.ops.chunked import PendingReads
 
 
 class ContextCarry(NamedTuple):
-    """What MAC carries.
+    """What MAC carries."""
 
-    Attributes
-    ----------
-    memory : MemoryCarry
-        The memory, written up to the last token.
-    recalled_from : tuple of Tensor
-        Its weights at the segment's start, from which the whole segment recalls.
-    tail : Tensor
-        The last tokens that the convolution has still to mix.
-    seen : Tensor
-        ``(b, 4, h, window, k)``: keys and values of what was recalled and of the segment's own tokens, those not yet
-        seen zero.
-    """
-
-    memory: MemoryCarry
-    recalled_from: tuple[Tensor, ...]
-    tail: Tensor
-    seen: Tensor
+    memory: MemoryCarry  # written up to the last token
+    recalled_from: tuple[Tensor, ...]  # its weights at the segment's start, from which the whole segment recalls
+    tail: Tensor  # the last tokens that the convolution has still to mix
+    seen: Tensor  # (b, 4, h, window, k): recalled keys and values, the segment's own; zero where not yet seen
 
 
 class MemoryAsContext(nn.Module):
     """Attention over ``[persistent | h | S]``, segment by segment, and a memory that is written with its result.
 
-    For each token of segment ``S``, ``h = M*(S W_Q)`` is read from the memory as it was when the segment began (eq 21);
-    token i sees all persistent tokens, and ``h_j`` and ``S_j`` for ``j <= i`` only, since ``h_j`` is made from ``S_j``
-    (eqs 22, 23); the memory writes the attention's output ``y`` (eq 24); and ``o = y (x) M*(y)``, read as of that token
-    (eq 25). Segments count from position 0 of the sequence, whatever the cut. The token itself is added to what it
-    attended to, in ``y``: without it, the memory is given averages of a segment, which resemble one another.
+    For each token of segment ``S``, ``h = M*(S W_Q)`` is read from the memory as it was when the segment began (arXiv
+    2501.00663, eq 21). Token i sees all persistent tokens, and ``h_j`` and ``S_j`` for ``j <= i`` only, since ``h_j`` is
+    made from ``S_j`` (eqs 22, 23). The memory writes the attention's output ``y`` (eq 24); and ``o = y (x) M*(y)`` is read
+    as of that token (eq 25). Segments count from position 0 of the sequence, whatever the cut.
 
-    References
-    ----------
-    arXiv 2501.00663, equations 21 to 25; section 4.4 for residual connections, which they leave out.
+    A residual adds the token itself to ``y`` (section 4.4): else the memory would be given averages of a segment, which
+    resemble one another.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -96,7 +81,7 @@ class MemoryAsContext(nn.Module):
         )
 
     def _groups(self, position: int, length: int, tokens_at_once: int) -> list[list[int]]:
-        """Return the sizes of pieces that each lie in one segment, those together that are answered at once."""
+        """Return the sizes of pieces that each lie in one segment, in groups that are answered at once."""
         first = min(self.window - position % self.window, length)
         rest = length - first
         cuts = [size for size in (first, *[self.window] * (rest // self.window), rest % self.window) if size]
@@ -106,7 +91,7 @@ class MemoryAsContext(nn.Module):
     def _write(
         self, tokens: Tensor, heads: Sequence[Tensor], cuts: list[int], segment: _Segment
     ) -> tuple[Tensor, list[PendingReads], _Segment]:
-        """Attend to tokens ``(b, t, d)`` and write the results, segment by segment; what was written is read later."""
+        """Attend to tokens ``(b, t, d)`` and write the results, segment by segment; they are read later."""
         attended, pending = [], []
         always = [x.to(tokens.dtype) for x in self.persistent(len(tokens))]
         visible = functools.cache(functools.partial(_visible, persistent=always[0].shape[2], like=tokens))
@@ -134,7 +119,7 @@ class MemoryAsContext(nn.Module):
 
 
 class _Segment(NamedTuple):
-    """Where a call in parts stands: the memory, whence the segment recalls, and what of it was seen."""
+    """Where a call in parts stands; fields as in :class:`ContextCarry`, ``seen`` without what is not yet seen."""
 
     memory: OpenCarry
     recalled_from: tuple[Tensor, ...]
@@ -142,6 +127,6 @@ class _Segment(NamedTuple):
 
 
 def _visible(queries: int, done: int, *, persistent: int, like: Tensor) -> Tensor:
-    """Return what is added to the scores ``(t, keys)`` of tokens of which ``done`` of their segment went before."""
+    """Return what is added to the scores ``(t, keys)`` of tokens that come after ``done`` others of their segment."""
     hidden = torch.full((queries, done + queries), -torch.inf, dtype=like.dtype, device=like.device).triu(done + 1)
     return F.pad(torch.cat([hidden, hidden], dim=1), (persistent, 0))

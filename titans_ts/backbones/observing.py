@@ -1,4 +1,4 @@
-"""A network watched, or with a part of it silenced, for the length of a block."""
+"""Observe what a network's memories write, or silence a part of it, for the length of a block."""
 
 from __future__ import annotations
 
@@ -17,19 +17,9 @@ Seen = TypeVar("Seen")
 
 @contextmanager
 def observed(network: nn.Module, look: Callable[[Observation], Seen]) -> Iterator[list[list[Seen]]]:
-    """Collect what is seen of everything that is written inside the block: a list of pieces for each memory.
+    """Collect what ``look`` returns of every piece that is written inside the block.
 
-    Parameters
-    ----------
-    network : nn.Module
-        Whatever holds memories.
-    look : callable
-        What to keep of a piece. All that was written would be much to keep of a long history.
-
-    Yields
-    ------
-    list of list
-        For each memory, in the order of the layers, what ``look`` returned of each piece, in the order of the tokens.
+    Yields a list for each memory, in the order of the layers, with an entry for each piece, in the order of the tokens.
 
     Examples
     --------
@@ -52,13 +42,13 @@ def observed(network: nn.Module, look: Callable[[Observation], Seen]) -> Iterato
 
 
 def observed_writes(network: nn.Module) -> AbstractContextManager[list[list[Tensor]]]:
-    """Collect the surprise ``(layers of the store, b, h, tokens)`` of all that is written, as :func:`observed` does."""
+    """Collect the surprise ``(layers of the store, b, h, tokens)`` of every piece, as :func:`observed` does."""
     return observed(network, lambda written: written.surprise)
 
 
 @contextmanager
 def silenced(network: nn.Module) -> Iterator[None]:
-    """Let every memory return zeros inside the block: what a network is worth without its memory, if it has one."""
+    """Let every memory return zeros inside the block; a network without a memory is refused."""
     require_memory(network, to_be="silenced")
     with silent(network, (nn.Module,)):
         yield

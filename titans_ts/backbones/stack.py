@@ -1,25 +1,26 @@
-"""The network's middle: sequence layers and feed-forward layers, one over the other, each with its own state."""
+"""A stack of sequence layers and feed-forward layers, each with its own state."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
-from titans_ts.backbones.baselines import FullAttention, HopfieldAssociation, LongShortTermMemory, SlidingAttention
+from titans_ts.backbones.baselines import HopfieldAssociation, LongShortTermMemory, full_attention
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.memory_as_context import MemoryAsContext
-from titans_ts.backbones.memory_beside import MemoryAsGate, MemoryAsLayer, MemoryOnly
+from titans_ts.backbones.memory_beside import MemoryAsGate, MemoryAsLayer, MemoryOnly, build_attention
 from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
 from titans_ts.blocks.layers import FeedForward
 
-LAYERS: dict[str, type[nn.Module]] = {
+LAYERS: dict[str, Callable[[BackboneConfig], nn.Module]] = {
     "mac": MemoryAsContext,
     "mag": MemoryAsGate,
     "mal": MemoryAsLayer,
     "lmm": MemoryOnly,
-    "attention": SlidingAttention,
-    "full_attention": FullAttention,
+    "attention": build_attention,
+    "full_attention": full_attention,
     "lstm": LongShortTermMemory,
     "hopfield": HopfieldAssociation,
 }
@@ -57,12 +58,7 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A stack of blocks over tokens of any origin: it does not know whether they were series or bases.
-
-    Parameters
-    ----------
-    config : BackboneConfig
-        Settings; ``layers=0`` gives the identity.
+    """A stack of blocks over tokens, be they series or bases; ``layers=0`` gives the identity.
 
     Examples
     --------
@@ -93,19 +89,7 @@ class Backbone(nn.Module):
 
 
 def require_memory(network: nn.Module, *, to_be: str) -> None:
-    """Refuse a network of layers that have no memory, before what only a memory can do.
-
-    Parameters
-    ----------
-    network : nn.Module
-        Whatever holds a backbone; one without layers passes.
-    to_be : str
-        What would be done to the memory, for the message.
-
-    Raises
-    ------
-    ValueError
-        If its variant is a baseline.
+    """Refuse a network whose variant has no memory, before ``to_be``, what only a memory can do; one without layers passes.
 
     Examples
     --------

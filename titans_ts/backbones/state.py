@@ -1,4 +1,4 @@
-"""What is carried from one call to the next: the state of a series, and trees of tensors."""
+"""States as trees of tensors: nested tuples that are mapped, written to a file and read from one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from torch import Tensor
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], state: Any) -> Any:
-    """Return a state of the same form with every tensor changed.
-
-    Examples
-    --------
-    >>> map_tensors(lambda x: x + 1, (torch.zeros(1), 3))
-    (tensor([1.]), 3)
-    """
+    """Return a state of the same form with a function applied to every tensor."""
     if isinstance(state, Tensor):
         return change(state)
     if isinstance(state, tuple):
@@ -44,13 +38,7 @@ def pack(state: Any, *, prefix: str = "") -> dict[str, Tensor]:
 
 
 def unpack(like: Any, tensors: Mapping[str, Tensor], *, prefix: str = "") -> Any:
-    """Return the state that :func:`pack` wrote, of the same form as ``like``.
-
-    Raises
-    ------
-    KeyError
-        If a part is missing.
-    """
+    """Return the state that :func:`pack` wrote, of the same form as ``like``; a missing part raises KeyError."""
     if isinstance(like, Tensor):
         return tensors[prefix]
     if isinstance(like, int):
