@@ -26,7 +26,8 @@ from titans_ts.dna.strands import averaged, either_strand
 from titans_ts.files.tensors import under
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
-from titans_ts.learn.estimator import POSITIVE, followed
+from titans_ts.learn.callbacks import followed
+from titans_ts.learn.estimator import POSITIVE
 from titans_ts.learn.fitting import Augmentation
 from titans_ts.learn.losses import Objective
 from titans_ts.learn.run import choose_device, number_type, seeded

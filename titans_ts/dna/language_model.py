@@ -30,7 +30,8 @@ from titans_ts.dna.variants import Variant, read_variants, window_of
 from titans_ts.files.tensors import under
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
-from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, followed
+from titans_ts.learn.callbacks import followed
+from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans
 from titans_ts.learn.run import choose_device
 
 
@@ -125,9 +126,8 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
             network,
             training,
             validation,
-            self._language_config(seed),
-            callbacks=self._run_callbacks(),
-            verbose=int(self.verbose),
+            self._run_config(LanguageTrainingConfig, seed),
+            **self._watching(),
         )
         run.run()
         if validation:
@@ -360,19 +360,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
             )
         if not orders and not self.layers:
             raise ValueError("context_orders=() and layers=0 leave nothing to learn with; give at least one of them")
-        self._check_callbacks()
-        self._backbone_config()
-        choose_device(self.device)
-
-    def _language_config(self, seed: int) -> LanguageTrainingConfig:
-        return LanguageTrainingConfig(
-            max_steps=self.max_steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience,
-            precision=self.precision,
-            seed=seed,
-        )
+        super()._check_arguments()
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = persistence.network_tensors(self.network_)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-import functools
-import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import sklearn
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -24,95 +21,11 @@ from titans_ts import __version__
 from titans_ts.backbones.config import VARIANTS, BackboneConfig
 from titans_ts.learn import saving
 from titans_ts.learn.arguments import argument, constraints, with_arguments
-from titans_ts.learn.run import PRECISIONS, number_type, seeded
-
-try:
-    from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
-    from sklearn.callback import with_callbacks
-except ImportError:
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """What takes its place before scikit-learn 1.9."""
-
-        def set_callbacks(self, *callbacks: Any) -> Any:
-            """Say which scikit-learn it takes."""
-            raise NotImplementedError(
-                f"set_callbacks needs scikit-learn 1.9 or newer, and this is {sklearn.__version__}: update it, or take "
-                "verbose=1 for progress bars and callbacks=[...] for functions that are called after every step"
-            )
-
-    def with_callbacks(method: Any) -> Any:
-        """Return a method as it is."""
-        return method
-
-
-Fit = TypeVar("Fit", bound=Callable[..., Any])
-
-
-class StepFollower:
-    """To a run of training one more callback, which tells scikit-learn's callbacks of each step.
-
-    Parameters
-    ----------
-    estimator : BaseTitans
-        That is being fitted.
-    context : sklearn.callback.CallbackContext
-        The task of its ``fit``.
-    given : dict
-        ``X``, ``y`` and ``metadata`` of ``fit``, for callbacks that ask for them.
-    """
-
-    def __init__(self, estimator: Any, context: Any, given: dict[str, Any]) -> None:
-        self.estimator, self.context, self.given = estimator, context, given
-        self.step = context
-
-    def before_step(self, run: Any, label: str) -> None:
-        """Begin a subtask."""
-        self.step = self.context.subcontext(task_name=f"{label} step")
-        self.step.call_on_fit_task_begin(estimator=self.estimator, **self.given)
-
-    def __call__(self, run: Any, report: Any) -> bool:
-        """End it; returns whether a callback wants training to stop."""
-        return bool(
-            self.step.call_on_fit_task_end(
-                estimator=self.estimator,
-                reconstruction_attributes=lambda: self.estimator._learned_so_far(run),  # made for who asks, and only then
-                **self.given,
-            )
-        )
-
-
-def followed(fit: Fit) -> Fit:
-    """Let scikit-learn's callbacks follow a ``fit``: from its first line to its end, or to the error that ends it.
-
-    Without any of them, nothing is done beside ``fit``. Their ``teardown`` is called in any case.
-    """
-    signature = inspect.signature(fit)
-
-    @with_callbacks
-    @functools.wraps(fit)
-    def followed_fit(estimator: Any, *args: Any, **named: Any) -> Any:
-        if not hasattr(estimator, "_skl_callbacks"):
-            return fit(estimator, *args, **named)
-        arguments = signature.bind(estimator, *args, **named).arguments
-        estimator._validate_params()  # the number of steps must be one
-        weight = arguments.get("sample_weight")
-        metadata = {} if weight is None else {"sample_weight": weight}
-        given = {"X": arguments["X"], "y": arguments.get("y"), "metadata": metadata}
-        context = estimator._init_callback_context(max_subtasks=estimator._most_steps())
-        context.call_on_fit_task_begin(estimator=estimator, **given)
-        estimator._step_follower = StepFollower(estimator, context, given)
-        try:
-            fit(estimator, *args, **named)
-        finally:
-            vars(estimator).pop("_step_follower", None)
-        context.call_on_fit_task_end(estimator=estimator, reconstruction_attributes={}, **given)
-        return estimator
-
-    return followed_fit  # type: ignore[no-any-return]
-
+from titans_ts.learn.callbacks import CallbackSupportMixin
+from titans_ts.learn.run import PRECISIONS, RunConfig, choose_device, number_type, seeded
 
 Network = TypeVar("Network", bound=nn.Module)
+Config = TypeVar("Config", bound=RunConfig)
 
 POSITIVE = Interval(Integral, 1, None, closed="left")
 COUNT = Interval(Integral, 0, None, closed="left")
@@ -214,15 +127,24 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
             dropout=float(self.dropout),
         )
 
-    def _check_callbacks(self) -> None:
+    def _check_arguments(self) -> None:
+        """Refuse, by name, arguments that are wrong or do not fit each other."""
         for callback in self.callbacks or ():
             if not callable(callback):
                 raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
+        self._backbone_config()
+        choose_device(self.device)
 
-    def _run_callbacks(self) -> tuple[Callable[[Any, Any], Any], ...]:
-        """Return what a run of training calls after every step."""
+    def _run_config(self, kind: type[Config], seed: int, **others: Any) -> Config:
+        """Return the settings of a run of training."""
+        names = ("max_steps", "batch_size", "learning_rate", "patience", "precision")
+        return kind(**{name: getattr(self, name) for name in names}, seed=seed, **others)
+
+    def _watching(self) -> dict[str, Any]:
+        """Return what a run of training calls after every step, and whether it shows progress."""
         follower = vars(self).get("_step_follower")
-        return (*(self.callbacks or ()), *(() if follower is None else (follower,)))
+        callbacks = (*(self.callbacks or ()), *(() if follower is None else (follower,)))
+        return {"callbacks": callbacks, "verbose": int(self.verbose)}
 
     def _most_steps(self) -> int:
         """Return the training steps of a fit, at most."""
@@ -309,14 +231,3 @@ def validation_rows(rows: int, fraction: float) -> int:
     2880
     """
     return min(math.floor(rows * fraction + 1e-6), rows)
-
-
-_CONSTRAINTS: dict[str, list[Any]] = constraints(BaseTitans) | {
-    "caution": [Interval(Real, 0, None, closed="left")],
-    "n_jobs": [None, Integral],
-}
-_TRAINING = "max_steps learning_rate batch_size validation_fraction patience caution device precision n_jobs random_state"
-TRAINING_CONSTRAINTS = {
-    name: _CONSTRAINTS[name] for name in (*_TRAINING.split(), "verbose", "warm_start", "callbacks")
-}  # until every estimator has fields
-ARCHITECTURE_CONSTRAINTS = {name: kinds for name, kinds in _CONSTRAINTS.items() if name not in TRAINING_CONSTRAINTS}

@@ -24,7 +24,6 @@ from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.learn.estimator import BaseTitans, all_or_nothing
 from titans_ts.learn.fitting import Augmentation, Examples, SupervisedConfig, SupervisedTraining
 from titans_ts.learn.losses import Objective
-from titans_ts.learn.run import choose_device
 from titans_ts.learn.two_paths import Averaging, Path, TwoPaths, answer_all
 
 
@@ -120,12 +119,6 @@ class SupervisedTitans(BaseTitans):
         """Return how much each sequence counts; 1 on average."""
         return sample_weight / sample_weight.mean()
 
-    def _check_arguments(self) -> None:
-        """Refuse, by name, arguments that are wrong or do not fit each other."""
-        self._check_callbacks()
-        self._backbone_config()
-        choose_device(self.device)
-
     def _split(self, known: Examples, X_val: Any, y_val: Any, objective: Objective, seed: int) -> Split:
         """Return what is trained on, and what chooses: given, or drawn from it."""
         if (X_val is None) != (y_val is None):
@@ -169,8 +162,7 @@ class SupervisedTitans(BaseTitans):
             average=self._averages,
             held_out=held_out,
             unjudged=self._unjudged,
-            callbacks=self._run_callbacks(),
-            verbose=int(self.verbose),
+            **self._watching(),
         )
         run.run()
         for name, value in self._learned(run).items():
@@ -191,15 +183,7 @@ class SupervisedTitans(BaseTitans):
         return int(self.max_steps) if self.layers else 0
 
     def _supervised_config(self, seed: int) -> SupervisedConfig:
-        return SupervisedConfig(
-            max_steps=self.max_steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience,
-            caution=float(self.caution),
-            precision=self.precision,
-            seed=seed,
-        )
+        return self._run_config(SupervisedConfig, seed, caution=float(self.caution))
 
     def _answers(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
         """Return what the network says of each sequence of a container, ``(n, outputs)``."""

@@ -22,7 +22,8 @@ from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import is_stream
 from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.learn.arguments import argument, positional, with_arguments
-from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing, followed, validation_rows
+from titans_ts.learn.callbacks import followed
+from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing, validation_rows
 from titans_ts.learn.run import choose_device
 from titans_ts.series import rolling
 from titans_ts.series.intervals import check_levels
@@ -561,15 +562,7 @@ class TitansForecaster(BaseTitans):
         return replace(super()._backbone_config(), damping=bool(self.damping))
 
     def _training_config(self, seed: int) -> TrainingConfig:
-        return TrainingConfig(
-            max_steps=self.max_steps,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            patience=self.patience,
-            caution=float(self.caution),
-            precision=self.precision,
-            seed=seed,
-        )
+        return self._run_config(TrainingConfig, seed, caution=float(self.caution))
 
     def _most_steps(self) -> int:
         return sum(self._training_config(0).steps_of_phases(layers=self.layers, recollection=self.recollection).values())
@@ -596,8 +589,7 @@ class TitansForecaster(BaseTitans):
                 list(series.values()),
                 training_rows,
                 self._training_config(seed),
-                callbacks=self._run_callbacks(),
-                verbose=int(self.verbose),
+                **self._watching(),
             )
             training.run()
             rows = dict(zip(scales, training_rows, strict=True))
@@ -657,7 +649,6 @@ def _check_arguments(forecaster: TitansForecaster) -> None:
         raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {forecaster.quantiles!r}")
     if forecaster.n_jobs == 0:
         raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
-    forecaster._check_callbacks()
     if forecaster.patch_length > forecaster.lookback:
         raise ValueError(
             f"patch_length={forecaster.patch_length} is longer than lookback={forecaster.lookback}: a patch is the end of "
@@ -668,8 +659,7 @@ def _check_arguments(forecaster: TitansForecaster) -> None:
             f"recollection={forecaster.recollection} beside layers=0: the linear path alone has no memory to train; use "
             "layers=1 or more, or recollection=0"
         )
-    forecaster._backbone_config()
-    choose_device(forecaster.device)
+    forecaster._check_arguments()
 
 
 def _named(names: Sequence[Hashable]) -> str:

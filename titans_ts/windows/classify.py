@@ -16,7 +16,8 @@ from torch import Tensor
 
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
-from titans_ts.learn.estimator import POSITIVE, all_or_nothing, followed
+from titans_ts.learn.callbacks import followed
+from titans_ts.learn.estimator import POSITIVE, all_or_nothing
 from titans_ts.learn.fitting import Examples, take_pass
 from titans_ts.learn.losses import Objective
 from titans_ts.learn.run import choose_device, number_type, seeded

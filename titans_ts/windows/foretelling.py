@@ -15,7 +15,8 @@ from torch import Tensor
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.batches import batches_by_length
-from titans_ts.learn.estimator import all_or_nothing, followed
+from titans_ts.learn.callbacks import followed
+from titans_ts.learn.estimator import all_or_nothing
 from titans_ts.learn.run import Run, RunConfig, choose_device, mixed_precision, number_type
 from titans_ts.windows.containers import Window, WindowEstimator, common_scale
 from titans_ts.windows.reader import ReaderConfig, ReaderNetwork
@@ -163,12 +164,6 @@ class UnsupervisedWindows(WindowEstimator):
         """Whether the memory that forecasts goes on learning when ``fit`` is done."""
         return False
 
-    def _check_arguments(self) -> None:
-        """Refuse, by name, arguments that are wrong or do not fit each other."""
-        self._check_callbacks()
-        self._backbone_config()
-        choose_device(self.device)
-
     def _train(self, items: list[Window], seed: int) -> None:
         """Train a network on sequences; whatever a subclass learns beside it is added there."""
         config = ReaderConfig(
@@ -186,16 +181,8 @@ class UnsupervisedWindows(WindowEstimator):
             network.to(choose_device(self.device)),
             training,
             validation,
-            ForetellingConfig(
-                max_steps=self.max_steps,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                patience=self.patience,
-                precision=self.precision,
-                seed=seed,
-            ),
-            callbacks=self._run_callbacks(),
-            verbose=int(self.verbose),
+            self._run_config(ForetellingConfig, seed),
+            **self._watching(),
         )
         run.run()
         self.network_: ReaderNetwork = network.double().eval()

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from titans_ts import TitansForecaster, load
-from titans_ts.learn import estimator as _progress
+from titans_ts.learn import callbacks as following
 from titans_ts.windows.classify import SupervisedWindows
 
 HAS_CALLBACKS = importlib.util.find_spec("sklearn.callback") is not None
@@ -245,13 +245,13 @@ def test_callbacks_belong_to_the_model_and_not_to_its_file(name, tmp_path):
 def test_without_callbacks_no_task_is_made(name, monkeypatch):
     case = EVERY[name]
     monkeypatch.setattr(type(case.model), "_init_callback_context", lambda *_, **__: pytest.fail("a task was made"))
-    monkeypatch.setattr(_progress, "StepFollower", lambda *_: pytest.fail("steps were followed"))
+    monkeypatch.setattr(following, "StepFollower", lambda *_: pytest.fail("steps were followed"))
     case.fitted()
 
 
 def test_before_scikit_learn_1_9_fit_is_as_it_was_and_set_callbacks_says_what_it_takes(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.callback", None)  # as if it were not there
-    spec = importlib.util.spec_from_file_location("older", Path(_progress.__file__))
+    spec = importlib.util.spec_from_file_location("older", Path(following.__file__))
     older = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(older)
 
