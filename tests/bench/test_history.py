@@ -16,12 +16,6 @@ from titans_ts.cli import main
 MEASURED = {"seconds_per_step", "seconds_per_forecast", "resident_mib"}
 
 
-@pytest.fixture(autouse=True)
-def no_collection(monkeypatch):
-    """Leave out what only steadies the times."""
-    monkeypatch.setattr("titans_bench.history_reading.gc.collect", lambda: 0)
-
-
 @pytest.fixture
 def counted(monkeypatch):
     """Count the runs that are really made."""

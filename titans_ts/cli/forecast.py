@@ -25,11 +25,18 @@ def add(commands: Any) -> None:
     forecast.add_argument("--horizon", type=int, metavar="H", help="rows to forecast (needed without --model)")
     forecast.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: FILE-forecast, same format)")
     forecast.add_argument(
-        "--plot", type=Path, nargs="?", const=Path(), metavar="FILE", help="draw the file's last series (.png)"
+        "--plot",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="FILE",
+        help=f"draw the file's last series ({', '.join(PICTURES)})",
     )
     forecast.add_argument("--level", type=float, nargs="*", metavar="P", default=[80.0], help="intervals, %% (default: 80)")
-    forecast.add_argument("--id-column", default="unique_id", metavar="NAME", help="of series ids (default: %(default)s)")
-    forecast.add_argument("--time-column", metavar="NAME", help="of time stamps (default: ds, or the only column of dates)")
+    forecast.add_argument(
+        "--id-column", default="unique_id", metavar="NAME", help="column of series ids (default: %(default)s)"
+    )
+    forecast.add_argument("--time-column", metavar="NAME", help="column of time stamps (default: ds, or the one with dates)")
     forecast.add_argument("--target", nargs="+", metavar="NAME", help="columns to forecast (default: y, or all numeric)")
     forecast.add_argument("--freq", metavar="STEP", help="step of the time stamps, as pandas spells it (default: inferred)")
     add_options(forecast, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes")
