@@ -10,12 +10,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from titans_ts.frames.clock import continue_times
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.write import (
     Backtest,
     Forecast,
     backtest_frame,
-    continue_times,
     forecast_container,
     row_values_container,
 )
@@ -180,13 +180,13 @@ def test_series_that_end_apart_go_on_from_their_own_end():
 
 def test_continue_times():
     layout = read_panel(pd.DataFrame({"ds": [3, 6, 9], "y": 1.0})).layout
-    assert continue_times(layout, 9, 2).tolist() == [12, 15]
+    assert continue_times(layout, [9], 2).tolist() == [[12, 15]]
     layout = read_panel(pd.DataFrame({"ds": [pd.Timestamp("2024-01-01")], "y": 1.0})).layout
     with pytest.raises(ValueError, match=r"freq=None: one row.*pass freq="):
-        continue_times(layout, np.datetime64("2024-01-01", "ns"), 2)
+        continue_times(layout, [np.datetime64("2024-01-01", "ns")], 2)
     layout = read_panel(pd.DataFrame({"ds": pd.date_range("2024", periods=3), "y": 1.0})).layout
     with pytest.raises(OverflowError, match=r"200000 steps of 'D'"):
-        continue_times(layout, np.datetime64("2024-01-03", "ns"), 200_000)
+        continue_times(layout, [np.datetime64("2024-01-03", "ns")], 200_000)
 
 
 def test_forecasts_must_be_alike():

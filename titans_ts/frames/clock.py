@@ -24,29 +24,7 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 
 
 def parse_frequency(freq: Any, integer_times: bool) -> str | int:
-    """Return `freq` as a pandas alias, or as a positive integer for integer times.
-
-    Parameters
-    ----------
-    freq : str, int or pandas offset
-        What the user asked for.
-    integer_times : bool
-        Whether the time stamps are integers.
-
-    Returns
-    -------
-    str or int
-
-    Raises
-    ------
-    ValueError
-        It is no frequency, does not move forward, cannot be written as text, or does not suit the time stamps.
-
-    Examples
-    --------
-    >>> parse_frequency("60min", integer_times=False), parse_frequency(5, integer_times=True)
-    ('60min', 5)
-    """
+    """Return `freq` as a pandas alias, or as a positive integer for integer times; refuse any other."""
     if integer_times:
         if isinstance(freq, (int, np.integer)) and not isinstance(freq, bool) and freq > 0:
             return int(freq)
@@ -72,15 +50,6 @@ def parse_frequency(freq: Any, integer_times: bool) -> str | int:
 class Clock:
     """Counts steps of one frequency along the time axis.
 
-    Parameters
-    ----------
-    frequency : str or int
-        A pandas alias, or the step of integer times.
-    time_zone : str or None
-        Zone whose wall clock counts days and months; the stamps themselves are in UTC.
-
-    Examples
-    --------
     >>> clock = Clock("MS")
     >>> clock.advance(np.array(["2024-01-01"], "M8[ns]"), np.array([2])).astype("M8[D]")
     array(['2024-03-01'], dtype='datetime64[D]')
@@ -89,8 +58,8 @@ class Clock:
     (4, True)
     """
 
-    frequency: str | int
-    time_zone: str | None = None
+    frequency: str | int  # a pandas alias, or the step of integer times
+    time_zone: str | None = None  # whose wall clock counts days and months; the stamps themselves are in UTC
 
     @cached_property
     def _offset(self) -> Any:
@@ -117,15 +86,7 @@ class Clock:
         return self.time_zone is not None and (self._span is None or isinstance(self._offset, Day))
 
     def advance(self, origins: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """Return the time stamps `steps` steps after `origins`; both (n,).
-
-        Raises
-        ------
-        OverflowError
-            The stamps leave the range of datetime64[ns] (years 1678 to 2261).
-        ValueError
-            An origin is not on the calendar of the frequency.
-        """
+        """Return the time stamps `steps` steps after `origins`, both (n,); refuse those off the calendar or past 2261."""
         wall = to_wall(origins, self.time_zone) if self._on_wall else origins
         if self._span is not None:
             moved = wall + (steps * self._span).astype("m8[ns]" if wall.dtype.kind == "M" else np.int64)
@@ -172,27 +133,14 @@ class Clock:
 
 
 def infer_frequency(steps: np.ndarray, times: np.ndarray, time_zone: str | None) -> str | int | None:
-    """Return the frequency that the most common step suggests.
+    """Return the frequency that the most common step suggests; None without a step.
 
     Parameters
     ----------
     steps : ndarray (n,), int64
-        Differences between neighbouring time stamps of one series (ns for dates), of all series together.
+        Differences between neighbouring time stamps of each series (ns for dates), of all series together.
     times : ndarray (m,)
         All time stamps.
-    time_zone : str or None
-        Their zone.
-
-    Returns
-    -------
-    str, int or None
-        A pandas alias, the step of integer times, or None when there is no step to judge by.
-
-    Examples
-    --------
-    >>> months = np.array(["2024-01-31", "2024-02-29", "2024-03-31"], "M8[ns]")
-    >>> infer_frequency(np.diff(months).astype(np.int64), months, None)
-    'ME'
     """
     if not steps.size:
         return None
@@ -278,13 +226,7 @@ def from_wall(wall: np.ndarray, time_zone: str | None) -> np.ndarray:
 
 
 def show_time(time: Any, time_zone: str | None) -> str:
-    """Return one time stamp as text for a message, in its zone.
-
-    Examples
-    --------
-    >>> show_time(np.datetime64("2024-06-01T10:00"), "Europe/Paris")
-    '2024-06-01 12:00:00+02:00'
-    """
+    """Return one time stamp as text for a message, in its zone."""
     if isinstance(time, (int, np.integer)):
         return str(int(time))
     import pandas as pd
@@ -293,43 +235,16 @@ def show_time(time: Any, time_zone: str | None) -> str:
     return str(stamp if time_zone is None else stamp.tz_localize("UTC").tz_convert(time_zone))
 
 
-def continue_times(layout: Layout, last_time: Any, horizon: int) -> np.ndarray:
-    """Return the `horizon` time stamps after `last_time`.
+def continue_times(layout: Layout, last_times: Sequence[Any], horizon: int) -> np.ndarray:
+    """Return the `horizon` time stamps after each of n last ones, (n, horizon).
 
-    Parameters
-    ----------
-    layout : Layout
-        Its frequency and time zone say how to go on.
-    last_time : datetime64[ns] (UTC when there is a zone), int or None
-        The last row's time stamp; without a time axis the last row's number, None before any row.
-    horizon : int
-        How many.
+    A last one is a time stamp (UTC when there is a zone); without a time axis it is the last row's number, None before
+    any row.
 
-    Returns
-    -------
-    ndarray (horizon,)
-        datetime64[ns], UTC when there is a zone, or int64.
-
-    Raises
-    ------
-    ValueError
-        The layout has time stamps but no frequency.
-
-    Examples
-    --------
     >>> layout = Layout("wide", "pandas", ("y",), time_column="ds", time_dtype="datetime64[ns]", frequency="ME")
-    >>> continue_times(layout, np.datetime64("2024-01-31", "ns"), 2).astype("M8[D]")
-    array(['2024-02-29', '2024-03-31'], dtype='datetime64[D]')
-    """
-    return continue_many(layout, [last_time], horizon)[0]
-
-
-def continue_many(layout: Layout, last_times: Sequence[Any], horizon: int) -> np.ndarray:
-    """Return the `horizon` time stamps after each of n last ones, (n, horizon); see `continue_times`.
-
-    Examples
-    --------
-    >>> continue_many(Layout("list", "numpy", (0,)), [9, None], 3).tolist()
+    >>> continue_times(layout, [np.datetime64("2024-01-31", "ns")], 2).astype("M8[D]")
+    array([['2024-02-29', '2024-03-31']], dtype='datetime64[D]')
+    >>> continue_times(Layout("list", "numpy", (0,)), [9, None], 3).tolist()
     [[10, 11, 12], [0, 1, 2]]
     """
     if not layout.has_times:

@@ -29,7 +29,7 @@ class Roles:
 
 @dataclass(frozen=True)
 class Request:
-    """The user's words about columns, as `read_panel` was given them; `target` is None for the default."""
+    """Columns as the user asks for them; `target` is None for the default."""
 
     id_column: str
     time_column: str
@@ -45,13 +45,7 @@ class Request:
 
 
 def column_names(columns: Any, argument: str) -> tuple[Column, ...]:
-    """Return `columns` as a tuple: a lone name or index is one column, None is none.
-
-    Examples
-    --------
-    >>> column_names("load", "target_columns"), column_names([0, 2], "target_columns")
-    (('load',), (0, 2))
-    """
+    """Return `columns` as a tuple: a lone name or index is one column, None is none."""
     if columns is None:
         return ()
     if isinstance(columns, (str, int, np.integer)):
@@ -76,27 +70,14 @@ def frame_roles(
 
     Parameters
     ----------
-    columns : sequence of str or int
-        All columns of the frame.
     reserved : set
         Its id and time columns.
     is_numeric : callable
         Says whether the column of a name holds numbers.
-    request : Request
-        What the user asked for.
     long : bool
         Whether the frame has an id column; then "y" alone is the target, if it is there.
     target : bool
         False to read covariates alone.
-
-    Returns
-    -------
-    Roles
-
-    Raises
-    ------
-    ValueError
-        A column is absent, has two roles or holds no numbers, or no target is left.
     """
     for argument, names in _asked(request):
         absent = [name for name in names if name not in columns]
@@ -153,13 +134,7 @@ def array_roles(count: int, request: Request) -> Roles:
 def fitted_frame_roles(
     columns: Sequence[Column], reserved: set[Any], is_numeric: Callable[[Column], bool], request: Request, like: Layout
 ) -> Roles:
-    """Give the columns of a frame the roles they had at fit, whatever their order.
-
-    Raises
-    ------
-    ValueError
-        The columns are not those seen at fit.
-    """
+    """Give the columns of a frame, in any order, the roles they had at fit; refuse other columns."""
     if like.backend == "numpy":  # fitted on arrays: there are no names to compare, only a count
         _refuse_fitted_covariates(like, "a frame")
         bare = Request(request.id_column, request.time_column, None, (), (), ())

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.frames.clock import continue_many, show_time
+from titans_ts.frames.clock import continue_times, show_time
 from titans_ts.frames.columns import Request
 from titans_ts.frames.panel import Layout, Table
 from titans_ts.frames.read import is_frame, read_array_table, read_frame_table
@@ -23,24 +23,13 @@ def read_future(future: Any, layout: Layout, last_times: Mapping[Hashable, Any],
     future : frame, array (horizon, q), or list of such arrays
         Frames may hold more rows, columns and ids than are needed. Without time stamps, and in arrays, it is exactly
         `horizon` rows a series, and an array's columns are the future covariates alone, in the order of the layout.
-    layout : Layout
-        As at fit; its `future_columns` are read.
     last_times : mapping of id to time stamp
         The last row read of each series to forecast; see `continue_times`.
-    horizon : int
-        Rows to forecast.
 
     Returns
     -------
     dict of id to ndarray (horizon, q), float64
 
-    Raises
-    ------
-    TypeError, ValueError
-        Rows, columns or ids are missing, or a value is not finite: by name.
-
-    Examples
-    --------
     >>> layout = Layout("array", "numpy", target_columns=(0,), future_columns=(1,))
     >>> read_future([[0.5], [0.25]], layout, {None: 9}, horizon=2)[None].tolist()
     [[0.5], [0.25]]
@@ -63,7 +52,7 @@ def read_future(future: Any, layout: Layout, last_times: Mapping[Hashable, Any],
     if absent:
         raise ValueError(f"future has no rows for {len(absent)} of {len(last_times)} series; the first is {absent[0]!r}")
     matrix = table.future if table.layout.backend != "numpy" else table.values
-    wanted = continue_many(layout, list(last_times.values()), horizon) if table.layout.has_times else None
+    wanted = continue_times(layout, list(last_times.values()), horizon) if table.layout.has_times else None
     answer = {}
     for n, id_ in enumerate(last_times):
         rows = _find_rows(table, numbers[id_], None if wanted is None else wanted[n], horizon)

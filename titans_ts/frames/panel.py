@@ -15,33 +15,15 @@ _COLUMN_FIELDS = ("target_columns", "past_columns", "future_columns", "static_co
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One series, read and checked: arrays on a regular time axis.
+    """One series, read and checked: arrays on a regular time axis."""
 
-    Attributes
-    ----------
-    id : hashable
-        None for a single array or a wide frame, the item number in a list, the id in a long frame.
-    values : ndarray (t, c), float64
-        Targets; NaN where missing, never infinite. May share memory with the user's array: do not write to it.
-    times : ndarray (t,) or None
-        datetime64[ns] (UTC where the user's stamps carry a time zone) or int64; None without a time axis.
-    past : ndarray (t, p), float64
-        Covariates known up to now; NaN where missing.
-    future : ndarray (t, q), float64
-        Covariates known in advance; always finite.
-    static : ndarray (s,), float64
-        Covariates that are constant within the series; always finite.
-    given : ndarray (t,), bool, or None
-        False in rows that were made to fill a gap in the time axis; None when there are no such rows.
-    """
-
-    id: Hashable
-    values: np.ndarray
-    times: np.ndarray | None
-    past: np.ndarray
-    future: np.ndarray
-    static: np.ndarray
-    given: np.ndarray | None = None
+    id: Hashable  # None for a single array or wide frame, the item number in a list, the id in a long frame
+    values: np.ndarray  # targets (t, c), float64: NaN where missing, never infinite; may be the user's memory, do not write
+    times: np.ndarray | None  # (t,), datetime64[ns] (UTC where the user's carry a zone) or int64; None without a time axis
+    past: np.ndarray  # covariates known up to now (t, p), NaN where missing
+    future: np.ndarray  # covariates known in advance (t, q), always finite
+    static: np.ndarray  # covariates constant within the series (s,), always finite
+    given: np.ndarray | None = None  # (t,), False in rows made to fill a gap in the time axis; None without such rows
 
     def __len__(self) -> int:
         return len(self.values)
@@ -51,32 +33,6 @@ class Series:
 class Layout:
     """What is needed to give the same kind of container back; plain enough to be saved as JSON.
 
-    Attributes
-    ----------
-    kind : "array", "list", "wide" or "long"
-        One array, a list of arrays, a frame with a column a channel, a frame with an id column.
-    backend : "numpy", "pandas", "polars" or "pyarrow"
-        Whose container it was.
-    target_columns, past_columns, future_columns, static_columns, ignored_columns : tuple of str or int
-        Column names (indices for arrays) by role; ignored columns were there at fit and are not used.
-    id_column, time_column : str or None
-        `time_column` is the index's name when `time_in_index`.
-    time_in_index : bool
-        Whether the time stamps are the index of a pandas object.
-    time_dtype, id_dtype : str or None
-        As the backend spells it (pandas: "datetime64[us]", "period[M]"; else: "datetime[us]", "date", "int64").
-        `time_dtype` is None when there is no time axis.
-    time_zone : str or None
-        Name of the zone of time stamps that carry one.
-    frequency : str, int or None
-        A pandas alias ("h", "30min", "D", "MS"), or the step of integer times; None when unknown.
-    value_dtype : str
-        "float32" when every target was that, else "float64"; forecasts come back in it.
-    was_1d : bool
-        Whether it was a 1-D array or a Series rather than a table.
-
-    Examples
-    --------
     >>> layout = Layout("wide", "pandas", target_columns=("load",), time_column="ds", frequency="h")
     >>> Layout.from_dict(layout.to_dict()) == layout
     True
@@ -84,20 +40,20 @@ class Layout:
 
     kind: Literal["array", "list", "wide", "long"]
     backend: Literal["numpy", "pandas", "polars", "pyarrow"]
-    target_columns: tuple[Column, ...]
+    target_columns: tuple[Column, ...]  # names, of arrays indices
     past_columns: tuple[Column, ...] = ()
     future_columns: tuple[Column, ...] = ()
     static_columns: tuple[Column, ...] = ()
-    ignored_columns: tuple[Column, ...] = ()
+    ignored_columns: tuple[Column, ...] = ()  # there at fit, and not used
     id_column: str | None = None
-    time_column: str | None = None
-    time_in_index: bool = False
-    time_dtype: str | None = None
+    time_column: str | None = None  # the name of the index, when `time_in_index`
+    time_in_index: bool = False  # of a pandas object
+    time_dtype: str | None = None  # as the backend spells it ("period[M]", "datetime[us]", "date"); None without a time axis
     id_dtype: str | None = None
     time_zone: str | None = None
-    frequency: str | int | None = None
-    value_dtype: str = "float64"
-    was_1d: bool = False
+    frequency: str | int | None = None  # a pandas alias ("h", "MS"), or the step of integer times; None when unknown
+    value_dtype: str = "float64"  # of forecasts; "float32" when every target was that
+    was_1d: bool = False  # an array of one axis, or a series of a frame library
 
     @property
     def has_times(self) -> bool:
@@ -125,13 +81,7 @@ class Layout:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Layout:
-        """Build a layout from what `to_dict` returned.
-
-        Raises
-        ------
-        ValueError
-            A key is unknown, or one without a default is missing.
-        """
+        """Build a layout from what `to_dict` returned; refuse one with unknown or missing keys."""
         known = {f.name for f in fields(cls)}
         wrong = sorted(set(values) - known) or sorted({"kind", "backend", "target_columns"} - set(values))
         if wrong:
@@ -142,28 +92,11 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """All series of one container, and its layout.
-
-    Attributes
-    ----------
-    series : tuple of Series
-        In order of first appearance.
-    layout : Layout
-        Leads back to the user's kind of container.
-    index : pandas.Index or None
-        The index of a wide pandas frame, so that per-row results line up with it.
-
-    Examples
-    --------
-    >>> from titans_ts.frames.read import read_panel
-    >>> panel = read_panel([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    >>> len(panel), panel.rows, panel[None].values.shape
-    (1, 3, (3, 2))
-    """
+    """All series of one container, in order of first appearance, and its layout."""
 
     series: tuple[Series, ...]
     layout: Layout
-    index: Any = field(default=None, repr=False)
+    index: Any = field(default=None, repr=False)  # of a wide pandas frame: results by row line up with it
 
     def __len__(self) -> int:
         return len(self.series)
@@ -188,39 +121,19 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of all series, one series after the other.
-
-    Attributes
-    ----------
-    layout : Layout
-        Where they come from.
-    ids : list
-        One id a series.
-    bounds : ndarray (n + 1,)
-        Series i holds the rows ``bounds[i]:bounds[i + 1]``.
-    values, past, future, static : ndarray (r, .), float64
-        Columns by role.
-    times : ndarray (r,) or None
-        Time stamps.
-    rows : ndarray (r,) or None
-        Row numbers as the user counts them; None when a series' rows count from 0.
-    given : ndarray (r,), bool, or None
-        False in rows made to fill a gap.
-    index : pandas.Index or None
-        Index of a wide pandas frame.
-    """
+    """Rows of all series, one series after the other; series i holds the rows ``bounds[i]:bounds[i + 1]``."""
 
     layout: Layout
-    ids: list[Hashable]
-    bounds: np.ndarray
-    values: np.ndarray
+    ids: list[Hashable]  # (n,)
+    bounds: np.ndarray  # (n + 1,)
+    values: np.ndarray  # this and the next three: columns by role (r, .), float64
     past: np.ndarray
     future: np.ndarray
     static: np.ndarray
-    times: np.ndarray | None = None
-    rows: np.ndarray | None = None
-    given: np.ndarray | None = None
-    index: Any = None
+    times: np.ndarray | None = None  # (r,)
+    rows: np.ndarray | None = None  # (r,), numbers as the user counts them; None when those of a series count from 0
+    given: np.ndarray | None = None  # (r,), False in rows made to fill a gap
+    index: Any = None  # of a wide pandas frame
 
     @property
     def lengths(self) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Containers in: arrays, lists of arrays and frames of pandas, polars and pyarrow become a `Panel`.
 
+A reader of frames and a reader of arrays make a `Table`; what follows does not ask any more where its rows come from.
+
 >>> import pandas as pd
 >>> days = pd.date_range("2024-01-01", periods=3, freq="D")
 >>> panel = read_panel(pd.DataFrame({"unique_id": "well", "ds": days, "y": [1.0, 2.0, 4.0]}))
@@ -30,138 +32,86 @@ from titans_ts.frames.panel import Column, Layout, Panel, Series, Table
 from titans_ts.frames.regular import continue_from, regularise
 from titans_ts.frames.stamps import Stamps, index_stamps, read_stamps
 
+Columns = Column | Sequence[Column] | None
 
-def read_array_table(X: Any, request: Request, like: Layout | None) -> Table:
-    """Take an array, or a list of arrays, apart.
+_NUMBERS = {"decimal", "floating", "integer", "boolean", "mixed-integer-float", "empty"}  # what pandas infers for objects
+
+
+def read_panel(
+    X: Any,
+    *,
+    id_column: str = "unique_id",
+    time_column: str = "ds",
+    target_columns: Columns = None,
+    past_covariates: Columns = (),
+    future_covariates: Columns = (),
+    static_covariates: Columns = (),
+    freq: Any = None,
+    like: Layout | None = None,
+    follow: Mapping[Hashable, Any] | None = None,
+    require_observed: bool = False,
+) -> Panel:
+    """Read and check a container of series.
+
+    What X may be: an array (t,) or (t, c), or nested lists of numbers that make one; a list of arrays, one a series; a
+    wide frame with a column a channel (or a Series); a long frame with an id column. Frames are of pandas, polars or
+    pyarrow; their time stamps are a column, or a pandas index. The time axis becomes regular: rows missing in it are
+    made, hold NaN and are counted in a warning.
 
     Parameters
     ----------
-    X : array-like (t,) or (t, c), or list of arrays
-        A list whose items are arrays holds several series; a list of numbers, or of lists of one length, is one array.
-    request : Request
-        Column indices asked for.
+    X : array-like, list of arrays, or frame
+        The series.
+    id_column, time_column : str
+        A frame with `id_column` is long. A frame without "ds" and without a date index has no time axis.
+    target_columns : str, int, sequence or None
+        Columns to forecast (indices for arrays); None takes all numeric columns that have no other role, but in a long
+        frame with a column "y" that alone.
+    past_covariates, future_covariates, static_covariates : str, int or sequence
+        Covariate columns: known up to now (NaN allowed), known in advance, constant within a series.
+    freq : str, int, pandas offset or None
+        Step of the time axis; None takes that of `like` or the most common step. Not used without time stamps.
     like : Layout or None
-        The layout seen at fit, whose columns X must have.
-
-    Returns
-    -------
-    Table
+        Layout seen at fit: X must have its columns, in any order, and the kind of its time stamps. The column arguments
+        are then not used. Another kind of container is fine as long as the columns agree (arrays: their number).
+    follow : mapping of id to time stamp, or None
+        For an update: the last time stamp absorbed of each series. Rows must come after it; a gap is filled. X must
+        then address the series as at fit: one series, a list, or ids. Arrays are taken to come right after it.
+    require_observed : bool
+        Whether to refuse a series with a target that is missing in every row.
 
     Raises
     ------
     TypeError, ValueError
-        X does not hold numbers, has no rows or too many axes, or its columns are not those expected.
+        X cannot be read, by name: argument, row (counted from 0 as X is given), column, id, and what to do.
 
     Examples
     --------
-    >>> table = read_array_table([1.0, 2.0, 4.0], Request("unique_id", "ds", None, (), (), ()), None)
-    >>> table.ids, table.layout.kind, table.where(2)
-    ([None], 'array', 'row 2')
+    >>> panel = read_panel([np.arange(3.0), np.arange(5.0)])
+    >>> [len(series) for series in panel], panel.layout.kind
+    ([3, 5], 'list')
     """
-    if isinstance(X, (list, tuple)) and any(getattr(item, "shape", ()) for item in X):
-        arrays = [_read_array(item, f"item {i} of X") for i, item in enumerate(X)]
-        return _table(arrays, "list", request, like)
-    return _table([_read_array(X, "X")], "array", request, like)
-
-
-def _table(arrays: list[np.ndarray], kind: Literal["array", "list"], request: Request, like: Layout | None) -> Table:
-    counts = [array.shape[1] if array.ndim == 2 else 1 for array in arrays]
-    for i, count in enumerate(counts):
-        if count != counts[0]:
-            raise ValueError(
-                f"item {i} of X has {count} columns, item 0 has {counts[0]}; all series need the same channels (transposed?)"
-            )
-    if like is None:
-        names = indices = array_roles(counts[0], request)
-    else:
-        names, indices = fitted_array_roles(counts[0], like)
-    columns = [array.reshape(len(array), -1).astype(np.float64, copy=False) for array in arrays]
-    matrix = columns[0] if len(columns) == 1 else np.concatenate(columns)
-
-    def pick(role: Sequence[Column]) -> np.ndarray:
-        return matrix if list(role) == list(range(counts[0])) else matrix[:, np.array(role, np.int64)]
-
-    return Table(
-        layout=Layout(
-            kind,
-            "numpy",
-            *(names.target, names.past, names.future, names.static, names.ignored),
-            value_dtype="float32" if all(array.dtype in (np.float32, np.float16) for array in arrays) else "float64",
-            was_1d=arrays[0].ndim == 1,
-        ),
-        ids=[None] if kind == "array" else _numbers(len(arrays)),
-        bounds=np.concatenate([[0], np.cumsum([len(array) for array in arrays])]),
-        values=pick(indices.target),
-        past=pick(indices.past),
-        future=pick(indices.future),
-        static=pick(indices.static),
+    request = Request(
+        id_column if like is None or like.id_column is None else like.id_column,
+        time_column if like is None or like.time_in_index or like.time_column is None else like.time_column,
+        None if target_columns is None else column_names(target_columns, "target_columns"),
+        column_names(past_covariates, "past_covariates"),
+        column_names(future_covariates, "future_covariates"),
+        column_names(static_covariates, "static_covariates"),
     )
-
-
-def _numbers(count: int) -> list[Hashable]:
-    return list(range(count))
-
-
-def _read_array(X: Any, name: str) -> np.ndarray:
-    """Return an array-like of numbers as an array of 1 or 2 axes, not yet float64."""
-    if hasattr(X, "toarray"):
-        raise TypeError(f"{name} is a sparse {type(X).__name__}; pass a dense array, for example {name}.toarray()")
-    if type(X).__module__.partition(".")[0] in ("pandas", "polars", "pyarrow"):
-        raise TypeError(f"{name} is a {type(X).__name__}; a list must hold arrays: pass one long frame with an id column")
-    try:
-        array = np.asarray(X)
-    except ValueError as error:
-        raise ValueError(f"{name} is ragged; for several series pass a list of arrays, one (t,) or (t, c) each") from error
-    if array.dtype.kind == "c":
-        raise ValueError(f"{name} has dtype {array.dtype}. Complex data not supported: pass real and imaginary columns")
-    if array.dtype.kind == "O" and array.ndim:
-        array = _read_objects(array, name)
-    if array.dtype.kind not in "fiub" or array.ndim == 0:
-        raise TypeError(
-            f"{name} is a {type(X).__name__} of dtype {array.dtype}; expected an array of numbers, a list of such "
-            "arrays, or a pandas, polars or pyarrow frame"
-        )
-    if array.ndim > 2:
-        raise ValueError(
-            f"{name} has shape {array.shape}; expected (t,) or (t, c). "
-            "For several series pass a list of (t, c) arrays, for example list(X)"
-        )
-    for axis, word in enumerate(("sample", "feature")[: array.ndim]):
-        if array.shape[axis] == 0:
-            raise ValueError(f"{name} is empty: 0 {word}(s) (shape={array.shape}) while a minimum of 1 is required.")
-    return array
-
-
-def _read_objects(array: np.ndarray, name: str) -> np.ndarray:
-    """Return an array of Python numbers (None is missing) as float64; text is refused, not parsed."""
-    for place, value in np.ndenumerate(array):
-        if isinstance(value, str):
-            raise ValueError(f"{name} has the text {value!r} at {place}; convert it to numbers first")
-    try:
-        return array.astype(np.float64)
-    except (TypeError, ValueError) as error:  # numpy names the type: "argument must be a string or a real number"
-        raise type(error)(f"{name} has dtype object and does not hold numbers only: {error}") from error
-
-
-_NUMBERS = {
-    "decimal",
-    "floating",
-    "integer",
-    "boolean",
-    "mixed-integer-float",
-    "empty",
-}  # what pandas infers for objects
+    table = read_frame_table(X, request, like) if is_frame(X) else read_array_table(X, request, like)
+    _check_values(table)
+    if like is not None:
+        table = _match(table, like, follow)
+        freq = like.frequency if freq is None and table.layout.integer_times == like.integer_times else freq
+    table = regularise(table, freq, follow if like is None or like.has_times else None)
+    if require_observed:
+        _refuse_unobserved(table)
+    return Panel(tuple(_split(table)), table.layout, table.index)
 
 
 def is_frame(X: Any) -> bool:
-    """Say whether X is a frame or series that narwhals knows; a lazy frame is refused.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> is_frame(pd.Series([1.0])), is_frame([1.0])
-    (True, False)
-    """
+    """Say whether X is a frame or series that narwhals knows; a lazy frame is refused."""
     if isinstance(X, (np.ndarray, list, tuple)):
         return False
     import narwhals as nw
@@ -171,31 +121,23 @@ def is_frame(X: Any) -> bool:
     return nw.dependencies.is_into_dataframe(X) or nw.dependencies.is_into_series(X)
 
 
+def names_of(table: Any) -> list[str]:
+    """Return the names of a frame's columns, or of a named column; none for an array or a list."""
+    if not is_frame(table):
+        return []
+    import narwhals as nw
+
+    known = nw.from_native(table, eager_only=True, allow_series=True)
+    if isinstance(known, nw.DataFrame):
+        return list(map(str, known.columns))
+    return [] if known.name in (None, "") else [str(known.name)]
+
+
 def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: bool = True) -> Table:
     """Take a frame apart: wide, or long when it has the id column.
 
-    Parameters
-    ----------
-    X : pandas, polars or pyarrow frame or series
-        What the user handed over.
-    request : Request
-        Column names asked for.
-    like : Layout or None
-        The layout seen at fit, whose columns X must have.
-    target : bool
-        False to read the covariates of `request` alone.
+    With `like` its columns must be those seen at fit; without `target` only the covariates of `request` are read.
 
-    Returns
-    -------
-    Table
-
-    Raises
-    ------
-    TypeError, ValueError
-        X has no rows, its columns are not those expected, or its ids or time stamps cannot be read.
-
-    Examples
-    --------
     >>> import pandas as pd
     >>> frame = pd.DataFrame({"unique_id": ["a", "b", "a"], "y": [1.0, 2.0, 3.0]})
     >>> table = read_frame_table(frame, Request("unique_id", "ds", None, (), (), ()), None)
@@ -240,12 +182,117 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
     return _group_by_id(table, frame.get_column(request.id_column)) if long else table
 
 
-def _layout(kind: Any, backend: Any, frame: Any, roles: Roles, was_1d: bool) -> Layout:
-    import narwhals as nw
+def read_array_table(X: Any, request: Request, like: Layout | None) -> Table:
+    """Take an array, or a list of arrays, apart.
 
-    single = roles.target and all(frame.get_column(name).dtype == nw.Float32 for name in roles.target)
-    columns = (roles.target, roles.past, roles.future, roles.static, roles.ignored)
-    return Layout(kind, backend, *columns, value_dtype="float32" if single else "float64", was_1d=was_1d)
+    A list whose items are arrays holds several series; a list of numbers, or of lists of one length, is one array.
+
+    >>> table = read_array_table([1.0, 2.0, 4.0], Request("unique_id", "ds", None, (), (), ()), None)
+    >>> table.ids, table.layout.kind, table.where(2)
+    ([None], 'array', 'row 2')
+    """
+    if isinstance(X, (list, tuple)) and any(getattr(item, "shape", ()) for item in X):
+        arrays = [_read_array(item, f"item {i} of X") for i, item in enumerate(X)]
+        return _table(arrays, "list", request, like)
+    return _table([_read_array(X, "X")], "array", request, like)
+
+
+def _check_values(table: Table) -> None:
+    """Refuse infinite values, unknown future and static covariates, and static covariates that vary."""
+    layout = table.layout
+    parts = (
+        (table.values, layout.target_columns, "target", False),
+        (table.past, layout.past_columns, "past covariate", False),
+        (table.future, layout.future_columns, "future covariate", True),
+        (table.static, layout.static_columns, "static covariate", True),
+    )
+    for matrix, columns, role, must_be_known in parts:
+        place = _first(np.isinf(matrix))
+        if place is not None:
+            k, j = place
+            raise ValueError(
+                f"X has {matrix[k, j]} in {table.where(k)}, column {columns[j]!r}; expected a finite number, "
+                "or NaN if missing"
+            )
+        place = _first(np.isnan(matrix)) if must_be_known else None
+        if place is not None:
+            k, j = place
+            raise ValueError(f"X has NaN in {table.where(k)}, column {columns[j]!r}; a {role} must be known: fill it in")
+    if table.static.shape[1]:
+        place = _first(table.static != table.static[table.spread(table.bounds[:-1])])
+        if place is not None:
+            k, j = place
+            raise ValueError(
+                f"X: the static covariate {layout.static_columns[j]!r} changes to {table.static[k, j]:g} in "
+                f"{table.where(k)}; it must be constant within a series, or be a past or future covariate"
+            )
+
+
+def _match(table: Table, like: Layout, follow: Mapping[Hashable, Any] | None) -> Table:
+    """Hold the table to the ids and the kind of time stamps seen at fit."""
+    layout = table.layout
+    if follow is not None and (layout.is_single, layout.kind == "list") != (like.is_single, like.kind == "list"):
+        want = {"list": "a list of arrays", "long": f"a long frame with the ids in {like.id_column!r}"}
+        raise ValueError(
+            f"X is of kind {layout.kind!r}, but the model was fitted on kind {like.kind!r}: it is not clear which "
+            f"series the rows belong to; pass {want.get(like.kind, 'one array or a wide frame')}"
+        )
+    if layout.backend == "numpy":
+        if like.has_times and follow:
+            if like.frequency is None:
+                raise ValueError("X carries no time stamps and freq=None is unknown; fit with freq=..., or pass a frame")
+            return continue_from(table, Clock(like.frequency, like.time_zone), follow)
+        return table
+    if like.has_times and not layout.has_times:
+        name = "its index" if like.time_in_index else f"column {like.time_column!r}"
+        raise ValueError(f"X has no time stamps, but the model was fitted with time stamps in {name}; add them to X")
+    if layout.has_times and not like.has_times:
+        if follow is not None:
+            raise ValueError(
+                f"X has time stamps ({layout.time_dtype}), but the model was fitted without; pass rows without them"
+            )
+        return table
+    if layout.has_times and (layout.integer_times, layout.time_zone) != (like.integer_times, like.time_zone):
+        raise ValueError(
+            f"X has time stamps of {layout.time_dtype} in time zone {layout.time_zone}, but the model was fitted on "
+            f"{like.time_dtype} in time zone {like.time_zone}; convert X to that"
+        )
+    return table
+
+
+def _refuse_unobserved(table: Table) -> None:
+    seen = np.logical_or.reduceat(~np.isnan(table.values), table.bounds[:-1], axis=0)
+    place = _first(~seen)
+    if place is not None:
+        i, j = place
+        raise ValueError(
+            f"X: column {table.layout.target_columns[j]!r}{table.whose(i)} has no observed value in any of its "
+            f"{table.lengths[i]} rows; drop it, or name the columns to forecast in target_columns"
+        )
+
+
+def _first(mask: np.ndarray) -> tuple[int, int] | None:
+    """Return row and column of the first True of a (r, c) mask, or None."""
+    if not mask.any():
+        return None
+    k, j = np.unravel_index(int(mask.argmax()), mask.shape)
+    return int(k), int(j)
+
+
+def _split(table: Table) -> list[Series]:
+    edges = table.bounds.tolist()
+    return [
+        Series(
+            id_,
+            table.values[a:b],
+            None if table.times is None else table.times[a:b],
+            table.past[a:b],
+            table.future[a:b],
+            table.static[a],
+            None if table.given is None or table.given[a:b].all() else table.given[a:b],
+        )
+        for id_, a, b in zip(table.ids, edges[:-1], edges[1:], strict=True)
+    ]
 
 
 def _open(X: Any) -> tuple[Any, bool, Any]:
@@ -294,6 +341,14 @@ def _find_stamps(frame: Any, columns: list[Column], index: Any, request: Request
     if name != "ds":
         raise ValueError(f"time_column={name!r} is not in X; its columns: {columns}")
     return None, False
+
+
+def _layout(kind: Any, backend: Any, frame: Any, roles: Roles, was_1d: bool) -> Layout:
+    import narwhals as nw
+
+    single = roles.target and all(frame.get_column(name).dtype == nw.Float32 for name in roles.target)
+    columns = (roles.target, roles.past, roles.future, roles.static, roles.ignored)
+    return Layout(kind, backend, *columns, value_dtype="float32" if single else "float64", was_1d=was_1d)
 
 
 def _is_numeric(frame: Any, name: Column) -> bool:
@@ -348,203 +403,76 @@ def _group_by_id(table: Table, column: Any) -> Table:
     return replace(table, **{name: getattr(table, name)[order] for name in sortable})
 
 
-def names_of(table: Any) -> list[str]:
-    """Return the names of a frame's columns, or of a named column; none for an array or a list.
+def _table(arrays: list[np.ndarray], kind: Literal["array", "list"], request: Request, like: Layout | None) -> Table:
+    counts = [array.shape[1] if array.ndim == 2 else 1 for array in arrays]
+    for i, count in enumerate(counts):
+        if count != counts[0]:
+            raise ValueError(
+                f"item {i} of X has {count} columns, item 0 has {counts[0]}; all series need the same channels (transposed?)"
+            )
+    if like is None:
+        names = indices = array_roles(counts[0], request)
+    else:
+        names, indices = fitted_array_roles(counts[0], like)
+    columns = [array.reshape(len(array), -1).astype(np.float64, copy=False) for array in arrays]
+    matrix = columns[0] if len(columns) == 1 else np.concatenate(columns)
 
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> names_of(pd.DataFrame({"strength": [1.0]})), names_of([0.0])
-    (['strength'], [])
-    """
-    if not is_frame(table):
-        return []
-    import narwhals as nw
+    def pick(role: Sequence[Column]) -> np.ndarray:
+        return matrix if list(role) == list(range(counts[0])) else matrix[:, np.array(role, np.int64)]
 
-    known = nw.from_native(table, eager_only=True, allow_series=True)
-    if isinstance(known, nw.DataFrame):
-        return list(map(str, known.columns))
-    return [] if known.name in (None, "") else [str(known.name)]
-
-
-Columns = Column | Sequence[Column] | None
-
-
-def read_panel(
-    X: Any,
-    *,
-    id_column: str = "unique_id",
-    time_column: str = "ds",
-    target_columns: Columns = None,
-    past_covariates: Columns = (),
-    future_covariates: Columns = (),
-    static_covariates: Columns = (),
-    freq: Any = None,
-    like: Layout | None = None,
-    follow: Mapping[Hashable, Any] | None = None,
-    require_observed: bool = False,
-) -> Panel:
-    """Read and check a container of series.
-
-    What X may be: an array (t,) or (t, c), or nested lists of numbers that make one; a list of arrays, one a series; a
-    wide frame with a column a channel (or a Series); a long frame with an id column. Frames are of pandas, polars or
-    pyarrow; their time stamps are a column, or a pandas index. The time axis becomes regular: rows missing in it are
-    made, hold NaN and are counted in a warning.
-
-    Parameters
-    ----------
-    X : array-like, list of arrays, or frame
-        The series.
-    id_column, time_column : str
-        A frame with `id_column` is long. A frame without "ds" and without a date index has no time axis.
-    target_columns : str, int, sequence or None
-        Columns to forecast (indices for arrays); None takes all numeric columns that have no other role, but in a long
-        frame with a column "y" that alone.
-    past_covariates, future_covariates, static_covariates : str, int or sequence
-        Covariate columns: known up to now (NaN allowed), known in advance, constant within a series.
-    freq : str, int, pandas offset or None
-        Step of the time axis; None takes that of `like` or the most common step. Not used without time stamps.
-    like : Layout or None
-        Layout seen at fit: X must have its columns, in any order, and the kind of its time stamps. The column arguments
-        are then not used. Another kind of container is fine as long as the columns agree (arrays: their number).
-    follow : mapping of id to time stamp, or None
-        For an update: the last time stamp absorbed of each series. Rows must come after it; a gap is filled. X must
-        then address the series as at fit: one series, a list, or ids. Arrays are taken to come right after it.
-    require_observed : bool
-        Whether to refuse a series with a target that is missing in every row.
-
-    Returns
-    -------
-    Panel
-        Series in order of first appearance, and the layout of X.
-
-    Raises
-    ------
-    TypeError, ValueError
-        X cannot be read, by name: argument, row (counted from 0 as X is given), column, id, and what to do.
-
-    Examples
-    --------
-    >>> panel = read_panel([np.arange(3.0), np.arange(5.0)])
-    >>> [len(series) for series in panel], panel.layout.kind
-    ([3, 5], 'list')
-    """
-    request = Request(
-        id_column if like is None or like.id_column is None else like.id_column,
-        time_column if like is None or like.time_in_index or like.time_column is None else like.time_column,
-        None if target_columns is None else column_names(target_columns, "target_columns"),
-        column_names(past_covariates, "past_covariates"),
-        column_names(future_covariates, "future_covariates"),
-        column_names(static_covariates, "static_covariates"),
+    return Table(
+        layout=Layout(
+            kind,
+            "numpy",
+            *(names.target, names.past, names.future, names.static, names.ignored),
+            value_dtype="float32" if all(array.dtype in (np.float32, np.float16) for array in arrays) else "float64",
+            was_1d=arrays[0].ndim == 1,
+        ),
+        ids=[None] if kind == "array" else list(range(len(arrays))),
+        bounds=np.concatenate([[0], np.cumsum([len(array) for array in arrays])]),
+        values=pick(indices.target),
+        past=pick(indices.past),
+        future=pick(indices.future),
+        static=pick(indices.static),
     )
-    table = _take_apart(X, request, like)
-    _check_values(table)
-    if like is not None:
-        table = _match(table, like, follow)
-        freq = like.frequency if freq is None and table.layout.integer_times == like.integer_times else freq
-    table = regularise(table, freq, follow if like is None or like.has_times else None)
-    if require_observed:
-        _refuse_unobserved(table)
-    return Panel(tuple(_split(table)), table.layout, table.index)
 
 
-def _take_apart(X: Any, request: Request, like: Layout | None) -> Table:
-    return read_frame_table(X, request, like) if is_frame(X) else read_array_table(X, request, like)
-
-
-def _check_values(table: Table) -> None:
-    """Refuse infinite values, unknown future and static covariates, and static covariates that vary."""
-    layout = table.layout
-    parts = (
-        (table.values, layout.target_columns, "target", False),
-        (table.past, layout.past_columns, "past covariate", False),
-        (table.future, layout.future_columns, "future covariate", True),
-        (table.static, layout.static_columns, "static covariate", True),
-    )
-    for matrix, columns, role, must_be_known in parts:
-        place = _first(np.isinf(matrix))
-        if place is not None:
-            k, j = place
-            raise ValueError(
-                f"X has {matrix[k, j]} in {table.where(k)}, column {columns[j]!r}; expected a finite number, "
-                "or NaN if missing"
-            )
-        place = _first(np.isnan(matrix)) if must_be_known else None
-        if place is not None:
-            k, j = place
-            raise ValueError(f"X has NaN in {table.where(k)}, column {columns[j]!r}; a {role} must be known: fill it in")
-    if table.static.shape[1]:
-        place = _first(table.static != table.static[table.spread(table.bounds[:-1])])
-        if place is not None:
-            k, j = place
-            raise ValueError(
-                f"X: the static covariate {layout.static_columns[j]!r} changes to {table.static[k, j]:g} in "
-                f"{table.where(k)}; it must be constant within a series, or be a past or future covariate"
-            )
-
-
-def _first(mask: np.ndarray) -> tuple[int, int] | None:
-    """Return row and column of the first True of a (r, c) mask, or None."""
-    if not mask.any():
-        return None
-    k, j = np.unravel_index(int(mask.argmax()), mask.shape)
-    return int(k), int(j)
-
-
-def _match(table: Table, like: Layout, follow: Mapping[Hashable, Any] | None) -> Table:
-    """Hold the table to the ids and the kind of time stamps seen at fit."""
-    layout = table.layout
-    if follow is not None and (layout.is_single, layout.kind == "list") != (like.is_single, like.kind == "list"):
-        want = {"list": "a list of arrays", "long": f"a long frame with the ids in {like.id_column!r}"}
+def _read_array(X: Any, name: str) -> np.ndarray:
+    """Return an array-like of numbers as an array of 1 or 2 axes, not yet float64."""
+    if hasattr(X, "toarray"):
+        raise TypeError(f"{name} is a sparse {type(X).__name__}; pass a dense array, for example {name}.toarray()")
+    if type(X).__module__.partition(".")[0] in ("pandas", "polars", "pyarrow"):
+        raise TypeError(f"{name} is a {type(X).__name__}; a list must hold arrays: pass one long frame with an id column")
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise ValueError(f"{name} is ragged; for several series pass a list of arrays, one (t,) or (t, c) each") from error
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} has dtype {array.dtype}. Complex data not supported: pass real and imaginary columns")
+    if array.dtype.kind == "O" and array.ndim:
+        array = _read_objects(array, name)
+    if array.dtype.kind not in "fiub" or array.ndim == 0:
+        raise TypeError(
+            f"{name} is a {type(X).__name__} of dtype {array.dtype}; expected an array of numbers, a list of such "
+            "arrays, or a pandas, polars or pyarrow frame"
+        )
+    if array.ndim > 2:
         raise ValueError(
-            f"X is of kind {layout.kind!r}, but the model was fitted on kind {like.kind!r}: it is not clear which "
-            f"series the rows belong to; pass {want.get(like.kind, 'one array or a wide frame')}"
+            f"{name} has shape {array.shape}; expected (t,) or (t, c). "
+            "For several series pass a list of (t, c) arrays, for example list(X)"
         )
-    if layout.backend == "numpy":
-        if like.has_times and follow:
-            if like.frequency is None:
-                raise ValueError("X carries no time stamps and freq=None is unknown; fit with freq=..., or pass a frame")
-            return continue_from(table, Clock(like.frequency, like.time_zone), follow)
-        return table
-    if like.has_times and not layout.has_times:
-        name = "its index" if like.time_in_index else f"column {like.time_column!r}"
-        raise ValueError(f"X has no time stamps, but the model was fitted with time stamps in {name}; add them to X")
-    if layout.has_times and not like.has_times:
-        if follow is not None:
-            raise ValueError(
-                f"X has time stamps ({layout.time_dtype}), but the model was fitted without; pass rows without them"
-            )
-        return table
-    if layout.has_times and (layout.integer_times, layout.time_zone) != (like.integer_times, like.time_zone):
-        raise ValueError(
-            f"X has time stamps of {layout.time_dtype} in time zone {layout.time_zone}, but the model was fitted on "
-            f"{like.time_dtype} in time zone {like.time_zone}; convert X to that"
-        )
-    return table
+    for axis, word in enumerate(("sample", "feature")[: array.ndim]):
+        if array.shape[axis] == 0:
+            raise ValueError(f"{name} is empty: 0 {word}(s) (shape={array.shape}) while a minimum of 1 is required.")
+    return array
 
 
-def _refuse_unobserved(table: Table) -> None:
-    seen = np.logical_or.reduceat(~np.isnan(table.values), table.bounds[:-1], axis=0)
-    place = _first(~seen)
-    if place is not None:
-        i, j = place
-        raise ValueError(
-            f"X: column {table.layout.target_columns[j]!r}{table.whose(i)} has no observed value in any of its "
-            f"{table.lengths[i]} rows; drop it, or name the columns to forecast in target_columns"
-        )
-
-
-def _split(table: Table) -> list[Series]:
-    edges = table.bounds.tolist()
-    return [
-        Series(
-            id_,
-            table.values[a:b],
-            None if table.times is None else table.times[a:b],
-            table.past[a:b],
-            table.future[a:b],
-            table.static[a],
-            None if table.given is None or table.given[a:b].all() else table.given[a:b],
-        )
-        for id_, a, b in zip(table.ids, edges[:-1], edges[1:], strict=True)
-    ]
+def _read_objects(array: np.ndarray, name: str) -> np.ndarray:
+    """Return an array of Python numbers (None is missing) as float64; text is refused, not parsed."""
+    for place, value in np.ndenumerate(array):
+        if isinstance(value, str):
+            raise ValueError(f"{name} has the text {value!r} at {place}; convert it to numbers first")
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:  # numpy names the type: "argument must be a string or a real number"
+        raise type(error)(f"{name} has dtype object and does not hold numbers only: {error}") from error

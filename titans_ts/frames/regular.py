@@ -16,34 +16,16 @@ _MOST_FILLED_ROWS, _MOST_FILLED_RATIO = 1000, 10
 
 
 def regularise(table: Table, freq: Any, follow: Mapping[Hashable, Any] | None) -> Table:
-    """Return the table with its frequency known and a row at every step.
+    """Return the table with its frequency known and a row at every step; without time stamps as it is.
+
+    Rows made for a gap hold NaN and are False in `given`; a warning counts them.
 
     Parameters
     ----------
-    table : Table
-        With time stamps; without them it is returned as it is.
     freq : str, int, pandas offset or None
         The frequency; None takes what the layout says, or else the most common step.
     follow : mapping of id to time stamp, or None
-        The last time stamp already absorbed of each series; rows must come after it, at best one step.
-
-    Returns
-    -------
-    Table
-        Rows made for a gap hold NaN and are False in `given`; a warning counts them.
-
-    Raises
-    ------
-    ValueError
-        Time stamps are not increasing, not on the grid, not after the last absorbed, or have too many gaps.
-
-    Examples
-    --------
-    >>> from titans_ts.frames.read import read_array_table
-    >>> from titans_ts.frames.columns import Request
-    >>> table = read_array_table([1.0, 2.0, 3.0], Request("unique_id", "ds", None, (), (), ()), None)
-    >>> regularise(table, None, None) is table
-    True
+        The last time stamp absorbed of each series; rows must come after it, at best one step.
     """
     if table.times is None or not table.layout.has_times:  # an array's rows follow on by themselves
         return table

@@ -12,47 +12,17 @@ from titans_ts.frames.clock import infer_frequency
 
 @dataclass(frozen=True)
 class Stamps:
-    """Time stamps and what is needed to write them back.
+    """Time stamps and what is needed to write them back."""
 
-    Attributes
-    ----------
-    times : ndarray (t,)
-        datetime64[ns] (in UTC when `zone` is given) or int64.
-    dtype : str
-        As the backend spells it; see `Layout.time_dtype`.
-    zone : str or None
-        Name of the time zone.
-    frequency : str, int or None
-        What the index itself says of its frequency.
-    """
-
-    times: np.ndarray
-    dtype: str
-    zone: str | None = None
-    frequency: str | int | None = None
+    times: np.ndarray  # (t,), datetime64[ns] (in UTC when `zone` is given) or int64
+    dtype: str  # as the backend spells it
+    zone: str | None = None  # name of the time zone
+    frequency: str | int | None = None  # what the index itself says
 
 
 def read_stamps(column: Any, name: str) -> Stamps:
-    """Return a narwhals Series of dates, times or integers as an array.
+    """Return a narwhals Series of dates, times or integers as an array; `name` is what errors call it.
 
-    Parameters
-    ----------
-    column : narwhals.Series
-        The time stamps.
-    name : str
-        What the column is called in errors.
-
-    Returns
-    -------
-    Stamps
-
-    Raises
-    ------
-    ValueError
-        A stamp is missing, of another kind or out of range, or the zones are mixed.
-
-    Examples
-    --------
     >>> import narwhals as nw, pandas as pd
     >>> days = pd.Series(pd.date_range("2024", periods=2, tz="UTC"))
     >>> stamps = read_stamps(nw.from_native(days, series_only=True), "ds")

@@ -21,45 +21,25 @@ _EXPECTED = "expected an array of numbers (t,) or (t, c), a list of such arrays,
 
 
 class Pieces(Iterator[Any]):
-    """Pieces of a history, in order and to be gone through once.
-
-    Attributes
-    ----------
-    total : int or None
-        Rows of all pieces together, where that is known beforehand.
-
-    Examples
-    --------
-    >>> pieces = Pieces(iter([[1.0], [2.0, 3.0]]), total=3)
-    >>> pieces.total, list(pieces), list(pieces)
-    (3, [[1.0], [2.0, 3.0]], [])
-    """
+    """Pieces of a history, in order, to be gone through once."""
 
     def __init__(self, pieces: Iterator[Any], total: int | None = None) -> None:
         self._pieces = pieces
-        self.total = total
+        self.total = total  # rows of all pieces together, where that is known beforehand
 
     def __next__(self) -> Any:
         return next(self._pieces)
 
 
 def is_stream(X: Any) -> bool:
-    """Say whether X is read piece by piece: a path, a lazy frame, or an iterator of arrays or frames.
-
-    A list is none: it holds many series.
-
-    Examples
-    --------
-    >>> is_stream("load.csv"), is_stream(iter([[1.0]])), is_stream([[1.0]])
-    (True, True, False)
-    """
+    """Say whether X is read piece by piece: a path, a lazy frame, or an iterator; a list holds many series and is none."""
     if isinstance(X, (np.ndarray, list, tuple)):
         return False
     return isinstance(X, (str, os.PathLike)) or hasattr(X, "__next__") or _is_lazy(X)
 
 
 def read_pieces(X: Any, *, rows: int = 65_536, time_column: str = "ds", id_column: str = "unique_id") -> Pieces:
-    r"""Cut a stream into pieces that `read_panel` understands, so that it never lies whole in memory.
+    """Cut a stream into pieces that `read_panel` understands, so that it never lies whole in memory.
 
     Parameters
     ----------
@@ -68,7 +48,7 @@ def read_pieces(X: Any, *, rows: int = 65_536, time_column: str = "ds", id_colum
         that gives arrays (t,) or (t, c), lists of arrays, or frames or series of pandas, polars or pyarrow, each the
         rows after those before it. What an iterator gives must be of one kind and have the same columns throughout.
     rows : int, default=65_536
-        Rows of a piece, at least 1; there may be fewer. Lists of arrays are given on as they are.
+        Rows of a piece, at least 1; there may be fewer. Lists of arrays are handed on as they are.
     time_column, id_column : str
         Columns of a file, as `read_table` takes them.
 
@@ -76,27 +56,13 @@ def read_pieces(X: Any, *, rows: int = 65_536, time_column: str = "ds", id_colum
     -------
     Pieces
         Nested lists as arrays, record batches of pyarrow as tables, all else of the kind it was: a pandas frame keeps its
-        index. None is empty. `total` is known of parquet.
+        index. No piece is empty. `total` is known of parquet.
 
     Raises
     ------
-    TypeError
-        X is none of these (raised by the call), or an item of the iterator is neither array nor frame.
-    ValueError
-        `rows` is below 1 (raised by the call); X has no rows, the lazy frame cannot be carried out, or an item is of
-        another kind than those before it. What the iterator itself raises comes through as it is.
-    FileNotFoundError, ValueError
-        As `read_table_batches`.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "load.csv")
-    ...     _ = path.write_text("ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,4\n")
-    ...     [piece["y"].to_list() for piece in read_pieces(path, rows=2)]
-    [[1, 2], [4]]
+    TypeError, ValueError, FileNotFoundError
+        X is none of these, `rows` is below 1 or there is no such file (raised by the call); X has no rows, cannot be read,
+        or an item differs from those before it. What the iterator itself raises comes through as it is.
     """
     if rows < 1:
         raise ValueError(f"rows={rows!r} must be at least 1")
@@ -111,39 +77,15 @@ def read_pieces(X: Any, *, rows: int = 65_536, time_column: str = "ds", id_colum
 
 
 def rows_of(piece: Any) -> int:
-    """Return the rows of a piece; of a list of arrays those of all series together.
-
-    Examples
-    --------
-    >>> rows_of(np.zeros((3, 2))), rows_of([np.zeros(3), np.zeros(4)])
-    (3, 7)
-    """
+    """Return the rows of a piece; of a list of arrays those of all series together."""
     return sum(len(item) for item in piece) if _is_list_of_arrays(piece) else len(piece)
 
 
 def skip_rows(pieces: Iterable[Any], rows: int) -> Pieces:
-    """Leave out the first rows of a stream, to go on where an interrupted reading stopped.
+    """Leave out the first rows of what `read_pieces` returned, to go on where an interrupted reading stopped.
 
-    Parameters
-    ----------
-    pieces : iterable
-        What `read_pieces` returned.
-    rows : int
-        Rows to leave out, at least 0. They may end within a piece, but not within a list of arrays: there is no telling
-        which series they belong to.
+    They may end within a piece, but not within a list of arrays: nobody can tell which series they belong to.
 
-    Returns
-    -------
-    Pieces
-        None, if the stream ends with these rows.
-
-    Raises
-    ------
-    ValueError
-        `rows` is negative, ends within a list of arrays, or the stream has fewer rows.
-
-    Examples
-    --------
     >>> [piece.tolist() for piece in skip_rows(read_pieces(iter([np.arange(5.0)]), rows=2), 3)]
     [[3.0], [4.0]]
     """
@@ -156,20 +98,7 @@ def skip_rows(pieces: Iterable[Any], rows: int) -> Pieces:
 
 
 class Tail(Iterator[Any]):
-    """Pieces of a table file handed on, the last of them kept: what a picture of the end needs.
-
-    Parameters
-    ----------
-    pieces : Pieces
-        Of a file or a lazy frame.
-
-    Examples
-    --------
-    >>> import polars as pl
-    >>> tail = Tail(read_pieces(pl.LazyFrame({"y": range(9)}), rows=2))
-    >>> len(list(tail)), tail.frame["y"].to_list()
-    (5, [6, 7, 8])
-    """
+    """Hands on the pieces of a file or lazy frame and keeps the last two, for a picture of the end."""
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces = pieces

@@ -12,32 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.frames.clock import continue_many
-from titans_ts.frames.clock import continue_times as continue_times
+from titans_ts.frames.clock import continue_times
 from titans_ts.frames.panel import Column, Layout, Panel
 
 
 def build_frame(layout: Layout, columns: Mapping[Column, Any], index: Any = None) -> Any:
-    """Return a frame of the layout's backend (pandas for arrays).
-
-    Parameters
-    ----------
-    layout : Layout
-        Its backend is used.
-    columns : mapping of name to ndarray or native series (r,)
-        The columns, in order.
-    index : pandas.Index or None
-        For pandas only.
-
-    Returns
-    -------
-    pandas.DataFrame, polars.DataFrame or pyarrow.Table
-
-    Examples
-    --------
-    >>> build_frame(Layout("wide", "polars", ("y",)), {"y": np.array([1.0, 2.0])}).shape
-    (2, 1)
-    """
+    """Return a frame of the layout's backend (pandas for arrays) from columns (r,); `index` is for pandas only."""
     if layout.backend in ("numpy", "pandas"):
         import pandas as pd
 
@@ -54,14 +34,7 @@ def build_frame(layout: Layout, columns: Mapping[Column, Any], index: Any = None
 
 
 def id_column(layout: Layout, ids: Sequence[Hashable], repeats: Any) -> Any:
-    """Return each id repeated, as a native series with the dtype that the ids had.
-
-    Examples
-    --------
-    >>> layout = Layout("long", "pandas", ("y",), id_column="unique_id", id_dtype="category")
-    >>> id_column(layout, ["a", "b"], 2).tolist()
-    ['a', 'a', 'b', 'b']
-    """
+    """Return each id repeated, as a native series with the dtype that the ids had."""
     if layout.backend in ("numpy", "pandas"):
         import pandas as pd
 
@@ -79,21 +52,7 @@ def id_column(layout: Layout, ids: Sequence[Hashable], repeats: Any) -> Any:
 
 
 def time_column(layout: Layout, times: np.ndarray) -> Any:
-    """Return time stamps as a native series with the dtype and zone that the user's had.
-
-    Parameters
-    ----------
-    layout : Layout
-        Its `time_dtype` and `time_zone` are used; without a time axis the integers stay as they are.
-    times : ndarray (r,)
-        datetime64[ns], UTC when there is a zone, or int64.
-
-    Examples
-    --------
-    >>> layout = Layout("long", "polars", ("y",), time_dtype="date", frequency="D")
-    >>> str(time_column(layout, np.array(["2024-02-29"], "M8[ns]")).dtype)
-    'Date'
-    """
+    """Return time stamps (r,), in UTC when there is a zone, as a native series with the dtype that the user's had."""
     if layout.backend in ("numpy", "pandas"):
         import pandas as pd
 
@@ -115,14 +74,7 @@ def time_column(layout: Layout, times: np.ndarray) -> Any:
 
 
 def time_index(layout: Layout, times: np.ndarray) -> Any:
-    """Return time stamps as a pandas index: dates (zone, unit, frequency kept), periods, integers or row numbers.
-
-    Examples
-    --------
-    >>> layout = Layout("wide", "pandas", ("y",), time_dtype="period[M]", time_in_index=True, frequency="MS")
-    >>> time_index(layout, np.array(["2024-02-01"], "M8[ns]"))
-    PeriodIndex(['2024-02'], dtype='period[M]')
-    """
+    """Return time stamps as a pandas index: dates (zone, unit, frequency kept), periods, integers or row numbers."""
     import pandas as pd
 
     name = layout.time_column if layout.time_in_index else None
@@ -150,68 +102,31 @@ Bounds = Mapping[float, tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """The forecast of one series.
+    """The forecast of one series."""
 
-    Attributes
-    ----------
-    point : ndarray (f, c)
-        One value a row of the horizon and channel.
-    last_time : datetime64[ns], int or None
-        Time stamp of the last row read; without a time axis its number, None before any row.
-    bounds : mapping of level to (lower, upper), both (f, c)
-        Intervals, for example ``{80: (lower, upper)}``, in percent.
-    """
-
-    point: np.ndarray
-    last_time: Any = None
-    bounds: Bounds = field(default_factory=dict)
+    point: np.ndarray  # one value a row of the horizon and channel (f, c)
+    last_time: Any = None  # time stamp of the last row read; without a time axis its number, None before any row
+    bounds: Bounds = field(default_factory=dict)  # by level in percent: {80: (lower, upper)}, both (f, c)
 
 
 @dataclass(frozen=True, eq=False)
 class Backtest:
-    """The forecasts of one series from k origins.
+    """The forecasts of one series from k origins."""
 
-    Attributes
-    ----------
-    cutoffs : ndarray (k,)
-        Time stamp (or number) of the last row that each forecast has seen.
-    actual, forecast : ndarray (k, f, c)
-        What came, and what was foretold.
-    bounds : mapping of level to (lower, upper), both (k, f, c)
-        Intervals, in percent.
-    """
-
-    cutoffs: np.ndarray
-    actual: np.ndarray
-    forecast: np.ndarray
-    bounds: Bounds = field(default_factory=dict)
+    cutoffs: np.ndarray  # time stamp (or number) of the last row that each forecast has seen (k,)
+    actual: np.ndarray  # (k, f, c)
+    forecast: np.ndarray  # (k, f, c)
+    bounds: Bounds = field(default_factory=dict)  # by level in percent: (lower, upper), both (k, f, c)
 
 
 def forecast_container(layout: Layout, forecasts: Mapping[Hashable, Forecast]) -> Any:
     """Return forecasts as the kind of container that the layout describes.
 
-    Parameters
-    ----------
-    layout : Layout
-        Of the container that came in.
-    forecasts : mapping of id to Forecast
-        One horizon, one set of levels and one number of channels for all.
+    An array gives an array (f, c), also when it was 1-D, and a list a list; with bounds both give a long pandas frame
+    ``unique_id, ds, y`` (``y0, y1, ...`` for several channels) with row numbers as ``ds``. Wide frames go on in their
+    index or time column, long frames hold id, time and targets, series in the order of `forecasts`. A Series gives a
+    Series, with bounds a frame. All forecasts have one horizon, one set of levels and one number of channels.
 
-    Returns
-    -------
-    ndarray (f, c), list of them, or frame
-        An array gives an array (f, c), also when it was 1-D, and a list a list; with bounds both give a long pandas
-        frame ``unique_id, ds, y`` (``y0, y1, ...`` for several channels) with row numbers as ``ds``. Wide frames go on
-        in their index or time column, long frames hold id, time and targets, series in the order of `forecasts`. A
-        Series gives a Series, with bounds a frame.
-
-    Raises
-    ------
-    ValueError
-        Shapes or levels of two series differ, or the time stamps cannot be continued.
-
-    Examples
-    --------
     >>> layout = Layout("array", "numpy", (0,))
     >>> forecast_container(layout, {None: Forecast(np.array([[1.0], [2.0]]), last_time=9)}).tolist()
     [[1.0], [2.0]]
@@ -230,43 +145,18 @@ def forecast_container(layout: Layout, forecasts: Mapping[Hashable, Forecast]) -
             columns |= _split(layout, [f"{name}-{word}-{level:g}" for name in names], values)
     columns = {key: columns[key] for j in range(len(names)) for key in list(columns)[j :: len(names)]}  # by target
     horizon = len(parts[0].point)
-    times = continue_many(layout, [part.last_time for part in parts], horizon).ravel()
+    times = continue_times(layout, [part.last_time for part in parts], horizon).ravel()
     frame = _with_rows(layout, list(forecasts), np.full(len(parts), horizon), times, columns)
-    return _as_series(layout, frame) if layout.was_1d and not levels and layout.kind == "wide" else frame
+    return frame[layout.target_columns[0]] if layout.was_1d and not levels and layout.kind == "wide" else frame
 
 
 def row_values_container(
     layout: Layout, panel: Panel, values: Mapping[Hashable, np.ndarray], *, columns: Sequence[str] | None = None
 ) -> Any:
-    """Return one value a row and channel as the kind of container that the panel was read from.
+    """Return one value a row and column, (t, m) by id, as the kind of container that the panel was read from.
 
-    Parameters
-    ----------
-    layout : Layout
-        The panel's.
-    panel : Panel
-        What was read; rows that were made to fill a gap are left out again.
-    values : mapping of id to ndarray (t, m)
-        One row a row of the panel's series.
-    columns : sequence of str or None
-        Names of the m columns; None takes the targets.
-
-    Returns
-    -------
-    ndarray (t, m), list of them, or frame
-        Wide frames have the index or time column that came in; long frames hold id, time and columns, series by series.
-
-    Raises
-    ------
-    ValueError
-        The number of rows or columns differs.
-
-    Examples
-    --------
-    >>> from titans_ts.frames.read import read_panel
-    >>> panel = read_panel([[1.0, 2.0], [3.0, 4.0]])
-    >>> row_values_container(panel.layout, panel, {None: np.ones((2, 1))}, columns=["surprise"]).shape
-    (2, 1)
+    Rows that were made to fill a gap are left out again. Wide frames have the index or time column that came in; long
+    frames hold id, time and columns (None takes the targets), series by series.
     """
     names = list(target_names(layout) if columns is None else columns)
     parts = []
@@ -289,29 +179,12 @@ def row_values_container(
 
 
 def backtest_frame(layout: Layout, results: Mapping[Hashable, Backtest]) -> Any:
-    """Return rolling-origin forecasts as a long frame that ``utilsforecast`` reads.
+    """Return rolling-origin forecasts as a long frame that ``utilsforecast`` reads (pandas for arrays).
 
-    Parameters
-    ----------
-    layout : Layout
-        Of the container that came in; its backend is used (pandas for arrays).
-    results : mapping of id to Backtest
-        One horizon, one set of levels and one number of channels for all.
+    Columns: ``unique_id, ds, cutoff, y, forecast, forecast-lo-80, ...``; rows by series, channel, cutoff and step. A
+    channel of an array or a wide frame has its column name (``y``, ``y0``) as ``unique_id``; in lists and long frames it is
+    the id, or ``<id>/<column>`` when there are several channels.
 
-    Returns
-    -------
-    frame
-        ``unique_id, ds, cutoff, y, forecast, forecast-lo-80, ...``; rows by series, channel, cutoff and step. A channel
-        of an array or a wide frame has its column name (``y``, ``y0``) as ``unique_id``; in lists and long frames it is
-        the id, or ``<id>/<column>`` when there are several channels.
-
-    Raises
-    ------
-    ValueError
-        Levels or shapes of two series differ.
-
-    Examples
-    --------
     >>> result = Backtest(np.array([9, 19]), np.ones((2, 3, 1)), np.zeros((2, 3, 1)))
     >>> frame = backtest_frame(Layout("array", "numpy", (0,)), {None: result})
     >>> frame.shape, frame["ds"].tolist()
@@ -324,7 +197,7 @@ def backtest_frame(layout: Layout, results: Mapping[Hashable, Backtest]) -> Any:
     for id_, part in results.items():
         if part.forecast.shape != (len(part.cutoffs), horizon, channels) or tuple(part.bounds) != levels:
             raise ValueError(f"results[{id_!r}] differs from the first series in its horizon, channels or levels")
-        times.append(np.tile(continue_many(layout, list(part.cutoffs), horizon).ravel(), channels))
+        times.append(np.tile(continue_times(layout, list(part.cutoffs), horizon).ravel(), channels))
         cutoffs.append(np.tile(np.repeat(part.cutoffs, horizon), channels))
 
     def flat(arrays: Iterator[np.ndarray]) -> np.ndarray:
@@ -393,7 +266,3 @@ def _with_rows(
         elif layout.has_times:
             head[layout.time_column or "ds"] = time_column(layout, times)
     return build_frame(layout, head | dict(columns), index)
-
-
-def _as_series(layout: Layout, frame: Any) -> Any:
-    return frame[layout.target_columns[0]]

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from titans_ts.frames.clock import continue_times
 from titans_ts.frames.panel import Column, Layout
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stamps import read_stamps
-from titans_ts.frames.write import continue_times
 
 Names = tuple[str, str]
 NAMES: Names = ("unique_id", "ds")  # columns of ids and of time stamps
@@ -46,7 +46,7 @@ class Track:
         """Return the track with the time stamps that follow another's, where it has none."""
         if self.times is not None:
             return self
-        return replace(self, times=continue_times(other.layout, other.times[-1], len(self.values)))
+        return replace(self, times=continue_times(other.layout, [other.times[-1]], len(self.values))[0])
 
 
 def read_track(X: Any, columns: Sequence[Column], unique_id: Hashable = None, names: Names = NAMES) -> Track:
