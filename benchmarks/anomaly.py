@@ -57,14 +57,14 @@ def read_files() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def rolling_score(values: np.ndarray, _trained: int, window: int) -> np.ndarray:
-    """Spreads from the mean of the rows of a trailing window."""
+    """Return how many standard deviations each row is from the mean of a trailing window."""
     rolling = pd.Series(values).rolling(window, min_periods=2)
     spread = rolling.std().clip(lower=1e-9 * max(values.std(), 1e-9))
     return ((values - rolling.mean()).abs() / spread).fillna(0.0).to_numpy()
 
 
 def forest_score(values: np.ndarray, trained: int, lags: int, seed: int) -> np.ndarray:
-    """An isolation forest on a row and those before it, trained on the first ones."""
+    """Return the score of an isolation forest on each row and those before it, trained on the first ones."""
     padded = np.concatenate([np.full(lags - 1, values[0]), values])
     table = np.lib.stride_tricks.sliding_window_view(padded, lags)
     return -IsolationForest(random_state=seed).fit(table[:trained]).score_samples(table)

@@ -1,8 +1,8 @@
 """Choices of the default recipe, made without the test part.
 
-Training and validation rows of each set are cut at several places. Each setting is fitted on the rows before a cut (their
-last fifth is its validation part) and scored on the next sixth, every window at stride 1, at the horizons of its table: a
-single stretch of validation rows tells a season from a trend too seldom. No row of the test part is read.
+Training and validation rows of each set are cut at several places, since a single stretch of validation rows seldom tells a
+season from a trend. Each setting is fitted on the rows before a cut (their last fifth is its validation part) and scored on
+the next sixth, every window at stride 1, at the horizons of its table. No row of the test part is read.
 
 The rule: the first setting stays unless another lowers the geometric mean of the MSE, over sets and cuts, by 1 % or more.
 
@@ -32,8 +32,9 @@ from titans_ts.series.tensors import Covariates, Lookback, SeriesEmbedding
 
 
 def jittered(forward: Callable[..., Tensor], *, size: float) -> Callable[..., Tensor]:
-    """Return an embedding's forward that in training shifts each stream's level by a normal draw: where a series stood in
-    the training years is no reason to expect it back there.
+    """Return an embedding's forward that in training shifts the level of each stream by a normal draw.
+
+    Where a series stood in the training years is no reason to expect it back there.
     """
 
     def shifted(embedding: SeriesEmbedding, windows: Lookback, extras: Covariates) -> Tensor:
@@ -81,7 +82,7 @@ def recipe(constants: Constants) -> Iterator[None]:
 
 
 def score(name: str, setting: str, seed: int) -> NDArray[np.float64]:
-    """Return MSE and MAE after each cut, averaged over horizons, ``(cuts, 2)``; each is told when it is there."""
+    """Return MSE and MAE after each cut, averaged over horizons, ``(cuts, 2)``, and print each when it is there."""
     dataset = load_dataset(name)
     known = dataset.n_train + dataset.n_validation
     horizons = HORIZONS.get(name, DEFAULT_HORIZONS)

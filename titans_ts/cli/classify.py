@@ -36,6 +36,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
+    import polars as pl
+
     from titans_ts.files.tables import SUFFIXES, write_table
 
     check_out(arguments.out, "--out", SUFFIXES)
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     probabilities = model.predict_proba(test.sequences)
     labels = model.classes_[probabilities.argmax(1)]
     columns = {f"probability_{name}": probabilities[:, j] for j, name in enumerate(model.classes_)}
-    write_table(_frame({"id": test.ids, "label": list(map(str, labels)), **columns}), arguments.out)
+    write_table(pl.DataFrame({"id": test.ids, "label": list(map(str, labels)), **columns}), arguments.out)
     print(f"classes: {arguments.out}")
     if test.labels is not None:
         from titans_ts.dna.classify import agreement
@@ -54,12 +56,6 @@ def run(arguments: argparse.Namespace) -> None:
         accuracy, mcc = agreement(test.labels.astype(str), labels.astype(str))
         print(f"accuracy {accuracy:.4f}, MCC {mcc:.4f} on {len(labels):,} sequences")
     save(arguments, model)
-
-
-def _frame(columns: dict[str, Any]) -> Any:
-    import polars as pl
-
-    return pl.DataFrame(columns)
 
 
 def _fitted(arguments: argparse.Namespace) -> Any:

@@ -41,15 +41,36 @@ class RecallSet:
 
 
 def make_recall(task: Task, *, length: int = 128, sequences: int = 32, random_state: Seed = 0) -> RecallSet:
-    """Make sequences of ``length`` tokens, 64 or more, that ask for what they said long before.
+    """Make sequences that ask for what they said long before.
 
-    * ``"associative"``: the first third holds 8 keys, each followed by its value. Half of the last third are keys again,
-      and their values are asked.
-    * ``"needle"``: a marked key and a number of 4 digits stand anywhere but in the last quarter, and the number is asked
-      at the end. The haystack is one sentence again and again (pass-key), random words (number), or random words that
-      share letters with a key of 4 letters (word).
-    * ``"motif"``: in a noisy series two cues of 8 steps are each followed by a motif of 8 steps. At the end one cue comes
-      again, and its motif is asked.
+    Only a memory that reaches back that far can answer, so scores at growing lengths tell how long a memory holds.
+
+    Parameters
+    ----------
+    task : {"associative", "needle", "motif"}
+        ``"associative"``: the first third holds 8 keys, each followed by its value. Half of the last third are keys again,
+        and their values are asked. ``"needle"``: a marked key and a number of 4 digits stand anywhere but in the last
+        quarter, and the number is asked at the end. The haystack is one sentence again and again (pass-key), random words
+        (number), or random words that share letters with a key of 4 letters (word). ``"motif"``: in a noisy series two
+        cues of 8 steps are each followed by a motif of 8 steps. At the end one cue comes again, and its motif is asked.
+    length : int, default=128
+        Tokens t, at least 64.
+    sequences : int, default=32
+        How many, n, at least 1.
+    random_state : int, numpy.random.Generator or None, default=0
+        Seed or generator; None draws a fresh seed.
+
+    Returns
+    -------
+    RecallSet
+        ``inputs`` ``(n, t)`` of int64, or ``(n, t, 1)`` of float32 for ``"motif"``; ``targets`` ``(n, t)``, the answer at
+        each token, or -1 (NaN) where nothing is asked; ``kinds`` ``(n,)``, which needle a sequence holds, or 0;
+        ``distances`` ``(n,)``, the fewest steps from what was seen to a question about it.
+
+    Raises
+    ------
+    ValueError
+        If the task is unknown, or the length or the number of sequences is too small.
 
     Examples
     --------
