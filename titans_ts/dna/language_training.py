@@ -1,7 +1,7 @@
-"""Training a language model of DNA: long streams read with the memory carried along, a step every few hundred bases.
+"""The training of a language model of DNA on long streams, the memory carried along, a step every few hundred bases.
 
-The direct path counts the training records first. In training it leaves out of its counts the very base that is asked, so
-that the mixture learns how far each order can be trusted on bases that were not counted.
+The direct path counts the training records first. In training it leaves the base that is asked out of its counts, so that
+the mixture learns how far each order can be trusted on bases that were not counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from titans_ts.dna.strands import as_codes, reverse_complement_codes
 from titans_ts.learn.run import Run, RunConfig, mixed_precision
 
 VALIDATION_BASES = 131_072
-"""Bases of the validation part that an evaluation reads, at most: from its beginning, in as many streams as a step has."""
+"""Bases that an evaluation reads, at most: the first of the validation part, in as many streams as a step has."""
 
 FEW_RECORDS = 10
 """Below so many records, the end of each is held out, not whole ones."""
@@ -121,7 +121,7 @@ class LanguageTraining(Run):
         return loss / (targets >= 0).sum().clamp_min(1)
 
     def _read(self, codes: Tensor) -> tuple[Tensor, LanguageCarry]:
-        """Return logits of codes, and the state after them; from both sides, what comes after is the segment's rest."""
+        """Return logits of codes, and the state after them; both sides of a base are those within the segment."""
         network = self.network
         logits, _, after = network(codes, map_tensors(Tensor.detach, self.state), held_out=True)
         if network.config.both_sides:
@@ -152,7 +152,7 @@ class LanguageTraining(Run):
 
 
 def _streams(records: list[Codes], batch: int) -> list[Codes]:
-    """Cut what an evaluation reads into about as many pieces as are read side by side."""
+    """Return the bases that an evaluation reads, in about as many pieces as are read side by side."""
     found: list[Codes] = []
     left = VALIDATION_BASES
     longest = max(VALIDATION_BASES // batch, 1)

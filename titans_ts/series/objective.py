@@ -1,4 +1,4 @@
-"""What training lowers, and what validation measures: the absolute error on the long-run scale."""
+"""The losses of training and the errors on validation rows, in units of each channel's long-run spread."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from titans_ts.series.settings import Phase
 from titans_ts.series.tensors import SeriesTensors, Tokens, to_device, tokens_at
 
 STREAMS_AT_ONCE, TOKENS_AT_ONCE = 64, 256
-"""What an evaluation holds at once; changes nothing else."""
+"""Streams and tokens that an evaluation holds at once; they change nothing else."""
 QUANTILE_TOKENS = 8
 """One token in so many trains the quantiles: they follow the point forecast and need fewer."""
 CALIBRATION_TOKENS = 64
-"""Validation tokens that the quantiles are calibrated on, at least, where there are so many."""
+"""Validation tokens that calibrate the quantiles, at least, where there are so many."""
 
 
 def point_loss(point: Tensor, tokens: Tokens) -> Tensor:
@@ -35,52 +35,27 @@ def quantile_loss(network: ForecastNetwork, point: Tensor, hidden: Tensor, token
     return masked_pinball(found, tokens.target[:, :, some], tokens.lookback.spread[:, :, some, None], levels)
 
 
-class Said(NamedTuple):
-    """What a network says at some tokens.
+class ValidationForecast(NamedTuple):
+    """What a network forecasts at some tokens, on the look-back's scale."""
 
-    Attributes
-    ----------
-    tokens : Tokens
-        With targets from the validation part only.
-    corrected, point : Tensor
-        ``(b, c, n, f)`` on the window's scale, without recollections and with them.
-    hidden : Tensor
-        ``(b, n, d)``; nothing after the direct path alone.
-    blocks : Tensor
-        ``(b, 2, n)``: which series an origin belongs to, and which block of validation rows as long as the horizon.
-    """
-
-    tokens: Tokens
-    corrected: Tensor
-    point: Tensor
-    hidden: Tensor
-    blocks: Tensor
+    tokens: Tokens  # with targets from the validation part only
+    corrected: Tensor  # b c n f, without recollections
+    point: Tensor  # b c n f, with them
+    hidden: Tensor  # b n d; nothing after the direct path alone
+    blocks: Tensor  # b 2 n, which series a token belongs to, and which block of validation rows as long as the horizon
 
 
 def validation_error(
     network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, after: Phase = "quantiles"
 ) -> float:
-    """Return the mean absolute error at every patch end from ``starts`` on, the state carried from the first row.
+    """Return the mean absolute error at every patch end of the validation rows, which begin at ``starts``.
 
-    Parameters
-    ----------
-    network : ForecastNetwork
-        In evaluation mode.
-    series : list of SeriesTensors
-        Training and validation rows.
-    starts : list of int
-        First validation row of each series.
-    after : Phase, default="quantiles"
-        Leave out what is trained in later phases.
-
-    Returns
-    -------
-    float
-        In units of each channel's long-run spread; NaN when nothing was observed after ``starts``.
+    It is in units of each channel's long-run spread, and NaN where nothing was observed. The state is carried from the
+    first row; what is trained in phases later than ``after`` is left out.
     """
     total = count = 0.0
-    for said in _said_of_validation(network, series, starts, after=after):
-        errors, observed = _absolute_errors(said.tokens, said.point)
+    for found in _validation_forecasts(network, series, starts, after=after):
+        errors, observed = _absolute_errors(found.tokens, found.point)
         total += float(errors.double().sum())
         count += float(observed.sum())
     return total / count if count else float("nan")
@@ -91,41 +66,24 @@ def block_errors(
     network: ForecastNetwork,
     series: list[SeriesTensors],
     starts: list[int],
-    forecasts: Callable[[Said], Sequence[Tensor]],
+    forecasts: Callable[[ValidationForecast], Sequence[Tensor]],
     *,
     after: Phase = "quantiles",
 ) -> Tensor:
-    """Return the mean absolute error of each block of as many validation rows as the horizon has, float64.
+    """Return the mean absolute error of each block of validation rows as long as the horizon, ``(forecasts, blocks)``.
 
-    Channels of a series count as one. A block of which less than half was observed, beside the fullest, is left out.
-
-    Parameters
-    ----------
-    network : ForecastNetwork
-        In evaluation mode.
-    series : list of SeriesTensors
-        Training and validation rows.
-    starts : list of int
-        First validation row of each series.
-    forecasts : callable
-        Makes of what a network says the forecasts to measure, each ``(b, c, n, f)``.
-    after : Phase, default="quantiles"
-        Leave out what is trained in later phases.
-
-    Returns
-    -------
-    Tensor
-        ``(forecasts, blocks)``.
+    ``forecasts`` makes, of what the network forecasts, those to measure, each ``(b, c, n, f)``. Channels of a series count
+    as one. A block with less than half the observed rows of the fullest is left out.
     """
     most = max(one.length for one in series) // network.config.horizon + 1  # blocks of a series
     count = torch.zeros(len(series) * most, dtype=torch.float64)
     totals: list[Tensor] = []
-    for said in _said_of_validation(network, series, starts, after=after):
-        place = (said.blocks[:, 0] * most + said.blocks[:, 1]).flatten()  # b n
-        measured = forecasts(said)
+    for found in _validation_forecasts(network, series, starts, after=after):
+        place = (found.blocks[:, 0] * most + found.blocks[:, 1]).flatten()  # b n
+        measured = forecasts(found)
         totals = totals or [torch.zeros_like(count) for _ in measured]
         for total, point in zip(totals, measured, strict=True):
-            errors, observed = _absolute_errors(said.tokens, point)
+            errors, observed = _absolute_errors(found.tokens, point)
             total.index_add_(0, place, errors.double().sum(dim=(1, 3)).cpu().flatten())
         count.index_add_(0, place, observed.double().sum(dim=(1, 3)).cpu().flatten())
     full = (count > 0) & (count >= count.max() / 2)
@@ -133,7 +91,7 @@ def block_errors(
 
 
 def _absolute_errors(tokens: Tokens, point: Tensor) -> tuple[Tensor, Tensor]:
-    """Return errors ``(b, c, n, f)`` in units of the long-run spread, 0 where nothing was observed, and where it was."""
+    """Return errors ``(b, c, n, f)`` in units of the long-run spread, 0 where not observed, and where they were."""
     observed = ~tokens.target.isnan()
     error = (point - tokens.target.nan_to_num()) * tokens.lookback.spread[..., None]
     return torch.where(observed, error, 0).abs(), observed
@@ -141,21 +99,19 @@ def _absolute_errors(tokens: Tokens, point: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], starts: list[int]) -> None:
-    """Stretch every quantile's distance from the median so that it has its share of the validation rows below it.
+    """Stretch every quantile's distance from the median so that its share of the validation rows lies below it.
 
-    References
-    ----------
-    Split conformal prediction with a multiplicative score, as in arXiv 1905.03222.
+    Source: split conformal prediction with a multiplicative score, arXiv 1905.03222.
     """
     patches = sum((one.length - start) // network.config.patch_length for one, start in zip(series, starts, strict=True))
     every = min(max(patches * network.config.streams // CALIBRATION_TOKENS, 1), QUANTILE_TOKENS)
     ratios: list[list[Tensor]] = [[] for _ in network.config.quantiles]
-    for said in _said_of_validation(network, series, starts):
-        target, middle = said.tokens.target[:, :, ::every], said.point[:, :, ::every]
-        found = network.quantile_head(middle, said.hidden[:, ::every])
+    for found in _validation_forecasts(network, series, starts):
+        target, middle = found.tokens.target[:, :, ::every], found.point[:, :, ::every]
+        quantiles = network.quantile_head(middle, found.hidden[:, ::every])
         observed = ~target.isnan()
         for level, kept in enumerate(ratios):
-            kept.append(((target - middle) / (found[..., level] - middle))[observed].double())
+            kept.append(((target - middle) / (quantiles[..., level] - middle))[observed].double())
     for level, share in enumerate(network.config.quantiles):
         values = torch.cat(ratios[level]) if ratios[level] else torch.zeros(0)
         if share != 0.5 and len(values):
@@ -165,10 +121,10 @@ def calibrate_quantiles(network: ForecastNetwork, series: list[SeriesTensors], s
 
 
 @torch.no_grad()
-def _said_of_validation(
+def _validation_forecasts(
     network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, after: Phase = "quantiles"
-) -> Iterator[Said]:
-    """Yield what is said from the first row on; tokens before ``starts`` have no target."""
+) -> Iterator[ValidationForecast]:
+    """Yield forecasts from the first row on; tokens before ``starts`` have no target."""
     config = network.config
     group = max(STREAMS_AT_ONCE // config.streams, 1)
     for first in range(0, len(series), group):
@@ -188,10 +144,10 @@ def _said_of_validation(
             blocks = torch.stack([which[:, None].expand_as(block), block], dim=1)
             if after == "direct":
                 point = network.direct(tokens.lookback, tokens.covariates)
-                yield Said(tokens, point, point, point.new_zeros(0), blocks)
+                yield ValidationForecast(tokens, point, point, point.new_zeros(0), blocks)
                 continue
             corrected, hidden, state = network.corrected(tokens.lookback, tokens.covariates, state)
             point = corrected
             if after != "memory":
                 point, state = network.recollect(tokens.lookback, corrected, state)
-            yield Said(tokens, corrected, point, hidden, blocks)
+            yield ValidationForecast(tokens, corrected, point, hidden, blocks)

@@ -1,4 +1,4 @@
-"""How a network is trained: settings, phases, and what each phase trains, and how fast."""
+"""What a forecasting network is made of, and how it is trained."""
 
 from __future__ import annotations
 
@@ -11,37 +11,19 @@ from titans_ts.learn.run import RunConfig
 
 @dataclass(frozen=True)
 class ForecastConfig:
-    """Everything that is needed to build a forecasting network again.
+    """Everything that is needed to build a forecasting network again."""
 
-    Parameters
-    ----------
-    horizon, lookback, patch_length : int
-        Rows forecast, rows of the trailing window, rows of a token.
-    channels : int
-        Channels of a series.
-    mixed : bool
-        Whether a token holds all channels; otherwise every channel is a stream of its own.
-    quantiles : tuple of float
-        Levels that the head gives beside the median.
-    calendar, past, future, static : int
-        Columns of each kind of covariate.
-    recollection : int
-        Numbers of a key of the memory of errors; 0 for none.
-    backbone : BackboneConfig
-        The middle of the network.
-    """
-
-    horizon: int
-    lookback: int = 336
-    patch_length: int = 16
+    horizon: int  # rows forecast
+    lookback: int = 336  # rows
+    patch_length: int = 16  # rows of a token
     channels: int = 1
-    mixed: bool = False
-    quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-    calendar: int = 0
+    mixed: bool = False  # whether a token holds all channels; otherwise every channel is a stream of its own
+    quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)  # levels
+    calendar: int = 0  # columns, as of the other kinds of covariates
     past: int = 0
     future: int = 0
     static: int = 0
-    recollection: int = 0
+    recollection: int = 0  # width of a key of the memory of past forecast errors; 0 for none
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     @property

@@ -1,9 +1,9 @@
-"""The training loop: the direct path, the memory's correction to it, recollections if there are any, the quantiles.
+"""The training of a forecaster: the direct path, the memory's correction to it, recollections if any, the quantiles.
 
 All phases but the last lower the absolute error on streams and keep the weights that are best by validation. The second
-starts from the best direct path, which the head leaves as it is at its first step, the third from a network that no longer
-moves, to which it adds what that got wrong before; of what either finds as much is used as validation can tell from luck.
-The last fits the quantiles. A run can be stopped after any step and taken up again to the same bits.
+starts from the best direct path and learns to correct it. The third leaves all that as it is, and learns when to add past
+forecast errors that it finds again. Of what these two learn, as much is used as validation can tell from luck. The last
+phase fits the quantiles.
 """
 
 from __future__ import annotations
@@ -23,12 +23,19 @@ from titans_ts.files.tensors import under
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.learn.run import BestWeights, Run, mixed_precision
 from titans_ts.series.network import ForecastNetwork
-from titans_ts.series.objective import Said, block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
+from titans_ts.series.objective import (
+    ValidationForecast,
+    block_errors,
+    calibrate_quantiles,
+    point_loss,
+    quantile_loss,
+    validation_error,
+)
 from titans_ts.series.settings import ForecastConfig, Phase, TrainingConfig
 from titans_ts.series.tensors import SeriesTensors, Tokens, to_device, tokens_at
 
 TRUST_SHARE = 10.0
-"""Learning rate of what opens to recollections, as a share of the backbone's: it has a long way to go."""
+"""Learning rate of the gates of recollections, as a multiple of the backbone's: they have a long way to go."""
 
 
 def parameter_groups(network: ForecastNetwork, config: TrainingConfig, phase: Phase) -> list[dict[str, Any]]:
@@ -65,37 +72,17 @@ def patch_ends(length: int, patch: int, generator: torch.Generator, *, overlap: 
 
 @dataclass
 class StreamSampler:
-    """Training segments without end, which can be stopped and taken up again at the same segment.
+    """Training segments without end, which can be taken up again at the same segment."""
 
-    Parameters
-    ----------
-    series : list of SeriesTensors
-        Training parts.
-    config : ForecastConfig
-        Sizes.
-    batch : int
-        Streams read side by side, at least; a series counts once for every stream it makes.
-    segment : int
-        Tokens of a step.
-    overlap : float
-        Share of patches that overlap the one before.
-    generator : torch.Generator
-        Source of all chance.
-    dtype : torch.dtype, default=torch.float32
-        Of what comes out.
-    """
-
-    series: list[SeriesTensors]
+    series: list[SeriesTensors]  # training parts
     config: ForecastConfig
-    batch: int
-    segment: int
-    overlap: float
-    generator: torch.Generator
+    batch: int  # streams read side by side, at least; a series counts once for every stream it makes
+    segment: int  # tokens of a step
+    overlap: float  # share of patches that overlap the one before
+    generator: torch.Generator  # source of all chance
     dtype: torch.dtype = torch.float32
-    drawn_from: torch.Tensor = field(init=False)
-    """State of the generator before the present streams were drawn."""
-    next_token: int = field(init=False, default=0)
-    """First token of the present streams that has not been given out."""
+    drawn_from: Tensor = field(init=False)  # state of the generator before the present streams were drawn
+    next_token: int = field(init=False, default=0)  # first token of the present streams that has not been given out
 
     def __post_init__(self) -> None:
         self.drawn_from = self.generator.get_state()
@@ -108,14 +95,14 @@ class StreamSampler:
         return len(self._chosen) * self.config.streams
 
     def resume(self, drawn_from: Tensor, next_token: int) -> None:
-        """Go back to a segment, by what :attr:`drawn_from` and :attr:`next_token` were."""
+        """Go back to the segment at which ``drawn_from`` and ``next_token`` were these."""
         self.generator.set_state(drawn_from)
         self.drawn_from = drawn_from
         self._draw()
         self.next_token = next_token
 
     def segments(self) -> Iterator[tuple[bool, Tokens]]:
-        """Yield, for ever, whether streams begin with a segment, and its tokens."""
+        """Yield segments without end: whether streams begin with it, and its tokens."""
         while True:
             if self.next_token >= len(self._ends):
                 self.drawn_from = self.generator.get_state()
@@ -234,7 +221,7 @@ class Training(Run):
         return super().impatient and self.phase != "direct"
 
     def _end_phase(self) -> None:
-        """Keep the best of what the phase learned, and of that as much as the validation part supports."""
+        """Keep the best weights, and of the correction as much as the validation part supports."""
         self.best.restore(self.network)
         if self.phase == "direct":
             self.floor = {name: x.clone() for name, x in self.network.direct.state_dict().items()}
@@ -257,9 +244,9 @@ class Training(Run):
 
         paths = [direct_path(share) for share in SHARES]
 
-        def with_shares(said: Said) -> list[Tensor]:
-            seen = said.tokens.lookback, said.tokens.covariates
-            correction = said.corrected - network.direct(*seen)
+        def with_shares(found: ValidationForecast) -> list[Tensor]:
+            seen = found.tokens.lookback, found.tokens.covariates
+            correction = found.corrected - network.direct(*seen)
             return [path(*seen) + share * correction for path, share in zip(paths, SHARES, strict=True)]
 
         errors = block_errors(network, self.series, self.starts, with_shares, after="memory")
@@ -270,11 +257,11 @@ class Training(Run):
                 x.mul_(self.gain.share)
 
     def _judge_recollection(self) -> None:
-        """Go from what is said without recollections towards what is said with them."""
+        """Go from the forecasts without recollections towards those with them."""
         assert self.network.recollection is not None
 
-        def with_shares(said: Said) -> list[Tensor]:
-            return [said.corrected.lerp(said.point, share) for share in SHARES]
+        def with_shares(found: ValidationForecast) -> list[Tensor]:
+            return [found.corrected.lerp(found.point, share) for share in SHARES]
 
         errors = block_errors(self.network, self.series, self.starts, with_shares)
         self.recollection_gain = memory_gain(errors, caution=self.config.caution)
