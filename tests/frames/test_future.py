@@ -2,29 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import polars as pl
-import pyarrow as pa
 import pytest
+from frames.cases import long
 
 from titans_ts.frames.future import read_future
 from titans_ts.frames.panel import Layout
 from titans_ts.frames.read import read_panel
-
-
-def long():
-    """Two interleaved series, "b" first, with hourly stamps."""
-    hours = pd.date_range("2024-01-01", periods=3, freq="h")
-    return pd.DataFrame(
-        {"unique_id": ["b", "a"] * 3, "ds": np.repeat(hours, 2), "y": [10.0, 1.0, 20.0, 2.0, 30.0, 3.0], "x": 1.0}
-    )
-
-
-def as_backend(frame, backend):
-    return {"pandas": lambda: frame, "polars": lambda: pl.from_pandas(frame),
-            "pyarrow": lambda: pa.Table.from_pandas(frame, preserve_index=False)}[backend]()  # fmt: skip
-
-
-backends = pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
 
 
 def future_layout():
@@ -32,12 +15,11 @@ def future_layout():
     return panel.layout, {series.id: series.times[-1] for series in panel}
 
 
-@backends
-def test_future_rows_are_found_by_time_stamp(backend):
+def test_future_rows_are_found_by_time_stamp(library):
     layout, last = future_layout()
     hours = pd.date_range("2024-01-01", periods=8, freq="h")  # more rows than needed
     frame = pd.DataFrame({"unique_id": ["a"] * 8 + ["b"] * 8, "ds": [*hours] * 2, "x": np.arange(16.0)})
-    found = read_future(as_backend(frame, backend), layout, last, horizon=2)
+    found = read_future(library.frame(frame), layout, last, horizon=2)
     assert {id_: x[:, 0].tolist() for id_, x in found.items()} == {"b": [11, 12], "a": [3, 4]}
 
 

@@ -1,4 +1,4 @@
-"""Time axes: frequencies, gaps, and stamps that are refused by name."""
+"""Gaps are filled and counted, and time stamps that cannot be read are refused by name."""
 
 import datetime as dt
 import warnings
@@ -6,74 +6,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow as pa
 import pytest
+from frames.cases import DAYS, long, wide
 
 from titans_ts.frames.read import read_panel
-
-DAYS = pd.date_range("2024-01-01", periods=4, freq="D")
-
-
-def wide(times=DAYS, **columns):
-    return pd.DataFrame({"ds": times, **(columns or {"a": np.arange(len(times)) * 1.0, "b": 2.0})})
-
-
-def long():
-    """Two interleaved series, "b" first, with hourly stamps."""
-    hours = pd.date_range("2024-01-01", periods=3, freq="h")
-    return pd.DataFrame(
-        {"unique_id": ["b", "a"] * 3, "ds": np.repeat(hours, 2), "y": [10.0, 1.0, 20.0, 2.0, 30.0, 3.0], "x": 1.0}
-    )
-
-
-def as_backend(frame, backend):
-    return {"pandas": lambda: frame, "polars": lambda: pl.from_pandas(frame),
-            "pyarrow": lambda: pa.Table.from_pandas(frame, preserve_index=False)}[backend]()  # fmt: skip
-
-
-backends = pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
-
-
-ZONES = (None, "UTC", "Europe/Paris")
-CALENDAR = ("MS", "ME", "BMS", "BME", "QS-FEB", "QE-MAR", "YS-JAN", "YE-DEC", "W-WED", "B", "2MS", "10min", "14D")
-
-
-@pytest.mark.parametrize(
-    ("times", "frequency"),
-    [
-        *((pd.date_range("2024-01-31", periods=9, freq=f, tz=z), f) for f in ("h", "30min", "D", "2D") for z in ZONES),
-        *((pd.date_range("2024-01-31", periods=9, freq=f), f) for f in CALENDAR),
-        (pd.date_range("2024-03-30", periods=2, freq="D", tz="Europe/Paris"), "D"),  # 23 hours later
-        (pd.date_range("2024-03-01", periods=3, freq="MS", tz="Europe/Paris"), "MS"),
-        (pd.date_range("1700-01-01", periods=320, freq="YS"), "YS-JAN"),  # longer than an int64 of ns counts
-        (np.arange(3, 30, 3), 3),
-        (pd.period_range("2024-01", periods=5, freq="M"), "MS"),
-    ],
-)
-def test_frequency_is_inferred(times, frequency):
-    panel = read_panel(wide(pd.Series(times), a=np.arange(len(times))))
-    assert panel.layout.frequency == frequency
-    assert len(panel[None]) == len(times)
-
-
-def test_daily_stamps_keep_the_wall_clock_across_dst():
-    times = pd.date_range("2024-03-29 09:00", periods=5, freq="D", tz="Europe/Paris")
-    panel = read_panel(wide(times, a=np.arange(5)))
-    assert (panel.layout.frequency, panel.layout.time_zone) == ("D", "Europe/Paris")
-    np.testing.assert_array_equal(panel[None].times, times.tz_convert("UTC").tz_localize(None).to_numpy())
-
-
-def test_daily_stamp_that_the_clocks_skip():
-    wall = pd.date_range("2024-03-29 02:30", periods=5, freq="D")
-    times = wall.tz_localize("Europe/Paris", nonexistent="shift_forward")
-    assert len(read_panel(wide(times, a=np.arange(5)))[None]) == 5
-
-
-@backends
-def test_hourly_stamps_across_dst(backend):
-    times = pd.date_range("2024-10-26 20:00", periods=12, freq="h", tz="Europe/Paris")  # 02:00 comes twice
-    panel = read_panel(as_backend(wide(times, a=np.arange(12)), backend))
-    assert (panel.layout.frequency, panel.layout.time_zone, len(panel[None])) == ("h", "Europe/Paris", 12)
 
 
 def test_gaps_are_filled_with_missing_rows_and_counted():

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow as pa
 import pytest
+from frames.cases import long
 
-from titans_ts.frames.clock import continue_times
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.write import (
     Backtest,
@@ -20,6 +19,7 @@ from titans_ts.frames.write import (
     row_values_container,
 )
 
+KEYS = ["unique_id", "ds", "y"]
 POINT = np.array([[1.0, 10.0], [2.0, 20.0]])
 
 
@@ -131,19 +131,9 @@ def test_polars_and_pyarrow_time_columns_keep_their_dtype(times, backend):
 # ---------------------------------------------------------------- long frames
 
 
-def long(ids, backend="pandas"):
-    hours = pd.date_range("2024-01-01", periods=3, freq="h")
-    frame = pd.DataFrame({"unique_id": ids, "ds": np.repeat(hours, 2), "y": np.arange(6.0)})
-    return {"pandas": frame, "polars": pl.from_pandas(frame), "pyarrow": pa.Table.from_pandas(frame)}[backend]
-
-
-@pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
-@pytest.mark.parametrize("ids", [["b", "a"] * 3, [7, 3] * 3])
-def test_long_frames(backend, ids):
-    frame = long(ids, backend)
-    out = go_on(frame, POINT[:, :1], level=80)
-    assert isinstance(out, type(frame))
-    out = out.to_pandas() if backend != "pandas" else out
+@pytest.mark.parametrize("ids", [("b", "a") * 3, (7, 3) * 3])
+def test_long_frames(library, ids):
+    out = library.to_pandas(go_on(library.frame(long(ids)[KEYS]), POINT[:, :1], level=80))
     assert list(out) == ["unique_id", "ds", "y", "y-lo-80", "y-hi-80"]
     assert out["unique_id"].tolist() == [ids[0]] * 2 + [ids[1]] * 2
     assert out["ds"].tolist() == [pd.Timestamp("2024-01-01 03:00"), pd.Timestamp("2024-01-01 04:00")] * 2
@@ -151,18 +141,18 @@ def test_long_frames(backend, ids):
 
 
 def test_id_dtypes_come_back():
-    frame = long(["b", "a"] * 3)
+    frame = long()[KEYS]
     for dtype in ("category", "object", "str", "string"):
         assert go_on(frame.astype({"unique_id": dtype}), POINT[:, :1])["unique_id"].dtype.name == dtype
     for dtype in (pl.Categorical, pl.String):
         polars = pl.from_pandas(frame).with_columns(pl.col("unique_id").cast(dtype))
         assert go_on(polars, POINT[:, :1]).schema["unique_id"] == dtype
-    polars = pl.from_pandas(long([7, 3] * 3)).with_columns(pl.col("unique_id").cast(pl.Int16))
+    polars = pl.from_pandas(long((7, 3) * 3)[KEYS]).with_columns(pl.col("unique_id").cast(pl.Int16))
     assert go_on(polars, POINT[:, :1]).schema == polars.schema
 
 
 def test_long_frame_keeps_column_names_and_pandas_index():
-    frame = long(["b", "a"] * 3).rename(columns={"unique_id": "well", "ds": "when", "y": "level"})
+    frame = long()[KEYS].rename(columns={"unique_id": "well", "ds": "when", "y": "level"})
     out = go_on(frame, POINT[:, :1], id_column="well", time_column="when")
     assert list(out) == ["well", "when", "level"]
     out = go_on(frame.set_index("when"), POINT[:, :1], id_column="well")
@@ -170,23 +160,9 @@ def test_long_frame_keeps_column_names_and_pandas_index():
 
 
 def test_series_that_end_apart_go_on_from_their_own_end():
-    frame = long(["b", "a"] * 3).drop(index=5)
+    frame = long()[KEYS].drop(index=5)
     out = go_on(frame, POINT[:, :1])
     assert out["ds"].dt.hour.tolist() == [3, 4, 2, 3]
-
-
-# ---------------------------------------------------------------- times
-
-
-def test_continue_times():
-    layout = read_panel(pd.DataFrame({"ds": [3, 6, 9], "y": 1.0})).layout
-    assert continue_times(layout, [9], 2).tolist() == [[12, 15]]
-    layout = read_panel(pd.DataFrame({"ds": [pd.Timestamp("2024-01-01")], "y": 1.0})).layout
-    with pytest.raises(ValueError, match=r"freq=None: one row.*pass freq="):
-        continue_times(layout, [np.datetime64("2024-01-01", "ns")], 2)
-    layout = read_panel(pd.DataFrame({"ds": pd.date_range("2024", periods=3), "y": 1.0})).layout
-    with pytest.raises(OverflowError, match=r"200000 steps of 'D'"):
-        continue_times(layout, [np.datetime64("2024-01-03", "ns")], 200_000)
 
 
 def test_forecasts_must_be_alike():
@@ -218,7 +194,7 @@ def test_row_values_of_indices_without_time_and_of_polars():
     frame = pd.DataFrame({"a": [1.0, 2]}, index=["x", "y"])
     panel = read_panel(frame)
     assert row_values_container(panel.layout, panel, {None: np.ones((2, 1))}).index.tolist() == ["x", "y"]
-    frame = pl.from_pandas(long(["b", "a"] * 3))
+    frame = pl.from_pandas(long()[KEYS])
     panel = read_panel(frame)
     out = row_values_container(panel.layout, panel, {s.id: s.values for s in panel})
     assert out.equals(frame.sort("unique_id", descending=True, maintain_order=True))
@@ -254,8 +230,8 @@ def test_backtest_ids():
     assert ids(np.ones(4), 1) == ["y"]
     assert ids(np.ones((4, 2)), 2) == ["y0", "y1"]
     assert ids([np.ones(4), np.ones(4)], 1) == [0, 1]
-    assert ids(long(["b", "a"] * 3), 1) == ["b", "a"]
-    assert ids(long(["b", "a"] * 3).assign(x=1.0), 2, target_columns=["y", "x"]) == ["b/y", "b/x", "a/y", "a/x"]
+    assert ids(long()[KEYS], 1) == ["b", "a"]
+    assert ids(long()[KEYS].assign(x=1.0), 2, target_columns=["y", "x"]) == ["b/y", "b/x", "a/y", "a/x"]
 
 
 def test_backtests_must_be_alike():
