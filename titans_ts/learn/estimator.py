@@ -1,4 +1,4 @@
-"""What all estimators share: architecture and training arguments, and how they become configurations."""
+"""Base of all estimators: the arguments that they share, and how these become configurations; chance, files, callbacks."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ DOCUMENTATION = "https://pypi.org/project/titans-ts/{version}/"
 
 @with_arguments
 class BaseTitans(CallbackSupportMixin, BaseEstimator):
-    """Base of every estimator: the arguments that all have, chance, files, callbacks.
+    """Base of every estimator.
 
-    Progress is told in three ways: ``verbose=1`` shows a bar, functions in ``callbacks`` are called after every step, and
+    Progress is shown in three ways: ``verbose=1`` shows a bar, functions in ``callbacks`` are called after every step, and
     ``set_callbacks`` takes those of scikit-learn 1.9 or newer (``sklearn.callback.ProgressBar``), which show a fit within
     its pipeline and its search.
     """
@@ -212,7 +212,7 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
 
 @contextmanager
 def all_or_nothing(fitted: BaseTitans) -> Iterator[None]:
-    """Leave an estimator as it was if what is done to it does not come to its end: a fit that is interrupted, for one."""
+    """Leave an estimator as it was if what is done to it fails or is interrupted."""
     before = dict(vars(fitted))
     try:
         yield
@@ -223,11 +223,5 @@ def all_or_nothing(fitted: BaseTitans) -> Iterator[None]:
 
 
 def validation_rows(rows: int, fraction: float) -> int:
-    """Return how many of a series' last rows are for validation.
-
-    Examples
-    --------
-    >>> validation_rows(11520, 2880 / 11520)
-    2880
-    """
+    """Return how many of a series' last rows are for validation; 1e-6 makes up for rounding, as of 2880 / 11520."""
     return min(math.floor(rows * fraction + 1e-6), rows)

@@ -1,8 +1,7 @@
-"""Training on labelled sequences: a network alone, and then as much of it beside the direct path as validation supports.
+"""Training on labelled sequences: the memory alone, and then as much of it beside the linear path as validation supports.
 
-The network learns from the labels and not from what the direct path leaves over. Trained on the latter (with the direct
-path's answers held out, fold by fold) it learned next to nothing in the same time; trained alone and mixed, it helps
-(``benchmarks/``). The weights that are best by validation are kept, and so is the mixture.
+The memory learns from the labels, not from the residuals of the linear path: on those (out of fold) it learned next to
+nothing in the same time, while trained alone and mixed it helps (``benchmarks/``).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from titans_ts.learn.run import Run, RunConfig, mixed_precision, seeded
 from titans_ts.learn.two_paths import Averaging, TwoPaths, answer_all
 
 Augmentation = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
-"""A batch ``(b, c, t)``, its lengths ``(b,)`` and chance to a batch that asks for the same answers."""
+"""Maps a batch ``(b, c, t)``, its lengths ``(b,)`` and chance to a batch with the same targets."""
 
 BALANCES = tuple((linear / 10, memory / 10) for linear in range(11) for memory in range(1, 11))
 """Weights of the linear path and of the memory that validation chooses from."""
@@ -61,27 +60,17 @@ def _tensor(x: np.ndarray) -> Tensor:
 
 
 class SupervisedTraining(Run):
-    """One training of the memory; the linear path is left as it is.
+    """One training of the memory, in place; the linear path is left as it is.
 
     Parameters
     ----------
-    network : TwoPaths
-        Trained in place.
-    examples : Examples
-        What to learn.
     validation : Examples or None
         What chooses the weights, the balance and the share; without it the last weights stay, and the balance is even.
-    objective : {"binary", "classes", "numbers"}
-        What is asked.
-    config : SupervisedConfig
-        Settings.
-    augment : callable, optional
-        Changes every training batch.
-    average : callable, optional
-        Whether a validation sequence is read from both strands.
+    augment, average : callable, optional
+        Change every training batch, and every answer about validation.
     held_out : Tensor, optional
-        ``(n, outputs)``: what a linear path that has seen the validation part says of each of its sequences without having
-        seen that one; by default the linear path has not seen them, and is asked.
+        ``(n, outputs)``: out-of-fold answers of a linear path that has seen the validation part; by default it has not, and
+        is asked.
     unjudged : float, default=1.0
         The memory's share where there is no validation part to tell how good it is.
     **watching
@@ -155,7 +144,7 @@ class SupervisedTraining(Run):
         return answer_all(self.network, examples.items, average=self.average, by="memory")
 
     def _judge(self, validation: Examples) -> None:
-        """Balance the two paths as validation likes best, and go there as far as it can tell from luck."""
+        """Choose the balance that is best on validation, and go there as far as can be told from luck."""
         learned = self._answers(validation)
         linear = self.held_out
         if linear is None:
@@ -189,10 +178,9 @@ class SupervisedTraining(Run):
 
 
 def take_pass(network: TwoPaths, examples: Examples, objective: Objective, config: SupervisedConfig) -> None:
-    """Take one gradient step a batch over some examples, on both paths together; the learning rate stays at its peak.
+    """Take a gradient step on each batch of one pass, on both paths together; the learning rate stays at its peak.
 
-    The coefficients of many features take smaller steps, by the root of their number: else all of them together would move
-    an answer by as many.
+    Coefficients of many features take smaller steps, by the root of their number: else all together move an answer too far.
     """
     many = [x for name in network.linear_parts for x in getattr(network, name).parameters() if x.ndim >= 2]
     apart = {id(x) for x in many}

@@ -233,27 +233,12 @@ class Run:
 
 @dataclass
 class BestWeights:
-    """Remember the weights with the least validation error.
+    """The weights with the least validation error."""
 
-    Parameters
-    ----------
-    patience : int
-        Evaluations without a better error before training should stop.
-
-    Examples
-    --------
-    >>> best = BestWeights(patience=2)
-    >>> layer = nn.Linear(1, 1)
-    >>> [best.see(error, step, layer) for step, error in enumerate([1.0, 0.5, 0.6, 0.7])]
-    [False, False, False, True]
-    >>> best.error, best.step
-    (0.5, 1)
-    """
-
-    patience: int
+    patience: int  # evaluations without a lower error before training should stop
     error: float = float("inf")
     step: int = -1
-    waited: int = 0
+    waited: int = 0  # evaluations since
     weights: dict[str, Tensor] = field(default_factory=dict)
 
     def see(self, error: float, step: int, network: nn.Module) -> bool:
@@ -272,11 +257,7 @@ class BestWeights:
 
 
 def learning_rate_factor(step: int, total: int, *, warm_up: int = 20) -> float:
-    """Return the factor on the learning rate at a step, counted from 0.
-
-    References
-    ----------
-    arXiv 1608.03983.
+    """Return the factor on the learning rate at a step, counted from 0: a linear warm-up times a cosine (arXiv 1608.03983).
 
     Examples
     --------
@@ -302,18 +283,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device that a name stands for; ``"auto"`` takes CUDA where there is one.
-
-    Raises
-    ------
-    ValueError
-        If torch does not know the name, or has no such device.
-
-    Examples
-    --------
-    >>> choose_device("cpu")
-    device(type='cpu')
-    """
+    """Return the device of a name; ``"auto"`` takes CUDA where there is one."""
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -325,23 +295,16 @@ def choose_device(device: str | torch.device) -> torch.device:
 
 
 def number_type(precision: str) -> torch.dtype:
-    """Return the type of the parameters: float64 when asked for, else float32.
-
-    Raises
-    ------
-    ValueError
-        If the precision is not known.
-    """
+    """Return the type of the weights: float64 when asked for, else float32."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     return torch.float64 if precision == "float64" else torch.float32
 
 
 def mixed_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which a step computes.
+    """Return the context in which a step computes: bfloat16 products where asked for, or with ``"auto"`` on CUDA.
 
-    ``"auto"`` uses bfloat16 products on CUDA and float32 elsewhere: at the widths of these models CPU products are too
-    small to gain. The memory itself always computes in float32 or better.
+    On a CPU products of these widths are too small to gain. The memory itself always computes in float32 or better.
     """
     wanted = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()

@@ -31,7 +31,7 @@ HOME_OF = {
     "TitansForecaster": "titans_ts.series.forecaster",
     "TitansRegressor": "titans_ts.windows.classify",
 }
-"""Estimators whose files can be read; any other name in a file is refused."""
+"""Where the estimators live whose files can be read; any other name in a file is refused."""
 
 _DROPPED = ("caution", "n_jobs")
 """Arguments that did nothing in some estimators and are gone there; their older files still hold them."""

@@ -1,4 +1,4 @@
-"""What all estimators of labelled sequences share: read, check, split, fit a linear path, train a memory beside it."""
+"""Base of all classifiers and regressors: read, check, split, fit a linear path, train a memory beside it."""
 
 from __future__ import annotations
 
@@ -28,40 +28,22 @@ from titans_ts.learn.two_paths import Averaging, Path, TwoPaths, answer_all
 
 
 class Split(NamedTuple):
-    """What is trained on, and what chooses.
-
-    Attributes
-    ----------
-    training : Examples
-        To learn from.
-    validation : Examples or None
-        To choose by.
-    drawn : bool
-        Whether the latter was drawn from what ``fit`` was given to learn from.
-    """
+    """What is trained on, and what chooses."""
 
     training: Examples
     validation: Examples | None = None
-    drawn: bool = True
+    drawn: bool = True  # whether validation was drawn from what fit was given to learn from
 
 
 class Start(NamedTuple):
-    """A network before its memory is trained.
-
-    Attributes
-    ----------
-    network : TwoPaths
-        With a fitted linear path.
-    held_out : Tensor or None
-        ``(n, outputs)``: what that says of each validation sequence without having seen it, where it has seen them.
-    """
+    """A network before its memory is trained, with a fitted linear path."""
 
     network: TwoPaths
-    held_out: Tensor | None = None
+    held_out: Tensor | None = None  # n outputs, its out-of-fold answers on validation, where it has seen that part
 
 
 class SupervisedTitans(BaseTitans):
-    """Base of estimators that learn from labelled sequences; what a sequence is, and its linear path, are left open."""
+    """Base of estimators of labelled sequences; a subclass says what a sequence is, and fits the linear path."""
 
     network_: Any
     memory_gain_: MemoryGain | None
@@ -86,15 +68,15 @@ class SupervisedTitans(BaseTitans):
         return self
 
     def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[Any]:
-        """Return the sequences of a container; ``reset`` notes what ``fit`` saw, else they must fit it."""
+        """Return the sequences of a container; with ``reset`` note their kind, without it hold them to it."""
         raise NotImplementedError
 
     def _learn_targets(self, y: Any, counted: NDArray[np.bool_]) -> tuple[Objective, int, np.ndarray]:
-        """Check ``y``, note what it says about the task, and return the task, its outputs and the targets that count."""
+        """Check and note the targets; return the task, its number of outputs, and the targets that count."""
         raise NotImplementedError
 
     def _read_targets(self, y: Any, n: int, *, name: str = "y_val") -> np.ndarray:
-        """Return the targets of another part, by what ``fit`` learned of ``y``."""
+        """Return the targets of another part, as ``fit`` read its own."""
         raise NotImplementedError
 
     def _start(self, split: Split, objective: Objective, outputs: int, seed: int) -> Start:
@@ -102,17 +84,17 @@ class SupervisedTitans(BaseTitans):
         raise NotImplementedError
 
     def _finish(self, network: Any) -> Any:
-        """Return a trained network as it shall answer."""
+        """Return a trained network in the form that answers."""
         return network
 
     @property
     def _augmentation(self) -> Augmentation | None:
-        """What changes every training batch."""
+        """Change of every training batch, if any."""
         return None
 
     @property
     def _averages(self) -> Averaging | None:
-        """What makes of an answer the one to give, if anything does."""
+        """Change of every answer, if any."""
         return None
 
     def _weights(self, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
@@ -120,7 +102,7 @@ class SupervisedTitans(BaseTitans):
         return sample_weight / sample_weight.mean()
 
     def _split(self, known: Examples, X_val: Any, y_val: Any, objective: Objective, seed: int) -> Split:
-        """Return what is trained on, and what chooses: given, or drawn from it."""
+        """Return what is trained on, and what chooses: as given, or drawn by chance."""
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: give both or neither")
         if X_val is not None:
@@ -130,7 +112,7 @@ class SupervisedTitans(BaseTitans):
         return self._drawn(known, objective, seed)
 
     def _drawn(self, known: Examples, objective: Objective, seed: int) -> Split:
-        """Hold a share out by chance, of every class alike where there are enough of it, and never the last of one."""
+        """Hold out a share by chance: the same of every class where it is large enough, and never the last of one."""
         n = len(known.items)
         held_out = int(n * self.validation_fraction)
         counts = np.array([n]) if objective == "numbers" else np.bincount(known.targets)
@@ -169,7 +151,7 @@ class SupervisedTitans(BaseTitans):
             setattr(self, name, value)
 
     def _learned(self, run: SupervisedTraining) -> dict[str, Any]:
-        """Return what a run of training that has ended leaves to the estimator."""
+        """Return the attributes that a run which has ended gives the estimator."""
         return {
             "network_": self._finish(run.network).eval(),
             "memory_gain_": run.gain,
@@ -186,7 +168,7 @@ class SupervisedTitans(BaseTitans):
         return self._run_config(SupervisedConfig, seed, caution=float(self.caution))
 
     def _answers(self, X: Any, *, by: Path = "both") -> NDArray[np.float64]:
-        """Return what the network says of each sequence of a container, ``(n, outputs)``."""
+        """Return the network's answer about each sequence of a container, ``(n, outputs)``."""
         check_is_fitted(self)
         return self._answers_to(self._read_items(X), by=by)
 
@@ -195,7 +177,7 @@ class SupervisedTitans(BaseTitans):
         return self._on_scale(found.double().cpu().numpy())
 
     def _on_scale(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return answers on the scale that a user knows."""
+        """Return answers in the user's units."""
         return answers
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -207,7 +189,7 @@ class SupervisedTitans(BaseTitans):
         }
 
     def _restore_fit(self, header: dict[str, Any], network: Any) -> None:
-        """Put back what :meth:`_kept` returned, about a network that is built again."""
+        """Put back what :meth:`_kept` returned, beside a network that is built again."""
         self.network_ = network
         self.training_history_ = header["history"]
         gain = header["memory_gain"]
@@ -215,7 +197,7 @@ class SupervisedTitans(BaseTitans):
         self._restore_targets(header["targets"])
 
     def _kept_targets(self) -> dict[str, Any]:
-        """Return what ``fit`` learned of ``y``, as plain values."""
+        """Return what ``fit`` noted of the targets, as plain values."""
         raise NotImplementedError
 
     def _restore_targets(self, kept: dict[str, Any]) -> None:
@@ -267,7 +249,7 @@ class LabelsMixin(ClassifierMixin):
 
     @property
     def _task(self) -> tuple[Objective, int]:
-        """What is asked, and how many numbers answer it."""
+        """The task, and its number of outputs."""
         return ("binary", 1) if len(self.classes_) == 2 else ("classes", len(self.classes_))
 
     def _learn_task(self, y: Any, n: int, classes: Any, *, first: bool) -> tuple[Objective, int]:
@@ -388,11 +370,11 @@ class NumbersMixin(RegressorMixin):
 
 
 def _missing(estimator: Any, name: str, what: str) -> str:
-    """Return the message about targets that were not given, in scikit-learn's words."""
+    """Return the message about missing targets, in scikit-learn's words."""
     of = f"{type(estimator).__name__} requires {name} to be passed, but the target {name} is None"
     return f"{of}; give {what} for every sequence"
 
 
 def _told(error: Exception) -> str:
-    """Return what scikit-learn or numpy said, numpy's spelling of text taken away."""
+    """Return the message of scikit-learn or numpy, without numpy's spelling of text."""
     return re.sub(r"np\.str_\((.*?)\)", r"\1", str(error))
