@@ -11,7 +11,7 @@ from learn.killing import kill_twenty_times
 from series.estimator_cases import fitted, wave
 
 from titans_ts import MemoryStore, TitansForecaster, load
-from titans_ts.series import reader as _streams
+from titans_ts.series import reader
 from titans_ts.series import store as memory_store
 
 ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16}
@@ -84,7 +84,7 @@ def test_a_row_that_completes_no_patch_leaves_the_memory_untouched(store, monkey
 
 
 def test_streams_and_strangers(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(_streams, "ROWS_AT_ONCE", 40)
+    monkeypatch.setattr(reader, "ROWS_AT_ONCE", 40)
     frame(0, 50).write_parquet(tmp_path / "rows.parquet")
     store.update(tmp_path / "rows.parquet").update(frame(0, 9, ["new one"]))
     assert store.n_seen_ == {**dict.fromkeys(IDS, 50), "new one": 9}

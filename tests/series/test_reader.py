@@ -10,7 +10,7 @@ from learn.killing import kill_twenty_times
 from series.estimator_cases import fitted, wave
 
 from titans_ts import MemoryState, TitansForecaster, load
-from titans_ts.series import reader as _streams
+from titans_ts.series import reader
 
 ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16, "precision": "float64"}
 ROWS = 400
@@ -64,7 +64,7 @@ def written(frame: pl.DataFrame, path):
 @pytest.mark.parametrize("rows_at_once", [7, 64, 10_000])
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_stream_updates_as_the_whole_does(kind, rows_at_once, wide, tmp_path, monkeypatch):
-    monkeypatch.setattr(_streams, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(reader, "ROWS_AT_ONCE", rows_at_once)
     later = stamped(ROWS, start="2024-01-07 16:00")
     whole = fresh(wide, tmp_path).update(later)
     found = fresh(wide, tmp_path).update(STREAMS[kind](later, tmp_path))
@@ -74,7 +74,7 @@ def test_a_stream_updates_as_the_whole_does(kind, rows_at_once, wide, tmp_path, 
 
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_stream_is_forecast_as_the_whole_is(kind, wide, tmp_path, monkeypatch):
-    monkeypatch.setattr(_streams, "ROWS_AT_ONCE", 33)
+    monkeypatch.setattr(reader, "ROWS_AT_ONCE", 33)
     before = wide.n_seen_
     whole, found = wide.predict(stamped()), wide.predict(STREAMS[kind](stamped(), tmp_path))
     assert found.columns == whole.columns
@@ -84,7 +84,7 @@ def test_a_stream_is_forecast_as_the_whole_is(kind, wide, tmp_path, monkeypatch)
 
 
 def test_arrays_come_in_pieces_too(plain, tmp_path, monkeypatch):
-    monkeypatch.setattr(_streams, "ROWS_AT_ONCE", 11)
+    monkeypatch.setattr(reader, "ROWS_AT_ONCE", 11)
     rows = wave(ROWS, 2)
     whole = fresh(plain, tmp_path).update(rows)
     assert_same_state(fresh(plain, tmp_path).update(iter([rows[:5], rows[5:300], rows[300:]])), whole)
@@ -101,7 +101,7 @@ def test_a_gap_between_two_pieces_is_filled(wide, tmp_path):
 
 
 def test_long_frames_meet_their_series_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(_streams, "ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(reader, "ROWS_AT_ONCE", 50)
     one, other = (stamped(ROWS).with_columns(unique_id=pl.lit(name), y=pl.col("load")) for name in ("a", "b"))
     frame = pl.concat([one, other]).select("unique_id", "ds", "y").sort("ds", "unique_id")
     forecaster = fitted(frame.filter(pl.col("ds") < pd.Timestamp("2024-01-08")), **ARGUMENTS)
@@ -113,7 +113,7 @@ def test_long_frames_meet_their_series_again(tmp_path, monkeypatch):
 
 
 def test_a_bad_piece_is_named_and_nothing_is_absorbed(wide, tmp_path, monkeypatch):
-    monkeypatch.setattr(_streams, "ROWS_AT_ONCE", 100)
+    monkeypatch.setattr(reader, "ROWS_AT_ONCE", 100)
     forecaster = fresh(wide, tmp_path)
     before = forecaster.state_
     rows = stamped(ROWS, start="2024-01-07 16:00")
@@ -125,7 +125,7 @@ def test_a_bad_piece_is_named_and_nothing_is_absorbed(wide, tmp_path, monkeypatc
 
 
 def test_progress_is_shown_when_asked(wide, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(_streams, "SHOWN_AFTER", 0)
+    monkeypatch.setattr(reader, "SHOWN_AFTER", 0)
     written(stamped(), tmp_path / "rows.parquet")
     forecaster = fresh(wide, tmp_path).set_params(verbose=1)
     forecaster.predict(tmp_path / "rows.parquet")
@@ -186,8 +186,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_numbers(plain, tmp_path):
     files = [tmp_path / name for name in ("model.titans", "rows.npy", "reading.state", "well.state")]
     kill_twenty_times(
         """
-        from titans_ts.series import reader as _streams
-        _streams.ROWS_AT_ONCE = 8
+        from titans_ts.series import reader
+        reader.ROWS_AT_ONCE = 8
         model, rows, checkpoint, state = arguments
         load(model).update(iter([np.load(rows)]), checkpoint=checkpoint).state_.save(state)
         """,
