@@ -1,7 +1,6 @@
 """Files: written whole or not at all, read without ever unpickling, refused by name when damaged or foreign (P7)."""
 
 import errno
-import io
 import json
 import os
 import pickle
@@ -9,12 +8,12 @@ import random
 import stat
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
-from titans_ts.files import tensors as files
 from titans_ts.files.tensors import FORMAT, VERSION, read_tensors, write_tensors
 
 TENSORS = {
@@ -85,18 +84,15 @@ def test_others_may_read_it_as_any_file(tmp_path):
 # --- interrupted ------------------------------------------------------------------------------------------------------
 
 
-class FullDisk(io.FileIO):
-    """A file that takes some bytes and then has no room."""
+def _stopped_by(error):
+    """A way to write that takes some bytes and then fails."""
 
-    error = OSError(errno.ENOSPC, "No space left on device")
+    def write_bytes(path, content):
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise error
 
-    def write(self, content):
-        super().write(content[:100])
-        raise self.error
-
-
-class Interrupted(FullDisk):
-    error = KeyboardInterrupt()
+    return write_bytes
 
 
 def _raising(error):
@@ -107,11 +103,11 @@ def _raising(error):
 
 
 FAILURES = {
-    "the disk is full": ("fdopen", FullDisk, OSError),
-    "a key is pressed while it writes": ("fdopen", Interrupted, KeyboardInterrupt),
-    "the disk fails": ("fsync", _raising(OSError(errno.EIO, "I/O error")), OSError),
-    "a key is pressed before it moves": ("replace", _raising(KeyboardInterrupt()), KeyboardInterrupt),
-    "it cannot be moved": ("replace", _raising(PermissionError(errno.EACCES, "denied")), OSError),
+    "the disk is full": (Path, "write_bytes", _stopped_by(OSError(errno.ENOSPC, "No space left on device")), OSError),
+    "a key is pressed while it writes": (Path, "write_bytes", _stopped_by(KeyboardInterrupt()), KeyboardInterrupt),
+    "the disk fails": (os, "fsync", _raising(OSError(errno.EIO, "I/O error")), OSError),
+    "a key is pressed before it moves": (os, "replace", _raising(KeyboardInterrupt()), KeyboardInterrupt),
+    "it cannot be moved": (os, "replace", _raising(PermissionError(errno.EACCES, "denied")), OSError),
 }
 
 
@@ -122,9 +118,9 @@ def test_an_interruption_leaves_the_old_file_whole(tmp_path, monkeypatch, failur
     if old:
         write_tensors(path, TENSORS, HEADER)
     before = path.read_bytes() if old else None
-    name, replacement, error = FAILURES[failure]
+    place, name, replacement, error = FAILURES[failure]
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, name, replacement)
+        patch.setattr(place, name, replacement)
         with pytest.raises(error):
             write_tensors(path, {"new": torch.randn(1000)}, {})
     assert os.listdir(tmp_path) == (["model.titans"] if old else [])
@@ -147,8 +143,8 @@ def test_the_place_never_holds_a_part_of_the_file(path, monkeypatch):
         events.append("moved")
         moved(source, target)
 
-    monkeypatch.setattr(files.os, "replace", look)
-    monkeypatch.setattr(files.os, "fsync", lambda descriptor: (events.append("synced"), synced(descriptor)))
+    monkeypatch.setattr(os, "replace", look)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("synced"), synced(descriptor)))
     write_tensors(path, {"new": torch.ones(1)}, {})
     assert events[:2] == ["synced", "moved"]
 

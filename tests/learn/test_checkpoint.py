@@ -206,7 +206,7 @@ def test_an_interrupted_writing_leaves_the_last_checkpoint(tmp_path, monkeypatch
     with pytest.raises(Interruption):
         run.run()
     with monkeypatch.context() as patch:
-        patch.setattr("titans_ts.files.tensors.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr("titans_ts.files.tables.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             make_run(config, callbacks=[Checkpoint(path, every=2)]).run()
     assert os.listdir(tmp_path) == ["run"]

@@ -98,7 +98,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(failure, path, m
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, name, fail)
+        patch.setattr(os, name, fail)
         with pytest.raises(type(error)):
             model.update(wave(30)).save(path)
     assert path.read_bytes() == old

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,24 +37,12 @@ def table_suffix(path: str | os.PathLike[str]) -> str:
 
 
 def read_table(path: str | os.PathLike[str], *, time_column: str = "ds", id_column: str = "unique_id") -> Any:
-    r"""Read a file of rows as a polars frame; its suffix says how.
+    r"""Read a file of rows, CSV (with commas, semicolons or tabs) or parquet by its suffix, as a polars frame.
 
-    Parameters
-    ----------
-    path : path-like
-        CSV (separated by commas, semicolons or tabs, plain or gzipped) or parquet.
-    time_column, id_column : str
-        Columns of time stamps and ids, if there are such. Ids stay text, as they are. Dates must put the year first:
-        01/02/2024 is two days, and nobody can tell which. Elsewhere NA, NaN, null, none and ? mean missing.
+    Ids stay text, as they are. Time stamps put the year first: 01/02/2024 is two days, and nobody can tell which. Elsewhere
+    NA, NaN, null, none and ? mean missing. An error says in which row, counted from 0 at the first after the header, where
+    one can tell.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        There is no such file, it cannot be read, holds no rows, or its time stamps are no dates. Where one can tell, the
-        message says in which row, counted from 0 at the first after the header.
-
-    Examples
-    --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "load.csv")
@@ -129,12 +118,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(descriptor)
     try:
-        yield temporary
-        temporary.replace(path)
+        os.chmod(name, 0o666 & ~_umask())
+        yield Path(name)
+        with open(name, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(name, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
 
 
 def _as_polars(frame: Any) -> Any:

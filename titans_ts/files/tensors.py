@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from titans_ts.files.tables import replacing
 
 FORMAT = "titans_ts"
 VERSION = 1
@@ -20,54 +20,19 @@ _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write a file beside its place and move it there: an interruption or a full disk leaves the old file whole.
-
-    Parameters
-    ----------
-    path : str or Path
-        Where to; its folder must exist.
-    tensors : dict of str to Tensor
-        What to write; tensors may share memory.
-    header : dict
-        Plain values, kept as JSON.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; nothing of it is left.
-    """
+    """Write tensors, which may share memory, and a header of plain values to a file, whole or not at all."""
     from safetensors.torch import save
 
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {str(path.parent)!r} of path={str(path)!r} does not exist; make it first")
     whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
     text = json.dumps(header)
     about = {"format": FORMAT, "version": str(VERSION), "header": text, "digest": digest(whole, text)}
     content = save(whole, about)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the header of a file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is damaged, was not written by this library, or by a newer version of it.
-    """
+    """Return the tensors and the header of a file; refuse one that is damaged, foreign, or of a newer titans_ts."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -111,9 +76,3 @@ def digest(tensors: dict[str, Tensor], header: str) -> str:
         found.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
         found.update(x.view(_SAME_SIZE[x.element_size()]).numpy().tobytes())  # numpy knows no bfloat16
     return found.hexdigest()
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
