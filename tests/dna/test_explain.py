@@ -1,12 +1,17 @@
-"""What a DNA estimator says of single bases, against the estimator asked by hand."""
+"""What is said of single bases: against the estimator and the network asked by hand, and by captum."""
 
 import numpy as np
 import pytest
 import torch
+from captum.attr import IntegratedGradients, Saliency
+from dna.cases import make_sequence_network, random_codes
 from dna.estimator_cases import NUMBERS, SEQUENCES, classifier, close, regressor
 
-from titans_ts.dna.bases import encode
-from titans_ts.dna.strands import one_hot
+from titans_ts import DNAClassifier, make_dna_motifs
+from titans_ts.dna.bases import N, encode
+from titans_ts.dna.explain import OneHotModule, base_contributions, mutants
+from titans_ts.dna.strands import as_strands, averaged, one_hot
+from titans_ts.learn.two_paths import answer_all
 
 SEQUENCE = "TATAAAGNCGttaR"  # twelve bases, three of them in lower case; N and R are none
 CODES = encode(SEQUENCE)
@@ -127,3 +132,105 @@ def test_what_is_no_dna_is_refused_by_position(method):
         getattr(model, method)("AC-T" if method == "mutagenesis" else ["AC-T"])
     with pytest.raises(ValueError, match="is empty"):
         getattr(model, method)("" if method == "mutagenesis" else [""])
+
+
+# --- networks ----------------------------------------------------------------------------------------------------------
+
+
+BY_CHANCE = random_codes(40, seed=2, uncertain=0.1)
+
+
+def as_strand(codes):
+    return one_hot(torch.from_numpy(codes)[None]).double()
+
+
+def test_every_single_base_change_comes_once_and_n_is_left_out():
+    found = mutants(BY_CHANCE)
+    known = (BY_CHANCE < N).sum()
+    assert len(found.codes) == 3 * known < 120
+    assert len({one.tobytes() for one in found.codes}) == len(found.codes)
+    for changed, position, alternative in zip(*found, strict=True):
+        assert np.flatnonzero(changed != BY_CHANCE).tolist() == [position]
+        assert changed[position] == alternative != BY_CHANCE[position]
+        assert BY_CHANCE[position] < N
+    assert (np.diff(found.positions) >= 0).all()
+
+
+def test_nothing_but_n_has_no_changes():
+    found = mutants(encode("NNN"))
+    assert [len(part) for part in found] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("layers", [0, 1])
+def test_contributions_are_the_slope_at_each_base_less_its_mean(layers, average):
+    network = make_sequence_network(layers=layers)
+    module = OneHotModule(network, average=average)
+    found = base_contributions(network, BY_CHANCE, output=1, average=average)
+    assert found.shape == (40, 4)
+    np.testing.assert_allclose(found.sum(1), 0, atol=1e-12)
+    steps = 1e-5 * torch.eye(160).double().reshape(160, 40, 4).transpose(1, 2)  # one entry each
+    with torch.no_grad():
+        slopes = (module(as_strand(BY_CHANCE) + steps) - module(as_strand(BY_CHANCE) - steps))[:, 1].numpy() / 2e-5
+    slopes = slopes.reshape(40, 4)
+    np.testing.assert_allclose(found, slopes - slopes.mean(1, keepdims=True), rtol=1e-5, atol=1e-7)
+
+
+def test_the_linear_path_alone_changes_by_exactly_the_difference_of_two_contributions():
+    network = make_sequence_network(layers=0)
+    found = base_contributions(network, BY_CHANCE, output=0, average=False)
+    changed = mutants(BY_CHANCE)
+    answers = answer_all(network, [BY_CHANCE, *changed.codes]).numpy()[:, 0]
+    expected = found[changed.positions, changed.alternatives] - found[changed.positions, BY_CHANCE[changed.positions]]
+    np.testing.assert_allclose(answers[1:] - answers[0], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_a_module_answers_as_the_network_does_and_lets_gradients_through(average):
+    network = make_sequence_network().train()
+    module = OneHotModule(network, average=average)
+    strand = as_strand(BY_CHANCE).requires_grad_()
+    answers = module(strand)
+    np.testing.assert_allclose(
+        answers.detach(), answer_all(network, [BY_CHANCE], average=averaged if average else None), rtol=1e-12
+    )
+    answers.sum().backward()
+    assert (strand.grad.abs().amax(1) > 0).all()
+    assert not network.training, "it is asked, no longer trained"
+
+
+# --- captum: written for any one-hot network, it runs on ours ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def explained():
+    sequences, labels = make_dna_motifs(120, length=40, random_state=0)
+    classifier = DNAClassifier(width=8, heads=2, max_steps=20, precision="float64", random_state=0).fit(sequences, labels)
+    strands, _ = as_strands([encode(one) for one in sequences[:2]], device=torch.device("cpu"), dtype=torch.float64)
+    return classifier, sequences[:2], strands
+
+
+def test_integrated_gradients_add_up_to_what_sets_an_answer_apart_from_all_n(explained):
+    classifier, _, strands = explained
+    module = classifier.as_module()
+    found, gap = IntegratedGradients(module).attribute(strands, target=0, n_steps=100, return_convergence_delta=True)
+    apart = (module(strands) - module(torch.zeros_like(strands)))[:, 0].detach()
+    assert apart.abs().max() > 0.1
+    assert gap.abs().max() < 0.02 * apart.abs().max()
+    torch.testing.assert_close(found.sum((1, 2)), apart, rtol=0, atol=float(0.02 * apart.abs().max()))
+
+
+def test_saliency_is_the_gradient_that_attribute_corrects(explained):
+    classifier, sequences, strands = explained
+    gradients = Saliency(classifier.as_module()).attribute(strands, target=0, abs=False)
+    expected = (gradients - gradients.mean(1, keepdim=True)).transpose(1, 2).numpy()
+    for found, one in zip(classifier.attribute(sequences), expected, strict=True):
+        np.testing.assert_allclose(found, one, rtol=1e-6, atol=1e-9)
+
+
+def test_the_module_answers_as_the_estimator_does(explained):
+    classifier, sequences, _ = explained
+    strand = one_hot(torch.from_numpy(np.stack([encode(one) for one in sequences]))).double()
+    with torch.no_grad():
+        found = classifier.as_module()(strand)[:, 0].numpy()
+    np.testing.assert_allclose(found, classifier.decision_function(sequences), rtol=1e-6)

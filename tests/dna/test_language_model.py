@@ -1,4 +1,4 @@
-"""The DNA language model: what it says of sequences and of variants, what it writes, and scikit-learn around it."""
+"""The DNA language model: what it says of sequences and variants, what it writes and reads on, scikit-learn around it."""
 
 import gzip
 
@@ -7,6 +7,8 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from Bio.Seq import Seq
+from Bio.SeqRecord import SeqRecord
 from dna.estimator_cases import (
     CLASSES,
     LANGUAGE,
@@ -25,6 +27,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from titans_ts import DNALanguageModel, load
+from titans_ts.backbones.state import pack
 from titans_ts.dna.bases import encode
 from titans_ts.dna.contexts import ContextPath
 from titans_ts.dna.genome import Genome
@@ -275,3 +278,130 @@ def test_numbers_of_numpy_can_be_saved_too(tmp_path):
     model = DNALanguageModel(**{**LANGUAGE, "context_orders": np.arange(1, 4)}).fit(SEQUENCES)
     model.save(tmp_path / "a.titans")
     np.testing.assert_array_equal(load(tmp_path / "a.titans").score_samples(OTHERS), model.score_samples(OTHERS))
+
+
+# --- P1: records read on, piece by piece, remembered by id, kept in files, forgotten -----------------------------------
+
+
+RECORD = "".join(SEQUENCES[:5]) + "NN" + SEQUENCES[5]
+
+
+@pytest.fixture
+def memory(memories):
+    return memories.forget()
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def memories(request):
+    return language_model(precision=request.param)
+
+
+def assert_same_state(found, expected, tolerance):
+    assert (found.n_seen, found.scored) == (expected.n_seen, expected.scored)
+    close(found.total, expected.total, tolerance)
+    for name, value in pack(expected.carry).items():
+        scale = max(float(value.double().abs().max()), 1e-3)
+        close(pack(found.carry)[name].double() / scale, value.double() / scale, tolerance)
+
+
+@pytest.mark.parametrize("cuts", [[1], [40], [20, 21, 22, 90], [len(RECORD) - 1]], ids=str)
+def test_read_in_pieces_is_as_read_at_once(cuts, memory):
+    tolerance = 1e-5 if memory.precision == "float32" else 1e-10
+    whole = memory.update([RECORD]).state_
+    assert memory.n_seen_ == len(RECORD)
+    memory.forget()
+    for start, end in zip([0, *cuts], [*cuts, len(RECORD)], strict=True):
+        memory.update([RECORD[start:end]])
+        assert memory.n_seen_ == end
+    assert_same_state(memory.state_, whole, tolerance)
+    close(whole.mean, memory.score_samples([RECORD])[0], tolerance)
+    assert memory.state_.nbytes == whole.nbytes
+
+
+def test_a_state_does_not_grow(memory):
+    sizes = [memory.update([RECORD[:30]]).state_.nbytes for _ in range(3)]
+    assert sizes[0] == sizes[1] == sizes[2] > 0
+
+
+def test_records_are_told_apart_by_id(memory, tmp_path):
+    first = [SeqRecord(Seq("ACGTT"), id="a"), SeqRecord(Seq("GG"), id="b")]
+    memory.update(first).update([SeqRecord(Seq("TTA"), id="b"), SeqRecord(Seq("C"), id="c")])
+    assert memory.n_seen_ == {"a": 5, "b": 5, "c": 1}
+    found = dict(memory.state_)
+    memory.forget()
+    path = tmp_path / "x.fa"
+    path.write_text(">a\nACG\nTT\n>b\nGGTTA\n>c\nC\n")
+    memory.update(path)
+    for name, state in memory.state_.items():
+        assert_same_state(found[name], state, 1e-5)
+
+
+def test_a_file_is_read_as_its_records_are(memory, tmp_path):
+    listed = dict(memory.update(OTHERS).states_)
+    path = write_fasta(tmp_path / "x.fa", OTHERS)
+    (tmp_path / "x.fa.gz").write_bytes(gzip.compress(path.read_bytes()))
+    for each in (path, str(tmp_path / "x.fa.gz")):
+        memory.forget().update(each)
+        assert list(memory.n_seen_.values()) == [len(text) for text in OTHERS]
+        for name, state in memory.states_.items():
+            assert_same_state(state, listed[name], 1e-5)
+
+
+def test_reading_on_changes_neither_weights_nor_what_is_said_of_others(memory):
+    before = memory.score_samples(OTHERS)
+    memory.update([RECORD])
+    np.testing.assert_array_equal(memory.score_samples(OTHERS), before)
+
+
+def test_a_loaded_model_goes_on_where_the_saved_one_was(memory, tmp_path):
+    memory.update([SeqRecord(Seq(RECORD), id="a"), SeqRecord(Seq("ACG"), id="b")])
+    memory.save(tmp_path / "a.titans")
+    again = load(tmp_path / "a.titans")
+    assert again.n_seen_ == memory.n_seen_
+    more = [SeqRecord(Seq("TTGCA"), id="a")]
+    assert_same_state(again.update(more).state_["a"], memory.update(more).state_["a"], 1e-12)
+
+
+def test_forgetting_begins_anew_of_one_or_of_all(memory):
+    memory.update(["ACGT", "GG", "T"])
+    once = memory.state_["1"]
+    assert memory.forget("1").n_seen_ == {"0": 4, "2": 1}
+    assert memory.update(["A", "GG"]).n_seen_ == {"0": 5, "2": 1, "1": 2}
+    assert_same_state(memory.state_["1"], once, 1e-12)
+    with pytest.raises(ValueError, match="ids: nothing was read of 'x'; there are '0', '2', '1'"):
+        memory.forget(["0", "x"])
+    assert list(memory.states_) == ["0", "2", "1"], "none is forgotten then"
+    assert memory.forget(["0", "2"]).n_seen_ == 2
+    assert memory.forget().n_seen_ == 0
+    assert memory.state_ is None
+
+
+def test_fitting_again_forgets():
+    memory = language_model(max_steps=1).update(["ACGT"])
+    assert memory.fit(SEQUENCES).n_seen_ == 0
+
+
+BROKEN = {
+    "a letter that is none": (">0\nACGT\n>1\nAC-T\n", "record '1' of .*'-' at position 3"),
+    "an id twice": (">0\nACGT\n>0\nACT\n", "two records of id '0'"),
+    "a record without letters": (">0\nACGT\n>1\n", "record '1' of .* has no sequence"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_where_a_file_is_wrong_nothing_of_it_is_read(broken, memory, tmp_path):
+    text, message = BROKEN[broken]
+    memory.update(["GGG"])
+    before = memory.state_
+    (tmp_path / "x.fa").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        memory.update(tmp_path / "x.fa")
+    assert memory.n_seen_ == 3
+    assert_same_state(memory.state_, before, 0)
+
+
+def test_a_masked_model_neither_reads_on_nor_writes():
+    memory = language_model(objective="masked", max_steps=1)
+    for act in (lambda: memory.update(["ACGT"]), lambda: memory.sample()):
+        with pytest.raises(ValueError, match="needs objective='causal': a masked model tells a base from both sides of it"):
+            act()
