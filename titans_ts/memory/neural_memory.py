@@ -62,20 +62,6 @@ class NeuralMemory(nn.Module):
         Replaces the preset's bound on a write; ``float("inf")`` is unclipped.
     chunk_size : int, default=64
         Tokens worked on at once; never changes an answer.
-
-    Attributes
-    ----------
-    observer : callable or None
-        When set, it is called with an :class:`~titans_ts.memory.written.Observation` of every piece that is written.
-    silent : bool
-        Whether it answers nothing but zeros; it is written and recalled from all the same.
-
-    Examples
-    --------
-    >>> memory = NeuralMemory(16, heads=2)
-    >>> y, state = memory(torch.randn(3, 50, 16), memory.initial_state(3))
-    >>> y.shape, state.store.position
-    (torch.Size([3, 50, 16]), 50)
     """
 
     def __init__(
@@ -108,8 +94,8 @@ class NeuralMemory(nn.Module):
             damping=damping and preset.anchored,
         )
         self.heads, self.chunk_size = heads, chunk_size
-        self.observer: Callable[[Observation], object] | None = None
-        self.silent = False
+        self.observer: Callable[[Observation], object] | None = None  # called with every piece that is written
+        self.silent = False  # whether it answers nothing but zeros; it is written and recalled from all the same
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.convolution = CausalConvolution(3 * width, kernel=convolution)
         self.gates = TokenGates(

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from titans_ts.ops.chunked_deep import ChunkWrites, walk, walk_reads, walk_writes
+from titans_ts.ops.chunked_deep import ChunkWrites, walk_reads, walk_writes
 from titans_ts.ops.chunked_linear import Tokens, many_refreshes, one_refresh, reads_decayed
 from titans_ts.ops.decay import Decays, chunk_decays, damped_step
 from titans_ts.ops.dual import OpenMemory, narrow_first
+from titans_ts.ops.dual_gradients import walk
 from titans_ts.ops.rule import Gates, Initial, StoreNorm, StoreState, WriteRule, check_arguments, effective_step
 
 RUN_TOKENS = 4096

@@ -1,7 +1,6 @@
-"""A store of any depth, from refresh to refresh: a run of equal chunks, each of which writes at one anchor.
+"""A store of any depth without gradients, from refresh to refresh: chunk after chunk is written, then all are read at once.
 
-With gradients a run is one node of autograd's graph, and goes chunk by chunk: they go from chunk to chunk in place, and only
-what products have made is kept for them. Without, only the writes wait for each other, and all chunks are read at once.
+With gradients :func:`titans_ts.ops.dual_gradients.walk` does both, chunk by chunk, as one node of autograd's graph.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from titans_ts.ops.dual import (
     in_chunks,
     narrow_first,
     read_after_writes,
+    refreshes,
     state_after_writes,
 )
-from titans_ts.ops.dual_gradients import WalkPlan, walk_chunks
 from titans_ts.ops.rule import StoreNorm
 
 
@@ -36,35 +35,16 @@ class ChunkWrites(NamedTuple):
     decays: Decays  # (b h, p, ...)
 
 
-def walk(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    step: Tensor,
-    decays: Decays,
-    memory: OpenMemory,
-    norm: StoreNorm | None,
-) -> tuple[Tensor, OpenMemory, Tensor]:
-    """Write and read tokens ``(b h, p n, .)`` in ``p`` chunks of ``n``, none of which crosses a refresh.
-
-    Returns the output ``(b h, p n, v)``, as read before the norm ``(b h, v)``, the memory after it, and the surprise
-    ``(layers, b h, p n)``.
-    """
-    depth, start = len(memory.parts), memory.start
-    plan = WalkPlan(memory.rule, _refreshes(decays, memory), memory.narrow_in, start is not None)
-    states = (*memory.parts, *memory.anchor, *(start or ()), *(norm or ()))
-    output, norms, *found = walk_chunks(plan, queries, keys, values, step, decays, *states)
-    parts, anchor = tuple(found[:depth]), tuple(found[depth:]) or memory.anchor
-    return output, memory._replace(parts=parts, anchor=anchor, position=memory.position + keys.shape[1]), norms
-
-
 def walk_writes(
     keys: Tensor, values: Tensor, step: Tensor, decays: Decays, memory: OpenMemory, norm: StoreNorm | None
 ) -> tuple[ChunkWrites, OpenMemory, Tensor]:
-    """Write as :func:`walk` does, without gradients, and leave the reading to :func:`walk_reads`."""
+    """Write tokens ``(b h, p n, .)`` in ``p`` chunks, none of which crosses a refresh, and read nothing.
+
+    Returns what was written, the memory after it and the surprise ``(layers, b h, p n)``.
+    """
     parts, anchor, narrow_in = list(memory.parts), memory.anchor, memory.narrow_in
     made, before = [], []
-    chunks = zip(_refreshes(decays, memory), *in_chunks(decays, keys, values, step), strict=True)
+    chunks = zip(refreshes(decays, memory), *in_chunks(decays, keys, values, step), strict=True)
     for refresh, shares, k, v, size in chunks:
         if refresh:
             anchor = anchor_of(parts, memory.start)
@@ -93,9 +73,3 @@ def walk_reads(queries: Tensor, written: ChunkWrites, start: Start) -> Tensor:
     decays = Decays(*(x.flatten(0, 1) for x in written.decays))
     out, _ = read_after_writes(cut(queries), writes, decays, [x.flatten(0, 1) for x in written.before], start)
     return out.view(*queries.shape[:2], -1)
-
-
-def _refreshes(decays: Decays, memory: OpenMemory) -> list[bool]:
-    """Return for each chunk whether the anchor is taken anew at its start."""
-    chunks, size = decays.write.shape[1], decays.write.shape[2]
-    return [(memory.position + i * size) % memory.rule.refresh_every == 0 for i in range(chunks)]

@@ -61,6 +61,12 @@ def anchor_of(parts: Sequence[Tensor], start: Start) -> tuple[Tensor, ...]:
     return tuple(part[:, 0] + first for part, first in zip(parts, start, strict=True))
 
 
+def refreshes(decays: Decays, memory: OpenMemory) -> list[bool]:
+    """Return for each chunk whether the anchor is taken anew at its start."""
+    chunks, size = decays.write.shape[1], decays.write.shape[2]
+    return [(memory.position + i * size) % memory.rule.refresh_every == 0 for i in range(chunks)]
+
+
 def in_chunks(decays: Decays, *tokens: Tensor | Decays) -> list[Any]:
     """Cut decays ``(b h, p, ...)`` and tokens ``(b h, p n, ...)`` into ``p`` chunks each."""
     size = decays.write.shape[2]

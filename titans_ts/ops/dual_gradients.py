@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from titans_ts.ops.decay import Decays
 from titans_ts.ops.dual import (
     Clip,
+    OpenMemory,
     ReadTrace,
     Start,
     Writes,
@@ -33,6 +34,7 @@ from titans_ts.ops.dual import (
     narrow_first,
     parts_and_shares,
     read_after_writes,
+    refreshes,
     scaled_rows,
     silu_slope,
     spread,
@@ -98,50 +100,54 @@ class _LinearAfterWrites(torch.autograd.Function):
         return d_queries, d_inputs[0], d_rows[0], d_parts[0], d_start[0], *d_decays
 
 
-class WalkPlan(NamedTuple):
-    """What :func:`walk_chunks` needs besides tensors."""
+def walk(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    step: Tensor,
+    decays: Decays,
+    memory: OpenMemory,
+    norm: StoreNorm | None,
+) -> tuple[Tensor, OpenMemory, Tensor]:
+    """Write and read tokens ``(b h, p n, .)`` in ``p`` chunks of ``n``, none of which crosses a refresh.
+
+    Decays are ``(b h, p, ...)``, the norm ``(b h, v)``. Returns the output ``(b h, p n, v)``, as read before the norm, the
+    memory after it, and the surprise ``(layers, b h, p n)``.
+    """
+    depth, start = len(memory.parts), memory.start
+    plan = _Plan(memory.rule, refreshes(decays, memory), memory.narrow_in, start is not None)
+    states = (*memory.parts, *memory.anchor, *(start or ()), *(norm or ()))
+    output, norms, *found = _Walk.apply(plan, queries, keys, values, step, *decays, *states)
+    parts, anchor = tuple(found[:depth]), tuple(found[depth:]) or memory.anchor
+    return output, memory._replace(parts=parts, anchor=anchor, position=memory.position + keys.shape[1]), norms
+
+
+class _Plan(NamedTuple):
+    """What a walk needs besides tensors."""
 
     rule: WriteRule
     refreshes: list[bool]  # for each chunk whether the anchor is taken anew at its start
     narrow_in: tuple[bool, ...]  # whether the narrow side of a layer is that of its keys
     returns: bool  # whether forgetting leads back to M_0
 
-    def sorted(self, tensors: Sequence[Tensor]) -> _WalkInputs:
-        """Take apart what was joined for autograd."""
+    def sorted(
+        self, tensors: Sequence[Tensor]
+    ) -> tuple[Decays, list[Tensor], list[Tensor], list[Tensor] | None, StoreNorm | None]:
+        """Take decays, parts, anchor, start and norm apart, which were joined for autograd."""
         shares, states, depth = tensors[:4], list(tensors[4:]), len(self.narrow_in)
         end = depth * (3 if self.returns else 2)
         norm = StoreNorm(*states[end:]) if len(states) > end else None
-        return _WalkInputs(Decays(*shares), states[:depth], states[depth : 2 * depth], states[2 * depth : end] or None, norm)
+        return Decays(*shares), states[:depth], states[depth : 2 * depth], states[2 * depth : end] or None, norm
 
     def matrices(self, anchor: Sequence[Tensor]) -> list[Tensor]:
         """Return an anchor as ``(b h, k, v)`` a layer."""
         return [narrow_first(x, narrow_in) for x, narrow_in in zip(anchor, self.narrow_in, strict=True)]
 
 
-class _WalkInputs(NamedTuple):
-    decays: Decays
-    parts: list[Tensor]
-    anchor: list[Tensor]
-    start: list[Tensor] | None
-    norm: StoreNorm | None
-
-
-def walk_chunks(
-    plan: WalkPlan, queries: Tensor, keys: Tensor, values: Tensor, step: Tensor, decays: Decays, *states: Tensor
-) -> tuple[Tensor, ...]:
-    """Write and read ``p`` chunks of tokens ``(b h, p n, .)``, each at one anchor; decays are ``(b h, p, ...)``.
-
-    States are the layers of parts, anchor, start and norm, those that there are. Returns what was read, the surprise
-    ``(layers, b h, p n)``, the parts after it, and the anchor if it was taken anew.
-    """
-    found: tuple[Tensor, ...] = _Walk.apply(plan, queries, keys, values, step, *decays, *states)
-    return found
-
-
 class _Walk(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, plan: WalkPlan, queries: Tensor, keys: Tensor, values: Tensor, step: Tensor, *tensors: Tensor
+        ctx: Any, plan: _Plan, queries: Tensor, keys: Tensor, values: Tensor, step: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         decays, parts, anchor, start, norm = plan.sorted(tensors)
         ctx.plan, ctx.chunks = plan, []
@@ -167,7 +173,6 @@ class _Walk(torch.autograd.Function):
         plan, depth = ctx.plan, len(ctx.plan.narrow_in)
         keys, step, *tensors = ctx.saved_tensors
         decays, _, entered, start, norm = plan.sorted(tensors)
-        refreshes = plan.refreshes
         d_decays = Decays(*map(torch.zeros_like, decays))
         d_parts = [x.contiguous() for x in d_states[:depth]]
         d_anchor: list[Tensor | None] = [x.clone() for x in d_states[depth:]] or [None] * depth
@@ -177,8 +182,8 @@ class _Walk(torch.autograd.Function):
         chunks = list(zip(*in_chunks(decays, keys, step, d_output, d_decays), ctx.chunks, strict=True))
         for i in range(len(chunks) - 1, -1, -1):
             shares, k, size, d_out, d_shares, (written, read, parts) = chunks[i]
-            if i == len(chunks) - 1 or refreshes[i + 1]:
-                begun = max((j for j in range(i + 1) if refreshes[j]), default=None)
+            if i == len(chunks) - 1 or plan.refreshes[i + 1]:
+                begun = max((j for j in range(i + 1) if plan.refreshes[j]), default=None)
                 anchor = plan.matrices(entered if begun is None else anchor_of(ctx.chunks[begun][2], start))
             again = _recompute_writes(k, size, written)
             d_queries, d_inputs, d_rows, d_parts = _after_writes_backward(
@@ -193,7 +198,7 @@ class _Walk(torch.autograd.Function):
             for layer, narrow_in in enumerate(plan.narrow_in):
                 for left, right in pairs[layer]:
                     d_anchor[layer] = _add_outer(d_anchor[layer], left, right, narrow_in)
-            if refreshes[i]:
+            if plan.refreshes[i]:
                 _add_anchor(d_anchor, d_parts, d_start)
                 d_anchor = [None] * depth
         joined = (torch.cat(x[::-1], dim=1) for x in zip(*d_tokens, strict=True))
