@@ -294,8 +294,9 @@ class TextColumn:
         if kind in ("integer", "number"):
             if kind == "integer" and not column.str.contains(r"^-?\d+$").all():
                 return None
-            numbers = words.cast(pl.Int64 if kind == "integer" else pl.Float64, strict=False)
-            return numbers if numbers.null_count() == (column if self.is_time else words).null_count() else None
+            known = column if self.is_time else words  # a time stamp that is missing is no number
+            numbers = known.cast(pl.Int64 if kind == "integer" else pl.Float64, strict=False)
+            return numbers if numbers.null_count() == known.null_count() else None
         if (kind == "date" and self.longest > 10) or not words.str.contains(_YEAR_FIRST).all():
             return None
         n_before = 0 if self.first is None else 1

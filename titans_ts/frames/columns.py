@@ -31,12 +31,12 @@ class Roles:
 class Request:
     """Columns as the user asks for them; `target` is None for the default."""
 
-    id_column: str
-    time_column: str
-    target: tuple[Column, ...] | None
-    past: tuple[Column, ...]
-    future: tuple[Column, ...]
-    static: tuple[Column, ...]
+    id_column: str = "unique_id"
+    time_column: str = "ds"
+    target: tuple[Column, ...] | None = None
+    past: tuple[Column, ...] = ()
+    future: tuple[Column, ...] = ()
+    static: tuple[Column, ...] = ()
 
     @property
     def covariates(self) -> tuple[Column, ...]:
@@ -137,7 +137,7 @@ def fitted_frame_roles(
     """Give the columns of a frame, in any order, the roles they had at fit; refuse other columns."""
     if like.backend == "numpy":  # fitted on arrays: there are no names to compare, only a count
         _refuse_fitted_covariates(like, "a frame")
-        bare = Request(request.id_column, request.time_column, None, (), (), ())
+        bare = Request(request.id_column, request.time_column)
         roles = frame_roles(columns, reserved, is_numeric, bare, long=request.id_column in reserved)
         if len(roles.target) != len(like.target_columns):
             raise ValueError(

@@ -65,10 +65,10 @@ def _take_apart(future: Any, layout: Layout) -> Table:
     """Read the covariates' columns, and hold the container to the ids and time stamps of the layout."""
     if is_frame(future):
         time_column = "ds" if layout.time_in_index or layout.time_column is None else layout.time_column
-        request = Request(layout.id_column or "unique_id", time_column, (), (), layout.future_columns, ())
+        request = Request(layout.id_column or "unique_id", time_column, target=(), future=layout.future_columns)
         table = read_frame_table(future, request, None, target=False)
     else:
-        table = read_array_table(future, Request("unique_id", "ds", None, (), (), ()), None)
+        table = read_array_table(future, Request(), None)
         if table.values.shape[1] != len(layout.future_columns):
             raise ValueError(
                 f"X has {table.values.shape[1]} columns; expected {len(layout.future_columns)}: "

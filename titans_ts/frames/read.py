@@ -121,6 +121,11 @@ def is_frame(X: Any) -> bool:
     return nw.dependencies.is_into_dataframe(X) or nw.dependencies.is_into_series(X)
 
 
+def is_list_of_arrays(X: Any) -> bool:
+    """Say whether X holds many series, one an array."""
+    return isinstance(X, (list, tuple)) and any(getattr(item, "shape", ()) for item in X)
+
+
 def names_of(table: Any) -> list[str]:
     """Return the names of a frame's columns, or of a named column; none for an array or a list."""
     if not is_frame(table):
@@ -140,7 +145,7 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
 
     >>> import pandas as pd
     >>> frame = pd.DataFrame({"unique_id": ["a", "b", "a"], "y": [1.0, 2.0, 3.0]})
-    >>> table = read_frame_table(frame, Request("unique_id", "ds", None, (), (), ()), None)
+    >>> table = read_frame_table(frame, Request(), None)
     >>> table.ids, table.values[:, 0].tolist(), table.where(1)
     (['a', 'b'], [1.0, 3.0, 2.0], "row 2, id 'a'")
     """
@@ -187,11 +192,11 @@ def read_array_table(X: Any, request: Request, like: Layout | None) -> Table:
 
     A list whose items are arrays holds several series; a list of numbers, or of lists of one length, is one array.
 
-    >>> table = read_array_table([1.0, 2.0, 4.0], Request("unique_id", "ds", None, (), (), ()), None)
+    >>> table = read_array_table([1.0, 2.0, 4.0], Request(), None)
     >>> table.ids, table.layout.kind, table.where(2)
     ([None], 'array', 'row 2')
     """
-    if isinstance(X, (list, tuple)) and any(getattr(item, "shape", ()) for item in X):
+    if is_list_of_arrays(X):
         arrays = [_read_array(item, f"item {i} of X") for i, item in enumerate(X)]
         return _table(arrays, "list", request, like)
     return _table([_read_array(X, "X")], "array", request, like)

@@ -203,7 +203,7 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
     def _read(self, X: Any, groups: Any, times: Any) -> Table:
         """Return which sample is of which series and when, rows grouped by series."""
         if is_frame(X):
-            request = Request(self.id_column, self.time_column, None, (), (), ())
+            request = Request(self.id_column, self.time_column)
             table = read_frame_table(X, request, None, target=False)
             self._check_columns(table.layout, groups, times)
             if groups is None and times is None and table.times is not None:
@@ -224,7 +224,7 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
             name: _one_a_sample(name, values, count) for name, values in asked.items() if values is not None
         }
         frame = build_frame(Layout("long", "pandas", ()), columns)
-        request = Request("groups", "times" if times is not None else _TIME_COLUMN, None, (), (), ())
+        request = Request("groups", "times" if times is not None else _TIME_COLUMN)
         table = read_frame_table(frame, request, None, target=False)
         if table.times is None:
             return replace(table, times=np.arange(count) - table.spread(table.bounds[:-1]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from titans_ts.files.tables import count_rows, plan_batches, read_table_batches
-from titans_ts.frames.read import is_frame
+from titans_ts.frames.read import is_frame, is_list_of_arrays
 
 _SHOWN = 8  # columns named in an error
 _EXPECTED = "expected an array of numbers (t,) or (t, c), a list of such arrays, or a frame of pandas, polars or pyarrow"
@@ -78,7 +78,7 @@ def read_pieces(X: Any, *, rows: int = 65_536, time_column: str = "ds", id_colum
 
 def rows_of(piece: Any) -> int:
     """Return the rows of a piece; of a list of arrays those of all series together."""
-    return sum(len(item) for item in piece) if _is_list_of_arrays(piece) else len(piece)
+    return sum(len(item) for item in piece) if is_list_of_arrays(piece) else len(piece)
 
 
 def skip_rows(pieces: Iterable[Any], rows: int) -> Pieces:
@@ -122,11 +122,6 @@ def _is_lazy(X: Any) -> bool:
 
     is_wrapped = nw.dependencies.is_narwhals_lazyframe(X)
     return bool(is_wrapped or nw.dependencies.is_polars_lazyframe(nw.to_native(X, pass_through=True)))
-
-
-def _is_list_of_arrays(X: Any) -> bool:
-    """Say whether X is many series, as `read_panel` sees it."""
-    return isinstance(X, (list, tuple)) and any(getattr(item, "shape", ()) for item in X)
 
 
 def _plan(X: Any) -> Any:
@@ -184,7 +179,7 @@ def _read_item(item: Any, name: str) -> Any:
         import narwhals as nw
 
         return nw.to_native(item, pass_through=True)
-    if _is_list_of_arrays(item):
+    if is_list_of_arrays(item):
         if any(is_frame(part) for part in item):
             raise TypeError(f"{name} is a list of frames; a list must hold arrays: pass one long frame with an id column")
         return item
@@ -202,7 +197,7 @@ def _read_item(item: Any, name: str) -> Any:
 
 def _columns(piece: Any) -> tuple[str, Any]:
     """Return the kind of a piece, and its columns: their names in a frame, in any order, else their number."""
-    if _is_list_of_arrays(piece):
+    if is_list_of_arrays(piece):
         return "a list of arrays", _width(piece[0])
     if isinstance(piece, np.ndarray):
         return "an array", _width(piece)
@@ -240,7 +235,7 @@ def _listed(names: frozenset[Any]) -> str:
 def _cut(piece: Any, rows: int) -> Iterator[Any]:
     """Hand out a piece in slices; a list of arrays as it is."""
     length = rows_of(piece)
-    if length <= rows or _is_list_of_arrays(piece):
+    if length <= rows or is_list_of_arrays(piece):
         yield from [piece] * (length > 0)
         return
     for start in range(0, length, rows):
@@ -267,7 +262,7 @@ def _rest(pieces: Iterable[Any], rows: int) -> Iterator[Any]:
             yield piece
         elif left >= length:
             left -= length
-        elif _is_list_of_arrays(piece):
+        elif is_list_of_arrays(piece):
             raise ValueError(
                 f"rows={rows} ends after {left} of the {length} rows of a list of arrays; leave out the list or keep it"
             )
