@@ -171,7 +171,7 @@ def test_debug_shows_the_traceback(tmp_path):
 def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
     wide(tmp_path / "load.csv")
     (tmp_path / "out.csv").write_text("old")
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
     arguments = ["forecast", str(tmp_path / "load.csv"), "--model", str(model), "--out", str(tmp_path / "out.csv")]
     assert main(arguments) == 2
     assert (tmp_path / "out.csv").read_text() == "old"
