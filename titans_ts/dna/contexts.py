@@ -22,8 +22,8 @@ _MIXING = 32
 class ContextPath(nn.Module):
     """Markov models of several orders, mixed in log-odds: the floor that a memory must improve on.
 
-    Each order says how often A, C, G and T followed the same context in training, on either strand. What it says is
-    centred log-probability, and how loud it may say it depends on how often all the contexts were seen.
+    Each order counts how often A, C, G and T followed the same context in training, on either strand. Its opinion is a
+    centred log-probability. How loud the opinion is depends on how often all the contexts were seen.
 
     >>> path = ContextPath((1, 2))
     >>> path.learn([np.array([0, 1, 0, 1, 0, 1], np.uint8)])  # ACACAC, and GTGTGT from the other strand
@@ -81,7 +81,7 @@ class ContextPath(nn.Module):
     def counts(self, codes: Tensor) -> Tensor:
         """Return how often each base followed the contexts that end at each base of ``(b, t)``: ``(b, t, orders, 4)``.
 
-        Codes above 3 are no base, and a context with one was never seen.
+        Codes above 3 are no base; a context with one was never seen.
         """
         found = [self._after(codes, order) for order in self.orders]
         return torch.stack(found, dim=2) if found else codes.new_zeros(*codes.shape, 0, BASES).float()
@@ -120,8 +120,8 @@ class ContextPath(nn.Module):
 def leave_out(counts: Tensor, codes: Tensor, targets: Tensor, orders: Sequence[int]) -> Tensor:
     """Return counts less the one occurrence that is being predicted, in place.
 
-    A model of contexts that has counted what it is asked for knows it by heart, and a mixture trained on that trusts it
-    blindly. A word that is its own reverse complement was counted on both strands, and leaves twice.
+    Contexts that have counted what they are asked know it by heart, and a mixture trained on that would trust them blindly.
+    A word that is its own reverse complement was counted on both strands, so it is subtracted twice.
 
     Counts are ``(b, t, orders, 4)``. ``targets`` ``(b, t)`` are the bases that are asked; an N leaves nothing. ``codes``
     ``(b, p + t)`` are what stands before each of them, with ``p`` bases more than there are, the longest order at least.

@@ -18,7 +18,7 @@ from titans_ts.learn.supervised import SupervisedTitans
 
 
 class ExplainedDNA(SupervisedTitans):
-    """The part of an estimator that explains its answers about sequences."""
+    """The methods of an estimator that explain its answers about sequences."""
 
     network_: SequenceNetwork
 
@@ -49,6 +49,13 @@ class ExplainedDNA(SupervisedTitans):
         ------
         TypeError, ValueError
             If it is no DNA; the message names the position.
+
+        Examples
+        --------
+        >>> from titans_ts import DNAClassifier, make_dna_motifs
+        >>> classifier = DNAClassifier(layers=0, random_state=0).fit(*make_dna_motifs(100, length=30, random_state=0))
+        >>> classifier.mutagenesis("ACN")[["position_1based", "ref", "alt"]].values.tolist()[:4]
+        [[1, 'A', 'C'], [1, 'A', 'G'], [1, 'A', 'T'], [2, 'C', 'A']]
         """
         import pandas as pd
 
@@ -68,8 +75,8 @@ class ExplainedDNA(SupervisedTitans):
     def attribute(self, sequences: Any, *, target: Any = None) -> list[NDArray[np.float64]]:
         """Return how much each base of each sequence, and each that might stand there, speaks for an answer.
 
-        The gradient of the answer with respect to the one-hot bases, less its mean over the four: to first order the change
-        that each base would make. ``attribution[i, codes[i]]`` is what the base that is there contributes, and
+        It is the gradient of the answer with respect to the one-hot bases, less its mean over the four: to first order, the
+        change that each base would make. ``attribution[i, codes[i]]`` is what the base that is there contributes;
         :func:`titans_ts.plots.plot_logo` draws it.
 
         Parameters
@@ -88,6 +95,13 @@ class ExplainedDNA(SupervisedTitans):
         ------
         ValueError
             If ``target`` is needed and missing, or unknown.
+
+        Examples
+        --------
+        >>> from titans_ts import DNAClassifier, make_dna_motifs
+        >>> classifier = DNAClassifier(layers=0, random_state=0).fit(*make_dna_motifs(100, length=30, random_state=0))
+        >>> [one.shape for one in classifier.attribute(["TATAAA", "ACGT"])]
+        [(6, 4), (4, 4)]
         """
         check_is_fitted(self)
         output = self._output_of(target)
@@ -159,8 +173,8 @@ def mutants(codes: Codes) -> Mutants:
 def base_contributions(network: SequenceNetwork, codes: Codes, *, output: int, average: bool) -> NDArray[np.float64]:
     """Return the gradient of one output with respect to each possible base, ``(t, 4)``, less its mean over the bases.
 
-    The four entries of a one-hot column can only change together; the part of a gradient that raises them all alike points
-    to where no sequence is, and is taken away.
+    The four entries of a one-hot column can only change together. The part of a gradient that raises all four alike points
+    to where no sequence is, so it is taken away.
 
     References
     ----------

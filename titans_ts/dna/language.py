@@ -1,4 +1,7 @@
-"""A language model of DNA: which base comes next, from contexts just before it and a memory of all that was read."""
+"""The network of a language model of DNA, and what is asked of it: likelihoods, embeddings, samples, states of records.
+
+It predicts the next base from the contexts just before it and from a memory of all that was read.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class LanguageConfig:
     """Everything that is needed to build a language model's network again."""
 
     orders: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10, 12, 16)  # lengths of contexts that are counted; empty for none
-    both_sides: bool = False  # whether a base is told from what stands before and after it, or before it alone
+    both_sides: bool = False  # whether a base is predicted from what stands before and after it, or before it alone
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,8 +64,8 @@ class Reading(NamedTuple):
 class LanguageNetwork(nn.Module):
     """``sum_o (loudness_o + heard_o(memory)) opinion_o + own(memory)``: the memory's parts start at zero.
 
-    A token is the base just read, what each order of contexts had said about it, and what they say about the next one; so
-    the memory can learn which of them has been right of late.
+    A token is the base just read, what each order of contexts had said about it, and what they say about the next one. So
+    the memory can learn which orders have been right of late.
 
     >>> network = LanguageNetwork(LanguageConfig(orders=(1, 2), backbone=BackboneConfig(width=16, heads=2, layers=1)))
     >>> network.read(torch.tensor([[0, 1, 2]]), network.initial_state(1)).logits.shape
@@ -101,18 +104,18 @@ class LanguageNetwork(nn.Module):
         return LanguageCarry(self.backbone.initial_state(batch), tail, opinions)
 
     def forward(self, codes: Tensor, state: LanguageCarry, *, held_out: bool = False) -> Reading:
-        """Foretell each of ``(b, t)`` bases from those before it, and read on.
+        """Predict each of ``(b, t)`` bases from those before it, and read on.
 
-        With ``held_out`` the direct path leaves these very bases out of its counts: for training on what it has counted.
+        With ``held_out`` the contexts leave these very bases out of their counts: for training on what they have counted.
         """
         before = torch.cat([state.tail[:, -1:], codes[:, :-1].to(torch.uint8)], dim=1)
         found = self.read(before, state, targets=codes if held_out else None)
         return found._replace(carry=self.follow(found.carry, codes[:, -1:]))
 
     def from_both_sides(self, there: Tensor, back: Tensor, lengths: Tensor) -> Tensor:
-        """Put together what is said of each base from before it and, on the other strand, from after it; ``(b, t, 4)``.
+        """Join the predictions of each base from before it and, on the other strand, from after it: ``(b, t, 4)``.
 
-        The network reads both strands with the same weights, so that a sequence and its reverse complement are told alike.
+        The network reads both strands with the same weights, so a sequence and its reverse complement are as likely.
         """
         turned = reverse_complement_one_hot(back.transpose(1, 2), lengths).transpose(1, 2)
         return self.agreement * (there + turned)
@@ -124,7 +127,7 @@ class LanguageNetwork(nn.Module):
     def read(
         self, tokens: Tensor, state: LanguageCarry, *, targets: Tensor | None = None, strand: Tensor | None = None
     ) -> Reading:
-        """Read tokens ``(b, t)``, the first of which is the last of ``state.tail``, and foretell what follows each.
+        """Read tokens ``(b, t)``, the first of which is the last of ``state.tail``, and predict what follows each.
 
         ``targets`` ``(b, t)`` follow the tokens, and are left out of the counts of contexts. ``strand`` ``(b, 4, t)`` holds
         the tokens once more, as one-hot bases through which gradients flow; counts are constants to them.
@@ -163,7 +166,7 @@ BASES_AT_ONCE = 4096
 def log_likelihoods(network: LanguageNetwork, codes: Sequence[Codes], *, batch_size: int = 32) -> list[NDArray[np.float32]]:
     """Return the natural log-probability of every base of every sequence ``(t,)``, NaN where it is N.
 
-    Each is read with a fresh memory, so many side by side.
+    Each sequence is read with a fresh memory, ``batch_size`` of them side by side.
     """
     network.eval()
     found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(codes)
@@ -229,7 +232,7 @@ class RecordState:
 
 @torch.no_grad()
 def embeddings(network: LanguageNetwork, codes: Sequence[Codes], *, batch_size: int = 32) -> NDArray[np.float64]:
-    """Return the mean of what a network holds after each base, over both strands for one that reads both; ``(n, d)``."""
+    """Return the mean of what a network holds after each base, ``(n, d)``; over both strands if it reads both."""
     network.eval()
     strands = [list(codes)] + ([[reverse_complement(one) for one in codes]] if network.config.both_sides else [])
     found = np.zeros((len(codes), network.config.backbone.width))

@@ -25,7 +25,7 @@ from titans_ts.dna.contexts import LONGEST_CONTEXT
 from titans_ts.dna.genome import Genome
 from titans_ts.dna.language import LanguageConfig, LanguageNetwork, RecordState, embeddings, log_likelihoods, sampled
 from titans_ts.dna.language_training import LanguageTraining, LanguageTrainingConfig, hold_out
-from titans_ts.dna.sequences import Piece, format_of, has_sequence_suffix, read_sequences, stream_pieces
+from titans_ts.dna.sequences import Piece, format_of, read_sequences, stream_pieces
 from titans_ts.dna.variants import Variant, read_variants, window_of
 from titans_ts.files.tensors import under
 from titans_ts.learn import saving as persistence
@@ -39,9 +39,9 @@ from titans_ts.learn.run import choose_device
 class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTitans):
     """Model DNA with a neural memory beside a mixture of contexts.
 
-    How often each base followed the same few bases in training, for contexts of several lengths and on both strands, is
-    mixed by a small network; a memory that reads the sequence along corrects the mixture. Records of any length are read in
-    a state of fixed size.
+    A table says how often each base followed the same few bases in training, for contexts of several lengths and on both
+    strands. A small network mixes what the contexts say, and a memory that reads the sequence corrects the mixture. Records
+    of any length are read in a state of fixed size.
 
     Attributes
     ----------
@@ -73,9 +73,9 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
     objective: str = argument(
         "causal",
         StrOptions({"causal", "masked"}),
-        doc="Whether a base is foretold from those before it, or from those on both sides of it: then the same network "
-        "reads both strands, and what it says from before and from after the base is put together. The second is a "
-        "pseudo-likelihood: no probability of the whole sequence, but surer about single bases.",
+        doc="Whether a base is predicted from those before it (causal) or from those on both sides of it (masked). Masked, "
+        "the same network reads both strands, and its two predictions are added up. That is a pseudo-likelihood: no "
+        "probability of the whole sequence, but surer about single bases.",
     )
     context_orders: Sequence[int] = argument(
         (1, 2, 3, 4, 6, 8, 10, 12, 16),
@@ -167,6 +167,15 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
     def forget(self, ids: str | Iterable[str] | None = None) -> Self:
         """Forget what ``update`` has read, of some records or of all; weights stay as they are.
 
+        Parameters
+        ----------
+        ids : str or iterable of str, optional
+            The records; by default all.
+
+        Returns
+        -------
+        self
+
         Raises
         ------
         ValueError
@@ -204,6 +213,12 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
         Returns
         -------
         list of ndarray (t,)
+
+        Examples
+        --------
+        >>> model = DNALanguageModel(context_orders=(1, 2), layers=0, max_steps=2, random_state=0).fit(["ACGT" * 100])
+        >>> [one.shape for one in model.log_likelihood(["ACGTACGT", "GG"])]
+        [(8,), (2,)]
         """
         check_is_fitted(self)
         return log_likelihoods(self.network_, read_sequences(X).codes)
@@ -212,6 +227,11 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
         """Return the mean log-likelihood of the bases of each sequence, ``(n,)``, in nats; NaN where all are N.
 
         The records of a FASTA file are streamed, and none lies in memory whole (``objective="causal"``).
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences, each read with a fresh memory.
         """
         check_is_fitted(self)
         if self._streams(X):
@@ -219,7 +239,15 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
         return np.array([_mean(values) for values in self.log_likelihood(X)])
 
     def score(self, X: Any, y: None = None) -> float:
-        """Return the mean log-likelihood of all bases, in nats."""
+        """Return the mean log-likelihood of all bases, in nats; a longer sequence counts for more.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences, each read with a fresh memory.
+        y : None
+            Ignored; it is there for scikit-learn.
+        """
         check_is_fitted(self)
         if self._streams(X):
             states = self._read_pieces(stream_pieces(X), {}).values()
@@ -228,13 +256,30 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
         return _mean(np.concatenate(self.log_likelihood(X)))
 
     def bits_per_base(self, X: Any) -> float:
-        """Return what a base costs on average, in bits: 2 for a model that knows nothing, less for a better one."""
+        """Return what a base costs on average, in bits: 2 for a model that knows nothing, less for a better one.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences, each read with a fresh memory.
+
+        Examples
+        --------
+        >>> model = DNALanguageModel(context_orders=(1, 2), layers=0, max_steps=2, random_state=0).fit(["ACGT" * 100])
+        >>> model.bits_per_base(["ACGT" * 10]) < 1
+        True
+        """
         return -self.score(X) / float(np.log(2))
 
     def transform(self, X: Any) -> NDArray[np.float64]:
-        """Return an embedding of each sequence, ``(n, d)``: the mean of what the network holds after each base.
+        """Return an embedding of each sequence, ``(n, width)``: the mean of what the network holds after each base.
 
         With ``objective="masked"`` the mean is over both strands.
+
+        Parameters
+        ----------
+        X : container like that of ``fit``
+            Sequences, each read with a fresh memory.
         """
         check_is_fitted(self)
         return embeddings(self.network_, read_sequences(X).codes)
@@ -263,14 +308,24 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
         prompt : str, optional
             What they follow; it is not part of the answer.
         temperature : float, default=1.0
-            Below 1 more of the likely, above 1 more of the unlikely.
+            Above 0. Below 1, likely bases come more often than the model says; above 1, unlikely ones do.
         random_state : int, RandomState or None, default=None
             Seed.
+
+        Returns
+        -------
+        list of str
 
         Raises
         ------
         ValueError
             With ``objective="masked"``, which tells nothing about what comes next, or if a number is out of range.
+
+        Examples
+        --------
+        >>> model = DNALanguageModel(context_orders=(1, 2), layers=0, max_steps=2, random_state=0).fit(["ACGT" * 100])
+        >>> model.sample(length=8, prompt="ACGT", temperature=0.1, random_state=0)
+        ['ACGTACGT']
         """
         check_is_fitted(self)
         self._require_causal("sample")
@@ -307,6 +362,13 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
         ------
         ValueError
             If a position lies outside its contig, or a contig is unknown; the message names the variant.
+
+        Examples
+        --------
+        >>> model = DNALanguageModel(context_orders=(1, 2), layers=0, max_steps=2, random_state=0).fit(["ACGT" * 100])
+        >>> found = model.score_variants([("chr1", 5, "A", "G")], {"chr1": "ACGTACGTACGT"})
+        >>> bool(found["ref_match"][0]), bool(found["log_likelihood_ratio"][0] < 0)
+        (True, True)
         """
         import pandas as pd
 
@@ -329,8 +391,8 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
 
     def _streams(self, X: Any) -> bool:
         """Say whether X is a FASTA file that can be read piece by piece."""
-        is_path = isinstance(X, os.PathLike) or (isinstance(X, str) and (has_sequence_suffix(X) or os.path.isfile(X)))
-        return is_path and self.objective == "causal" and os.path.isfile(X) and format_of(Path(X)) == "fasta"
+        is_file = isinstance(X, str | os.PathLike) and os.path.isfile(X)
+        return is_file and self.objective == "causal" and format_of(Path(X)) == "fasta"
 
     def _read_pieces(self, pieces: Iterable[Piece], states: dict[str, RecordState]) -> dict[str, RecordState]:
         """Read pieces of records on; the states given are left as they are."""
@@ -341,6 +403,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
         return found
 
     def _shown(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Yield pieces while a bar counts their bases."""
         with tqdm(desc="reading", unit="base", unit_scale=True, disable=self.verbose < 1, leave=False) as progress:
             for piece in pieces:
                 yield piece

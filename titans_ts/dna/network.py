@@ -1,4 +1,4 @@
-"""A whole sequence of bases in, an answer about it out."""
+"""The network of the classifier and the regressor: a whole sequence of bases in, an answer about it out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SequenceConfig:
 class LanguageStem(nn.Module):
     """One token ``(b, n, d)`` for every ``patch_length`` bases, from what a language model holds after reading them.
 
-    The language model is read along, and trained on.
+    The language model is trained on with the rest.
     """
 
     def __init__(self, language: LanguageNetwork, width: int, *, patch_length: int, dropout: float = 0.0) -> None:

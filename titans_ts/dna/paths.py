@@ -34,10 +34,8 @@ MOST_PLACES = 512
 class WordPath(nn.Module):
     """A linear function of how often each word of a few bases occurs: the floor that a memory must improve on.
 
-    Words with an N are not counted. What is counted is ``sum_t prod_i strand[word_i, t + i]``, which is linear in each
-    base, so that gradients say what every possible base would have done.
-
-    Without ``sizes``, the lengths of words, it is a constant.
+    Words with an N are not counted. A count is ``sum_t prod_i strand[word_i, t + i]``, which is linear in each base, so
+    gradients say what every possible base would have done. Without ``sizes``, the lengths of words, it is a constant.
 
     >>> from titans_ts.dna.strands import one_hot
     >>> path = WordPath(1, sizes=(1,))
@@ -186,8 +184,8 @@ def fit_linear_path(
 ) -> LinearPath:
     """Fit linear models of words, of one strand or of both, without places and with them, and return the best.
 
-    Validation decides; without it no places are seen. ``symmetric`` says that training knows no difference between
-    strands: then everything is seen on both.
+    Validation decides; without it no places are seen. If training knows no difference between strands (``symmetric``),
+    everything is seen on both.
     """
     parts = [training] if validation is None else [training, validation]
     kinds: tuple[bool, ...] = (symmetric,) if symmetric or validation is None else (False, True)
@@ -253,7 +251,7 @@ def _mean_over_strands(features: Callable[..., Any], codes: Sequence[Codes], wha
 def usual_places(codes: Sequence[Codes]) -> tuple[int, int]:
     """Return how many places from the start and from the end a linear path should see.
 
-    All, from the start, where sequences are of one length and lie over one another; else those near either end.
+    It sees all places where sequences are of one length, and else those near either end.
 
     >>> usual_places([np.zeros(70, np.uint8)] * 2), usual_places([np.zeros(70, np.uint8), np.zeros(30, np.uint8)])
     ((70, 0), (30, 30))

@@ -114,7 +114,7 @@ def stream_pieces(path: str | os.PathLike[str], *, piece_length: int = 65_536) -
 
 
 def _records(path: Path, kind: str) -> Iterator[Record]:
-    """Hand out the checked records of a file known to be there."""
+    """Yield the checked records of a file that is there."""
     from Bio.SeqIO.FastaIO import SimpleFastaParser
 
     seen: set[str] = set()
@@ -127,7 +127,7 @@ def _records(path: Path, kind: str) -> Iterator[Record]:
 
 
 def _read_genbank(file: TextIO, path: Path) -> Iterator[tuple[str, str]]:
-    """Hand out id and letters of each record; features are passed over, which is where the time would go."""
+    """Yield id and letters of each record; features are passed over, which is where the time would go."""
     from Bio import BiopythonParserWarning
     from Bio.GenBank.Scanner import GenBankScanner
 
@@ -153,7 +153,7 @@ def _read_genbank(file: TextIO, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _pieces(path: Path, piece_length: int) -> Iterator[Piece]:
-    """Hand out the checked pieces of a FASTA file, holding one of them and a line."""
+    """Yield the checked pieces of a FASTA file, holding one of them and a line."""
     seen: set[str] = set()
     waiting: list[str] = []
     id_, start, n_waiting = "", 0, 0
@@ -178,7 +178,7 @@ def _pieces(path: Path, piece_length: int) -> Iterator[Piece]:
 
 
 def _lines(file: TextIO) -> Iterator[tuple[bool, str]]:
-    """Hand out (True, header) or (False, letters), a long line of letters in parts."""
+    """Yield (True, header) or (False, letters), a long line of letters in parts."""
     at_start = True
     while line := file.readline(_LONGEST_LINE):
         if at_start and line[0] == ">":
