@@ -1,6 +1,6 @@
 """P9: all eight estimators in scikit-learn's pipelines, searches, cross-validation and routing, held to fits by hand.
 
-What scikit-learn itself checks of an estimator is in ``test_scikit_learn_checks.py``, its callbacks in ``test_progress.py``.
+What scikit-learn itself checks is in ``test_scikit_learn_checks.py``, its callbacks are in ``test_callbacks.py``.
 """
 
 import pickle
@@ -184,12 +184,13 @@ SCORING = {
 }
 
 
-def test_a_search_in_two_processes_finds_what_is_found_by_hand(name):
+@pytest.mark.parametrize("jobs", [None, pytest.param(2, marks=pytest.mark.slow)])  # two processes start for long
+def test_a_search_finds_what_is_found_by_hand(name, jobs):
     case, scoring = EVERY[name], SCORING.get(name)
     grid = {"random_state": [0, 1]}
     splitter = TimeSeriesSplit(2, test_size=10) if name == "TitansForecaster" else KFold(2, shuffle=True, random_state=0)
     folds = list(splitter.split(case.X))
-    search = case.learn(GridSearchCV(case.make(), grid, cv=folds, n_jobs=2, scoring=scoring, error_score="raise"))
+    search = case.learn(GridSearchCV(case.make(), grid, cv=folds, n_jobs=jobs, scoring=scoring, error_score="raise"))
     score, expected = check_scoring(case.model, scoring), np.zeros((2, 2))
     for k, (train, test) in enumerate(folds):
         y, y_test = (None, None) if case.y is None else (case.y[train], case.y[test])

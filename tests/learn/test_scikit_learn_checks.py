@@ -1,4 +1,6 @@
-"""P9: what scikit-learn checks of an estimator, run on all eight; what is not run stands in a table, with its reason.
+"""P9: what scikit-learn checks of an estimator, run on one of each base, and as slow tests on all eight.
+
+What is not run stands in a table, with its reason.
 
 The forecaster and the four estimators of windows are given scikit-learn's own tables of numbers. Estimators of DNA read
 letters: they are given the same tables through a reader that writes every row of numbers as a sequence, so that all that is
@@ -29,6 +31,16 @@ from titans_ts import (
 WINDOWED = (TitansClassifier, TitansRegressor, TitansEmbedder, TitansAnomalyDetector)
 TINY = {"max_steps": 3, "width": 8, "heads": 2, "batch_size": 16, "random_state": 0}
 SMALL_WINDOWED = [estimator(**TINY) for estimator in WINDOWED]
+OF_A_BASE = ("TitansClassifier", "TitansEmbedder", "TitansForecaster", "WrittenDNAClassifier", "WrittenDNALanguageModel")
+"""One of each base; the others are checked as slow tests."""
+
+
+def split_by_base(estimators):
+    """Return those that stand for their base, and the others."""
+    first = [one for one in estimators if type(one).__name__ in OF_A_BASE]
+    return first, [one for one in estimators if one not in first]
+
+
 BY_NUMBER_OF_ROWS = {
     "check_sample_weight_equivalence_on_dense_data": "batches and a validation part are drawn by the number of rows, so "
     "that a row that is there twice meets other company than one of twice the weight"
@@ -40,8 +52,14 @@ def declared(estimator):
     return BY_NUMBER_OF_ROWS if isinstance(estimator, TitansClassifier | TitansRegressor) else {}
 
 
-@parametrize_with_checks(SMALL_WINDOWED, expected_failed_checks=declared)
+@parametrize_with_checks(split_by_base(SMALL_WINDOWED)[0], expected_failed_checks=declared)
 def test_windows_pass_what_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(split_by_base(SMALL_WINDOWED)[1], expected_failed_checks=declared)
+def test_the_other_windows_pass_what_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
@@ -171,13 +189,19 @@ def applicable(estimator):
     return [(name, check) for name, check in generated(estimator) if name not in left_out]
 
 
-APPLICABLE = [(estimator, name, check) for estimator in (FORECASTER, *DNA) for name, check in applicable(estimator)]
+APPLICABLE = [
+    pytest.param(
+        estimator,
+        check,
+        id=f"{type(estimator).__name__}-{name}",
+        marks=() if type(estimator).__name__ in OF_A_BASE else pytest.mark.slow,
+    )
+    for estimator in (FORECASTER, *DNA)
+    for name, check in applicable(estimator)
+]
 
 
-@pytest.mark.parametrize(
-    ("estimator", "check"),
-    [pytest.param(one, check, id=f"{type(one).__name__}-{name}") for one, name, check in APPLICABLE],
-)
+@pytest.mark.parametrize(("estimator", "check"), APPLICABLE)
 def test_series_and_dna_pass_what_scikit_learn_checks(estimator, check):
     check(estimator)
 
