@@ -21,14 +21,13 @@ from titans_ts.series.reading import (
     absorb_together,
     forecast,
     forecast_together,
-    joined,
     parted,
     rolling_forecasts,
     start_state,
     surprise,
 )
 from titans_ts.series.state import SeriesState
-from titans_ts.series.tensors import SeriesTensors
+from titans_ts.series.tensors import SeriesTensors, join
 
 LENGTH = 67
 CUTS = {
@@ -439,7 +438,7 @@ def test_a_batch_forecasts_as_each_alone(variant):
 
 def test_parting_undoes_joining_and_shares_nothing():
     states = [(torch.full((2, 3), float(i)), (7, None, ())) for i in range(3)]
-    batch = joined(states)
+    batch = join(states)
     for state, found in zip(states, parted(batch, 2), strict=False):
         assert torch.equal(found[0], state[0])
         assert found[1] == (7, None, ())

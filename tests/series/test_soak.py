@@ -97,7 +97,8 @@ def assert_bounded(forecaster):
 MEMORIES = [("mac", 32), ("mac", 16), ("mag", 16), ("mal", 16), ("lmm", 16)]
 """Patches of 32 rows make 31,250 tokens of a million rows, patches of 16 rows 62,500."""
 QUICK = {
-    ("ETTh1", "mag", 16), ("a constant", "mal", 16), ("white noise", "lmm", 16), ("spikes", "lmm", 16), ("spikes", "mac", 32),
+    ("ETTh1", "mag", 16), ("a constant", "mal", 16), ("white noise", "lmm", 16),
+    ("spikes", "lmm", 16), ("spikes", "mac", 32),
 }  # fmt: skip
 """Every kind of rows and every variant at least once; the others are slow tests."""
 CASES = [(kind, *memory) for kind in KINDS for memory in MEMORIES]

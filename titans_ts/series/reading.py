@@ -87,10 +87,12 @@ def absorb_together(
         for (_, ends), state in zip(waiting, states, strict=True)
     ]
     for group in _groups(keys, network.config.streams):
-        batch = joined([backbones[i] for i in group])
+        batch = join([backbones[i] for i in group])
         for parts in zip(*(_pieces_of(waiting[i][1]) for i in group), strict=True):
-            seen = [seen_at(network, waiting[i][0], ends) for i, ends in zip(group, parts, strict=True)]
-            batch = network.read(*_side_by_side(seen), batch)
+            lookback, covariates = join(
+                [seen_at(network, waiting[i][0], ends) for i, ends in zip(group, parts, strict=True)]
+            )
+            batch = network.read(lookback, covariates, batch)
         for i, backbone in zip(group, parted(batch, network.config.streams), strict=False):
             backbones[i] = backbone
     return [
@@ -126,9 +128,9 @@ def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], f
     found: list[Any] = [None] * len(states)
     at, streams = torch.tensor([network.config.lookback]), network.config.streams
     for group in _groups([form_of(backbone) for _, backbone in waiting], streams):
-        lookback, covariates = _side_by_side([seen_at(network, waiting[i][0], at) for i in group])
+        lookback, covariates = join([seen_at(network, waiting[i][0], at) for i in group])
         ahead = _rows_ahead(network, [states[i].n_seen for i in group]).repeat_interleave(streams)
-        said = network.forecast(lookback, covariates, joined([waiting[i][1] for i in group]), ahead)
+        said = network.forecast(lookback, covariates, join([waiting[i][1] for i in group]), ahead)
         for place, i in enumerate(group):
             here = slice(place * streams, (place + 1) * streams)
             own = Lookback(*(x[here] for x in lookback))
@@ -204,8 +206,8 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
 
 def seen_at(network: ForecastNetwork, series: SeriesTensors, ends: Tensor) -> tuple[Lookback, Covariates]:
     """Return what the network sees at some origins, in its own kind of number and place."""
-    lookback, covariates = look_back(series, ends, network.config, dtype=network.dtype)
-    return to_device(lookback, network.device), to_device(covariates, network.device)
+    seen = look_back(series, ends, network.config, dtype=network.dtype)
+    return to_device(seen, network.device)  # type: ignore[no-any-return]
 
 
 # --- what waits for its patch -----------------------------------------------------------------------------------------
@@ -333,26 +335,6 @@ def form_of(state: Any) -> tuple[Any, ...]:
     return () if state is None else (state,)
 
 
-def joined(states: Sequence[Any]) -> Any:
-    """Concatenate states of equal shape and position along the batch axis.
-
-    Examples
-    --------
-    >>> joined([(torch.zeros(1, 2), 3), (torch.ones(1, 2), 3)])
-    (tensor([[0., 0.],
-            [1., 1.]]), 3)
-    """
-    first = states[0]
-    if len(states) == 1:
-        return first
-    if isinstance(first, Tensor):
-        return torch.cat(list(states))
-    if isinstance(first, tuple):
-        parts = [joined(part) for part in zip(*states, strict=True)]
-        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
-    return first
-
-
 def parted(state: Any, streams: int) -> Iterator[Any]:
     """Return the states of a batch, ``streams`` of it at a time, each a copy of its own, which keeps no larger tensor."""
     if isinstance(state, Tensor):
@@ -361,13 +343,6 @@ def parted(state: Any, streams: int) -> Iterator[Any]:
         return iter(lambda: state, object())  # the same for all
     columns = zip(*(parted(part, streams) for part in state), strict=False)
     return (type(state)(*parts) if hasattr(state, "_fields") else parts for parts in columns)
-
-
-def _side_by_side(seen: Sequence[tuple[Lookback, Covariates]]) -> tuple[Lookback, Covariates]:
-    """Return what several series see as one batch."""
-    if len(seen) == 1:
-        return seen[0]
-    return join([lookback for lookback, _ in seen]), join([covariates for _, covariates in seen])
 
 
 def _as_batch(lookback: Lookback, covariates: Covariates) -> tuple[Lookback, Covariates]:

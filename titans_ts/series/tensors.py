@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.scale import FARTHEST, Scale, long_run_scale, on_long_run_scale
 from titans_ts.frames.clock import to_wall
 from titans_ts.frames.panel import Panel, Series
@@ -361,18 +362,28 @@ def _rows_before(table: Tensor, ends: Tensor, count: int) -> Tensor:
 
 
 def join(parts: Sequence[Any]) -> Any:
-    """Return tokens of several series, or parts of them, as one batch."""
+    """Concatenate tokens, or states, of one form along the batch axis.
+
+    Examples
+    --------
+    >>> join([(torch.zeros(1, 2), 3), (torch.ones(1, 2), 3)])
+    (tensor([[0., 0.],
+            [1., 1.]]), 3)
+    """
     first = parts[0]
+    if len(parts) == 1:
+        return first
     if isinstance(first, Tensor):
         return torch.cat(list(parts))
-    return type(first)(*(join(same) for same in zip(*parts, strict=True)))
+    if isinstance(first, tuple):
+        joined = [join(same) for same in zip(*parts, strict=True)]
+        return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
+    return first
 
 
 def to_device(parts: Any, device: torch.device) -> Any:
     """Return tokens, or a part of them, on another device."""
-    if isinstance(parts, Tensor):
-        return parts.to(device)
-    return type(parts)(*(to_device(part, device) for part in parts))
+    return map_tensors(lambda x: x.to(device), parts)
 
 
 class SeriesEmbedding(nn.Module):
