@@ -204,11 +204,11 @@ def after_reading(layer: NeuralMemory, x: torch.Tensor, forget_towards: str):
 @pytest.mark.parametrize("depth", [2, 3])
 @torch.no_grad()
 def test_after_quiet_it_learns_as_a_fresh_one_does(depth):
-    """8,000 tokens of nothing: forgetting leads to the learned start, from where all can be learned."""
+    """20,000 tokens of nothing: forgetting leads to the learned start, from where all can be learned."""
     torch.manual_seed(0)
     layer = NeuralMemory(16, heads=2, depth=depth, refresh_every=16).double()
     layer.gates.project.bias[2:4] = torch.tensor([1.0, 5.9], dtype=torch.float64)  # retention: short and long
-    busy, quiet = tokens(1, 192, 16), torch.zeros(1, 8_000, 16, dtype=torch.float64)
+    busy, quiet = tokens(1, 192, 16), torch.zeros(1, 20_000, 16, dtype=torch.float64)
     x = torch.cat([busy, quiet], 1)
     fresh = learned_error(layer, layer.initial_state(1).store, layer.rule)
     assert (fresh < 0.3).all(), f"the fresh memory does not learn: {fresh}"
