@@ -143,39 +143,9 @@ class TitansSktimeForecaster(BaseForecaster):
         warm_start: bool = False,
         callbacks: Sequence[Callable[..., Any]] | None = None,
     ) -> None:
-        self.horizon = horizon
-        self.lookback = lookback
-        self.patch_length = patch_length
-        self.channels = channels
-        self.quantiles = quantiles
-        self.variant = variant
-        self.memory = memory
-        self.width = width
-        self.layers = layers
-        self.heads = heads
-        self.memory_depth = memory_depth
-        self.refresh_every = refresh_every
-        self.window = window
-        self.persistent_tokens = persistent_tokens
-        self.convolution = convolution
-        self.momentum = momentum
-        self.forgetting = forgetting
-        self.damping = damping
-        self.recollection = recollection
-        self.dropout = dropout
-        self.max_steps = max_steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.caution = caution
-        self.device = device
-        self.precision = precision
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.callbacks = callbacks
+        given = locals()
+        for name in self.get_param_names():
+            setattr(self, name, given[name])
         with warnings.catch_warnings():  # sktime announces another default of what _config says outright
             warnings.filterwarnings("ignore", message=".*remember_data.*", category=FutureWarning)
             super().__init__()
