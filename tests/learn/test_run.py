@@ -1,5 +1,6 @@
-"""What every training shares: the schedule, the best weights, patience, device, number format, and chance."""
+"""What every training shares: the run itself, schedule, best weights, patience, device, number format, and chance."""
 
+import copy
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,8 @@ from torch import nn
 from titans_ts.learn.run import (
     PRECISIONS,
     BestWeights,
+    Run,
+    RunConfig,
     choose_device,
     learning_rate_factor,
     mixed_precision,
@@ -17,6 +20,87 @@ from titans_ts.learn.run import (
 )
 
 CPU = torch.device("cpu")
+
+# --- a run ----------------------------------------------------------------------------------------------------------
+
+
+class Toy(nn.Linear):
+    """A network with what a run asks of one: settings and a device."""
+
+    config, device = "toy", CPU
+
+
+class ToyRun(Run):
+    """Learn noise; each validation error is the next of a list."""
+
+    def __init__(self, errors=(), callbacks=(), **settings):
+        torch.manual_seed(0)
+        super().__init__(Toy(3, 1), RunConfig(**{"max_steps": 6, "evaluate_every": 2, **settings}), callbacks=callbacks)
+        self.errors, self.order, self.rates = iter(errors), [], []
+        self.optimize_all(list(self.network.parameters()))
+
+    def run(self):
+        with self.begun():
+            for number in self.take(self.config.max_steps):
+                self.order.append(f"step {number}")
+                self.rates.append(self.optimizer.param_groups[0]["lr"])
+                noise = torch.randn(4, 3) + float(self.chance.normal())
+                self.done(self.network.train()(noise).square().mean(), lambda: next(self.errors))
+        return self
+
+    def _data(self):
+        return [torch.zeros(2)]
+
+
+class Told:
+    """A callback that notes when it is called."""
+
+    def before_step(self, run, label):
+        run.order.append(f"before {label}")
+
+    def __call__(self, run, report):
+        run.order.append(f"after {report.step}")
+
+
+def test_a_run_tells_before_and_after_each_step_and_evaluates_when_due():
+    run = ToyRun([3.0, 1.0, 2.0], [Told()], max_steps=5).run()
+    assert run.order == [x for k in range(5) for x in ("before memory", f"step {k}", f"after {k + 1}")]
+    assert [(one.step, one.steps, one.validation) for one in run.history] == [(2, 5, 3.0), (4, 5, 1.0), (5, 5, 2.0)]
+    assert run.told()[0].keys() == {"step", "steps", "loss", "validation"}, "there is one phase"
+    assert run.rates == [run.config.learning_rate * learning_rate_factor(k, 5) for k in range(5)]
+    assert (run.best.error, run.best.step) == (1.0, 4)
+    assert not run.network.training
+
+
+def test_a_run_ends_by_patience_or_by_any_callback_when_all_were_told():
+    assert ToyRun([1.0, 2.0, 2.0], max_steps=99, patience=2).run().step == 6
+    halted = ToyRun([1.0] * 9, [lambda _, report: report.step == 3, Told()], max_steps=99).run()
+    assert halted.order[-1] == "after 3"
+
+
+@pytest.mark.parametrize("step", [1, 2, 5])
+def test_what_a_run_kept_is_all_that_its_rest_depends_on(step):
+    found = []
+
+    def keep(run, report):
+        if report.step == step:
+            found.append(copy.deepcopy(run.kept()))
+
+    whole = ToyRun([3.0, 1.0, 2.0], [keep])
+    global_chance = torch.get_rng_state()
+    whole.run()
+    assert torch.equal(torch.get_rng_state(), global_chance)
+    tensors, facts = found[0]
+    again = ToyRun([3.0, 1.0, 2.0][step // 2 :])
+    again.restore(tensors, facts)
+    again.run()
+    assert len(again.order) == 6 - step
+    assert torch.equal(again.network.weight, whole.network.weight)
+    assert again.history == whole.history
+    assert again.best.error == 1.0
+    assert torch.equal(again.best.weights["weight"], whole.best.weights["weight"])
+    assert again.identity() == facts["run"] == whole.identity()
+
 
 # --- the learning rate over a phase ---------------------------------------------------------------------------------
 
