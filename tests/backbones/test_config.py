@@ -2,8 +2,8 @@
 
 import pytest
 
-from titans_ts.backbones.config import VARIANTS, BackboneConfig
-from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 
 
 @pytest.mark.parametrize(

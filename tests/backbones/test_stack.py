@@ -7,10 +7,10 @@ from backbones.oracles import backbone_by_letter
 from memory.cases import tokens
 from tolerances import assert_agree
 
-from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import LAYERS, Backbone, require_memory
 from titans_ts.backbones.state import pack
-from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
+from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 from titans_ts.memory.neural_memory import NeuralMemory
 
 LENGTH = 26  # four segments of 6 and a bit, six refreshes of 4 and a bit

@@ -6,8 +6,8 @@ import pytest
 import torch
 from series.cases import ALL_COVARIATES, make_network, make_series
 
-from titans_ts.backbones.config import VARIANTS
 from titans_ts.backbones.state import map_tensors, pack, unpack
+from titans_ts.backbones.variants import VARIANTS
 from titans_ts.files.tensors import read_tensors, write_tensors
 from titans_ts.series.reading import absorb, start_state
 from titans_ts.series.state import SeriesState

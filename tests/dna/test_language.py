@@ -9,8 +9,9 @@ from dna.cases import as_batch, make_language_network, random_codes, recurring_c
 from memory.cases import shaken
 from tolerances import assert_agree
 
-from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.state import pack
+from titans_ts.backbones.variants import VARIANTS
 from titans_ts.dna import language as likelihood
 from titans_ts.dna.bases import N, decode, encode, reverse_complement
 from titans_ts.dna.language import LanguageConfig, LanguageNetwork, RecordState, embeddings, log_likelihoods, sampled

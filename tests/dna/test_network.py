@@ -9,7 +9,8 @@ from dna.cases import BACKBONE, as_batch, make_sequence_network, random_codes
 from memory.cases import shaken
 from tolerances import assert_agree
 
-from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.variants import VARIANTS
 from titans_ts.dna.bases import N
 from titans_ts.dna.bases import reverse_complement as turned_alone
 from titans_ts.dna.language import LanguageConfig

@@ -8,7 +8,8 @@ from memory.cases import shaken, tokens
 from tolerances import assert_agree
 from torch import nn
 
-from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.variants import VARIANTS
 from titans_ts.dna.bases import reverse_complement
 from titans_ts.dna.strands import averaged
 from titans_ts.learn import batches, two_paths

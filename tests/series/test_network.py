@@ -8,7 +8,8 @@ from memory.cases import shaken, tokens
 from series.cases import ALL_COVARIATES, BACKBONE, make_config, make_network, make_series
 from tolerances import assert_agree
 
-from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.variants import VARIANTS
 from titans_ts.series.network import ForecastHead, ForecastNetwork, FutureEffect, LinearPath, QuantileHead
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.tensors import Covariates, Lookback, look_back

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 from windows.estimator_cases import FORETOLD, OTHERS, TABLE, fitted, rhythms
 
 from titans_ts import TitansAnomalyDetector, load
-from titans_ts.backbones.config import VARIANTS
+from titans_ts.backbones.variants import VARIANTS
 from titans_ts.windows.reader import surprises
 
 LEARN = {

@@ -9,7 +9,7 @@ from memory.cases import shaken
 from tolerances import assert_agree
 from windows.cases import make_window_network, wandering
 
-from titans_ts.backbones.config import VARIANTS
+from titans_ts.backbones.variants import VARIANTS
 from titans_ts.learn import two_paths
 from titans_ts.windows.kernels import SUMMARIES, summary
 from titans_ts.windows.network import WindowConfig, WindowNetwork

@@ -9,7 +9,7 @@ from memory.cases import shaken
 from tolerances import assert_agree
 from windows.cases import make_reader, wandering
 
-from titans_ts.backbones.config import VARIANTS
+from titans_ts.backbones.variants import VARIANTS
 from titans_ts.windows import reader
 from titans_ts.windows.reader import ReaderConfig, ReaderNetwork, embeddings, readings, surprises
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
-from titans_ts.backbones.variants import VARIANTS as VARIANTS
+from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 from titans_ts.memory.presets import PRESETS
 
 

@@ -18,7 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from titans_ts import __version__
-from titans_ts.backbones.config import VARIANTS, BackboneConfig
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.variants import VARIANTS
 from titans_ts.learn import saving
 from titans_ts.learn.arguments import argument, constraints, with_arguments
 from titans_ts.learn.callbacks import CallbackSupportMixin
