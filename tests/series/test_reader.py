@@ -1,4 +1,4 @@
-"""History that comes piece by piece is the history: same state, same forecast, wherever it is cut, killed or taken up."""
+"""A reader beside its forecaster; and streams: same state, same forecast, wherever history is cut, killed or taken up."""
 
 import os
 
@@ -8,8 +8,10 @@ import polars as pl
 import pytest
 from learn.killing import kill_twenty_times
 from series.estimator_cases import fitted, wave
+from sklearn.exceptions import NotFittedError
 
-from titans_ts import MemoryState, TitansForecaster, load
+from titans_ts import MemoryState, MemoryStore, TitansForecaster, load
+from titans_ts.backbones.state import pack
 from titans_ts.series import reader
 
 ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16, "precision": "float64"}
@@ -47,6 +49,30 @@ def assert_same_state(found: TitansForecaster, true: TitansForecaster) -> None:
     for name, x in one.tensors.items():
         np.testing.assert_allclose(x.numpy(), other.tensors[name].numpy(), rtol=1e-9, atol=1e-9, err_msg=name)
 
+
+# --- without scikit-learn ---------------------------------------------------------------------------------------------
+
+
+def test_a_reader_answers_as_its_forecaster_does_and_leaves_states_as_they_are(plain):
+    reader, rows = plain.reader_, wave(90, 2)
+    read = reader.read(reader.panel(rows), {})
+    assert (read.states[None].n_seen, read.last_times) == (90, {None: 89})
+    np.testing.assert_array_equal(reader.forecast(read), plain.predict(rows))
+    np.testing.assert_array_equal(reader.surprise(rows), plain.surprise(rows))
+    before = {name: x.clone() for name, x in pack(read.states[None]).items()}
+    further = reader.read(reader.panel(wave(5, 2), follow=read.last_times), read.states)
+    assert (further.states[None].n_seen, further.last_times) == (95, {None: 94})
+    assert all(np.array_equal(x, before[name], equal_nan=True) for name, x in pack(read.states[None]).items())
+    assert plain.n_seen_ == 160, "the states are with whoever asks"
+
+
+def test_there_is_no_reader_before_fit(tmp_path):
+    for ask in (lambda model: model.reader_, lambda model: MemoryStore(tmp_path / "some.memory", model)):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            ask(TitansForecaster())
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
 
 STREAMS = {
     "iterator of frames": lambda frame, folder: (frame[i : i + 37] for i in range(0, len(frame), 37)),
