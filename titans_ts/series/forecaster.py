@@ -221,8 +221,9 @@ class TitansForecaster(BaseTitans):
         if X is None:
             unread = [name for name, state in self.states_.items() if not state.n_seen]
             if unread or not self.states_:
+                whose = f" by {some(unread)}" if any(name is not None for name in unread) else ""
                 raise ValueError(
-                    f"nothing has been read since forget(){_named(unread)}: call update(rows), or predict(X) with a history"
+                    f"nothing has been read since forget(){whose}: call update(rows), or predict(X) with a history"
                 )
             read = Reading(self.states_, self.last_times_, self.layout_)
         elif is_stream(X):
@@ -660,7 +661,3 @@ def _check_arguments(forecaster: TitansForecaster) -> None:
             "layers=1 or more, or recollection=0"
         )
     forecaster._check_arguments()
-
-
-def _named(names: Sequence[Hashable]) -> str:
-    return f" by {some(names)}" if any(name is not None for name in names) else ""

@@ -169,6 +169,11 @@ class MemoryStore:
         X : container like that of ``fit``, or a stream
             A stream is written piece by piece.
 
+        Returns
+        -------
+        MemoryStore
+            Itself.
+
         Raises
         ------
         ValueError
@@ -190,6 +195,11 @@ class MemoryStore:
             Which series; all by default.
         level : sequence of float, optional
             Intervals to add, in percent.
+
+        Returns
+        -------
+        list or frame
+            A container like that of ``fit``, ``horizon`` rows a series.
 
         Raises
         ------
@@ -213,14 +223,40 @@ class MemoryStore:
         return forecast_container(reader.layout, found)
 
     def remember(self, states: MemoryState | Iterable[MemoryState] | Mapping[Hashable, MemoryState]) -> MemoryStore:
-        """Put states in, in place of what was kept of their series; see :meth:`TitansForecaster.remember`."""
+        """Put states in, in place of what was kept of their series; see :meth:`TitansForecaster.remember`.
+
+        Parameters
+        ----------
+        states : MemoryState, or several
+            As ``store[id]`` and ``TitansForecaster.state_`` give them.
+
+        Returns
+        -------
+        MemoryStore
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is no state, belongs to other weights, or is damaged; nothing is changed then.
+        """
         with self._writing():
             for kept, state in self.reader.taken_back(states):
                 self._save({kept.id: state}, {kept.id: kept.last_time}, {kept.id})
         return self
 
     def forget(self, ids: Hashable | Iterable[Hashable] | None = None) -> MemoryStore:
-        """Take series out of the store, all by default.
+        """Take series out of the store.
+
+        Parameters
+        ----------
+        ids : id or list of ids, optional
+            Which series; all by default.
+
+        Returns
+        -------
+        MemoryStore
+            Itself.
 
         Raises
         ------
