@@ -23,8 +23,7 @@ from titans_ts.ops.attention import windowed_association
 def full_attention(config: BackboneConfig) -> WindowAttention:
     """Return a Transformer's attention to every token since the start (arXiv 1706.03762, section 3.2), without a window.
 
-    Nothing is lost, and nothing is compressed: **the state grows with what was read**, by two vectors a token, and reading
-    costs the square of the length. It is the one layer here whose state has no fixed size.
+    **The state grows with what was read**, by two vectors a token, and reading costs the square of the length.
     """
     return WindowAttention(
         config.width,
@@ -43,12 +42,10 @@ class RecurrentCarry(NamedTuple):
 
 
 class LongShortTermMemory(nn.Module):
-    """torch's LSTM over the tokens, one layer of ``width`` units; its state has a fixed size.
+    """torch's LSTM over the tokens, one layer of ``width`` units (Hochreiter, Schmidhuber 1997; Gers et al. 2000).
 
-    Its forget gates start at half-lives spread logarithmically over the units, from 1 to 4,096 tokens, and its input gates
-    at one minus them, much as the memory's gates do over the heads: from torch's own start, training does not find how to
-    hold one token over fifty others. (Hochreiter, Schmidhuber 1997, with the forget gate of Gers et al. 2000; arXiv
-    1804.11188, section 3, for the start.)
+    Forget gates start at half-lives spread logarithmically over the units, from 1 to 4,096 tokens, input gates at one minus
+    them: from torch's own start, training does not find how to hold a token over fifty others (arXiv 1804.11188, section 3).
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -89,15 +86,10 @@ class AssociationCarry(NamedTuple):
 class HopfieldAssociation(nn.Module):
     """The modern Hopfield network as a sequence layer: each token retrieves from the tokens of a window.
 
-    The paper's ``Hopfield`` associates two sets (arXiv 2008.02217, equations 2 and 3). Here the state patterns are the
-    tokens, and the stored patterns are the last ``window`` tokens beside ``persistent_tokens`` learned ones. The paper's
-    ``HopfieldLayer``, with learned patterns alone, would mix no tokens.
-
-    It differs from attention in three things. A state is updated ``updates`` times, so that it settles near one stored
-    pattern or between a few; the last update reads the projections. A learned inverse temperature a head, which starts at
-    attention's ``1 / sqrt(k)``, decides which of the two. State and stored patterns are brought to mean 0 and length
-    ``sqrt(k)``, as in the authors' package ``hflayers``, so that the temperature alone decides. The layer's state has a
-    fixed size.
+    It is the paper's ``Hopfield`` (arXiv 2008.02217, equations 2 and 3): the stored patterns are the last ``window`` tokens
+    and ``persistent_tokens`` learned ones. A state is updated ``updates`` times; the last update reads the projections. A
+    learned inverse temperature a head starts at attention's ``1 / sqrt(k)``, and decides whether it settles near one pattern
+    or between a few: states and patterns are brought to mean 0 and length ``sqrt(k)``, as in the authors' ``hflayers``.
     """
 
     def __init__(self, config: BackboneConfig, *, updates: int = 3) -> None:

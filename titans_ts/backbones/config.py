@@ -12,8 +12,7 @@ from titans_ts.memory.presets import PRESETS
 class BackboneConfig:
     """Settings of a backbone; what is out of range or does not fit is refused by name.
 
-    The variants are the memory as context of attention, as its gate, as a layer before it, or alone; and baselines without a
-    memory (:mod:`titans_ts.backbones.baselines`), which leave every setting of the memory unused.
+    Baselines without a memory (:mod:`titans_ts.backbones.baselines`) leave every setting of the memory unused.
     """
 
     variant: str = "mac"

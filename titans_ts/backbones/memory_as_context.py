@@ -31,11 +31,9 @@ class MemoryAsContext(nn.Module):
     """Attention over ``[persistent | h | S]``, segment by segment, and a memory that is written with its result.
 
     For each token of segment ``S``, ``h = M*(S W_Q)`` is read from the memory as it was when the segment began (arXiv
-    2501.00663, eq 21). Token i sees all persistent tokens, and ``h_j`` and ``S_j`` for ``j <= i`` only, since ``h_j`` is
-    made from ``S_j`` (eqs 22, 23). The memory writes the attention's output ``y`` (eq 24); and ``o = y (x) M*(y)`` is read
-    as of that token (eq 25). Segments count from position 0 of the sequence, whatever the cut.
-
-    A residual adds the token itself to ``y`` (section 4.4): else the memory would be given averages of a segment, which
+    2501.00663, eq 21). Token i sees all persistent tokens, and ``h_j`` and ``S_j`` for ``j <= i`` only (eqs 22, 23). The
+    memory writes the attention's output ``y`` (eq 24); and ``o = y (x) M*(y)`` is read as of that token (eq 25). Segments
+    count from position 0, whatever the cut. A residual adds the token to ``y`` (section 4.4), since averages of a segment
     resemble one another.
     """
 

@@ -17,19 +17,7 @@ Seen = TypeVar("Seen")
 
 @contextmanager
 def observed(network: nn.Module, look: Callable[[Observation], Seen]) -> Iterator[list[list[Seen]]]:
-    """Collect what ``look`` returns of every piece that is written inside the block.
-
-    Yields a list for each memory, in the order of the layers, with an entry for each piece, in the order of the tokens.
-
-    Examples
-    --------
-    >>> import torch
-    >>> memory = NeuralMemory(16, heads=2)
-    >>> with observed(memory, lambda written: written.keys.shape[2]) as tokens:
-    ...     _ = memory(torch.randn(3, 50, 16), memory.initial_state(3))
-    >>> tokens
-    [[50]]
-    """
+    """Collect what ``look`` returns of every piece written inside the block: a list a memory, in the order of layers."""
     memories = [module for module in network.modules() if isinstance(module, NeuralMemory)]
     seen: list[list[Seen]] = [[] for _ in memories]
     for memory, pieces in zip(memories, seen, strict=True):

@@ -58,16 +58,7 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A stack of blocks over tokens, be they series or bases; ``layers=0`` gives the identity.
-
-    Examples
-    --------
-    >>> import torch
-    >>> backbone = Backbone(BackboneConfig(variant="mag", width=16, heads=2))
-    >>> y, state = backbone(torch.randn(3, 40, 16), backbone.initial_state(3))
-    >>> y.shape
-    torch.Size([3, 40, 16])
-    """
+    """A stack of blocks over tokens ``(b, t, d)``, be they series or bases; ``layers=0`` gives the identity."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -89,15 +80,7 @@ class Backbone(nn.Module):
 
 
 def require_memory(network: nn.Module, *, to_be: str) -> None:
-    """Refuse a network whose variant has no memory, before ``to_be``, what only a memory can do; one without layers passes.
-
-    Examples
-    --------
-    >>> require_memory(Backbone(BackboneConfig(variant="lstm")), to_be="silenced")
-    Traceback (most recent call last):
-    ...
-    ValueError: variant='lstm' has no memory to be silenced; choose a variant that has one: mac, mag, mal, lmm
-    """
+    """Refuse a network without a memory, before ``to_be``, what only a memory can do; one without layers passes."""
     for module in network.modules():
         if isinstance(module, Backbone) and module.config.layers and module.config.variant in BASELINES:
             raise ValueError(

@@ -20,13 +20,7 @@ def map_tensors(change: Callable[[Tensor], Tensor], state: Any) -> Any:
 
 
 def pack(state: Any, *, prefix: str = "") -> dict[str, Tensor]:
-    """Return every tensor and whole number of a state by its path, as it goes into a file.
-
-    Examples
-    --------
-    >>> sorted(pack((torch.zeros(1), (7,)), prefix="state"))
-    ['state.0', 'state.1.0']
-    """
+    """Return every tensor and whole number of a state by its path (``prefix.0``, ``prefix.1.0``), as it goes into a file."""
     if isinstance(state, Tensor):
         return {prefix: state.contiguous()}
     if isinstance(state, int):

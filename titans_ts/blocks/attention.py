@@ -23,9 +23,8 @@ class AttentionCarry(NamedTuple):
 class WindowAttention(nn.Module):
     """Causal multi-head attention to the last ``window`` tokens, itself included, and to persistent tokens.
 
-    The short convolution before it carries the order, not positions, so that a stream has no end. ``window=None`` sees
-    everything since the start: the carry then grows by two vectors a token, and reading costs the square of the length.
-    ``convolution`` is the kernel over queries, keys and values. (arXiv 2501.00663, equations 26 to 31.)
+    A short convolution of ``convolution`` steps carries the order. ``window=None`` sees all since the start: the carry then
+    grows by two vectors a token, and reading costs the square of the length. (arXiv 2501.00663, equations 26 to 31.)
     """
 
     def __init__(

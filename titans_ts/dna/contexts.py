@@ -23,17 +23,8 @@ class ContextPath(nn.Module):
     """Markov models of several orders, mixed in log-odds: the floor that a memory must improve on.
 
     Each order counts how often A, C, G and T followed the same context in training, on either strand. Its opinion is a
-    centred log-probability. How loud the opinion is depends on how often all the contexts were seen.
-
-    >>> path = ContextPath((1, 2))
-    >>> path.learn([np.array([0, 1, 0, 1, 0, 1], np.uint8)])  # ACACAC, and GTGTGT from the other strand
-    >>> path.counts(torch.tensor([[0, 1]]))[0, 1].tolist()  # after C, and after AC
-    [[2.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0]]
-
-    References
-    ----------
-    Finite-context models and their mixing by a network: Pratas, Hosseini, Pinho: GeCo3, GigaScience 2020; logistic mixing:
-    Mahoney, PAQ, 2005.
+    centred log-probability, louder the more often the contexts were seen. (Pratas, Hosseini, Pinho: GeCo3, GigaScience 2020;
+    logistic mixing: Mahoney, PAQ, 2005.)
     """
 
     def __init__(self, orders: Sequence[int]) -> None:
@@ -118,13 +109,10 @@ class ContextPath(nn.Module):
 
 
 def leave_out(counts: Tensor, codes: Tensor, targets: Tensor, orders: Sequence[int]) -> Tensor:
-    """Return counts less the one occurrence that is being predicted, in place.
+    """Return counts ``(b, t, orders, 4)`` less the one occurrence of ``targets`` ``(b, t)``, in place; an N leaves nothing.
 
-    Contexts that have counted what they are asked know it by heart, and a mixture trained on that would trust them blindly.
-    A word that is its own reverse complement was counted on both strands, so it is subtracted twice.
-
-    Counts are ``(b, t, orders, 4)``. ``targets`` ``(b, t)`` are the bases that are asked; an N leaves nothing. ``codes``
-    ``(b, p + t)`` are what stands before each of them, with ``p`` bases more than there are, the longest order at least.
+    Else training would trust contexts that know the answer by heart. A word that is its own reverse complement was counted
+    twice. ``codes`` ``(b, p + t)`` stand before the targets, ``p`` the longest order or more.
     """
     length, end = targets.shape[1], codes.shape[1]
     own = F.one_hot(targets.clamp_max(BASES - 1).long(), BASES) * (targets < N)[..., None]

@@ -50,8 +50,6 @@ class ExplainedDNA(SupervisedTitans):
         TypeError, ValueError
             If it is no DNA; the message names the position.
 
-        Examples
-        --------
         >>> from titans_ts import DNAClassifier, make_dna_motifs
         >>> classifier = DNAClassifier(layers=0, random_state=0).fit(*make_dna_motifs(100, length=30, random_state=0))
         >>> classifier.mutagenesis("ACN")[["position_1based", "ref", "alt"]].values.tolist()[:4]
@@ -96,8 +94,6 @@ class ExplainedDNA(SupervisedTitans):
         ValueError
             If ``target`` is needed and missing, or unknown.
 
-        Examples
-        --------
         >>> from titans_ts import DNAClassifier, make_dna_motifs
         >>> classifier = DNAClassifier(layers=0, random_state=0).fit(*make_dna_motifs(100, length=30, random_state=0))
         >>> [one.shape for one in classifier.attribute(["TATAAA", "ACGT"])]
@@ -126,21 +122,9 @@ class ExplainedDNA(SupervisedTitans):
 
 
 class OneHotModule(nn.Module):
-    """A fitted network as a plain module over one-hot strands, on which captum, tangermeme and their kin run.
+    """A fitted network, its weights shared, as a plain module over one-hot strands ``(b, 4, t)``.
 
-    Parameters
-    ----------
-    network : SequenceNetwork
-        Its weights are shared; it is put into evaluation mode.
-    average : bool, default=False
-        Whether to average the answers to both strands.
-
-    Examples
-    --------
-    >>> from titans_ts.dna.network import SequenceConfig
-    >>> module = OneHotModule(SequenceNetwork(SequenceConfig(outputs=2)))
-    >>> module(torch.eye(4)[None]).shape
-    torch.Size([1, 2])
+    ``average`` averages the answers to both strands.
     """
 
     def __init__(self, network: SequenceNetwork, *, average: bool = False) -> None:
@@ -173,12 +157,7 @@ def mutants(codes: Codes) -> Mutants:
 def base_contributions(network: SequenceNetwork, codes: Codes, *, output: int, average: bool) -> NDArray[np.float64]:
     """Return the gradient of one output with respect to each possible base, ``(t, 4)``, less its mean over the bases.
 
-    The four entries of a one-hot column can only change together. The part of a gradient that raises all four alike points
-    to where no sequence is, so it is taken away.
-
-    References
-    ----------
-    Majdandzic et al.: Correcting gradient-based interpretations of deep neural networks for genomics, Genome Biology 2023.
+    A part that raises all four alike points to where no sequence is (Majdandzic et al., Genome Biology 2023).
     """
     strand, lengths = network.batch([codes])
     strand.requires_grad_()

@@ -35,8 +35,6 @@ class Genome:
     in_memory : bool or None, default=None
         True reads the file into memory in any case; False refuses to, and says why it would have to; None chooses.
 
-    Examples
-    --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "two.fa")
@@ -97,18 +95,10 @@ class Interval(NamedTuple):
 
 
 def read_bed(path: str | os.PathLike[str]) -> list[Interval]:
-    r"""Read a BED file, plain or gzipped.
+    """Read a BED file, plain or gzipped; an error names the line.
 
-    Columns are contig, start (counted from 0), end (not included), and maybe name, score and strand, separated by tabs or
-    spaces. Further columns are passed over, and so are comments and lines of ``track`` and ``browser``. An error names the
-    line.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "two.bed")
-    ...     _ = path.write_text("track name=x\nI\t0\t4\nI\t2\t6\tgene\t0\t-\n")
-    ...     [str(interval) for interval in read_bed(path)]
-    ['I:0-4', 'I:2-6(-)']
+    Columns are contig, start (from 0), end, and maybe name, score, strand; further ones, comments and ``track`` and
+    ``browser`` lines are skipped.
     """
     path = existing_file(path)
     lines = lines_of_cells(path)
@@ -121,10 +111,9 @@ def read_bed(path: str | os.PathLike[str]) -> list[Interval]:
 
 
 def fetch_intervals(genome: Genome, intervals: Iterable[Interval]) -> tuple[list[str], list[Codes]]:
-    """Return ids and bases of intervals, those of the minus strand reverse complemented.
+    """Return ids and bases of intervals, the minus strand reverse complemented; all are checked before any is read.
 
-    The id is the interval's name, or where it has none ``contig:start-end`` with its strand. All are checked before any is
-    read; an error names the line.
+    The id is the interval's name, or ``contig:start-end`` with its strand.
     """
     intervals = list(intervals)
     for interval in intervals:

@@ -66,10 +66,6 @@ class LanguageNetwork(nn.Module):
 
     A token is the base just read, what each order of contexts had said about it, and what they say about the next one. So
     the memory can learn which orders have been right of late.
-
-    >>> network = LanguageNetwork(LanguageConfig(orders=(1, 2), backbone=BackboneConfig(width=16, heads=2, layers=1)))
-    >>> network.read(torch.tensor([[0, 1, 2]]), network.initial_state(1)).logits.shape
-    torch.Size([1, 3, 4])
     """
 
     def __init__(self, config: LanguageConfig) -> None:
@@ -129,8 +125,7 @@ class LanguageNetwork(nn.Module):
     ) -> Reading:
         """Read tokens ``(b, t)``, the first of which is the last of ``state.tail``, and predict what follows each.
 
-        ``targets`` ``(b, t)`` follow the tokens, and are left out of the counts of contexts. ``strand`` ``(b, 4, t)`` holds
-        the tokens once more, as one-hot bases through which gradients flow; counts are constants to them.
+        ``targets`` ``(b, t)`` are left out of the counts of contexts. ``strand`` ``(b, 4, t)`` is one-hot, for gradients.
         """
         context = torch.cat([state.tail[:, :-1], tokens.to(torch.uint8)], dim=1)
         counts = self.direct.counts(context)[:, state.tail.shape[1] - 1 :]

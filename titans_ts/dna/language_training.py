@@ -42,18 +42,9 @@ class LanguageTrainingConfig(RunConfig):
 
 
 class LanguageTraining(Run):
-    """One training of a language model.
+    """One training of a language model, in place; its direct path has counted ``records``.
 
-    Parameters
-    ----------
-    network : LanguageNetwork
-        Trained in place; its direct path has counted ``records``.
-    records, validation : list of ndarray (t,)
-        What to learn, and what chooses the weights; the latter may be empty.
-    config : LanguageTrainingConfig
-        Settings.
-    **watching
-        ``callbacks`` and ``verbose`` of :class:`titans_ts.learn.run.Run`.
+    ``validation`` chooses the weights, and may be empty; ``watching`` goes to :class:`titans_ts.learn.run.Run`.
     """
 
     label = "language"
@@ -165,14 +156,7 @@ def _streams(records: list[Codes], batch: int) -> list[Codes]:
 
 
 def hold_out(records: list[Codes], fraction: float, chance: np.random.Generator) -> tuple[list[Codes], list[Codes]]:
-    """Return what is trained on and what chooses: records by chance, or where there are few, the end of each.
-
-    Examples
-    --------
-    >>> training, validation = hold_out([np.zeros(100, np.uint8)], 0.1, np.random.default_rng(0))
-    >>> len(training[0]), len(validation[0])
-    (90, 10)
-    """
+    """Return what is trained on and what chooses: records by chance, or where there are few, the end of each."""
     wanted = fraction * sum(len(one) for one in records)
     if wanted < 1:
         return records, []

@@ -75,13 +75,7 @@ class LanguageStem(nn.Module):
 
 
 class SequenceNetwork(TwoPaths):
-    """Words and places of DNA by a linear path, motifs by a backbone.
-
-    >>> from titans_ts.dna.strands import one_hot
-    >>> network = SequenceNetwork(SequenceConfig(outputs=2, backbone=BackboneConfig(width=16, heads=2, layers=1)))
-    >>> network(one_hot(torch.tensor([[0, 1, 2, 3, 4]])), torch.tensor([5])).shape
-    torch.Size([1, 2])
-    """
+    """Words and places of DNA by a linear path, motifs by a backbone."""
 
     linear_parts = ("words", "places")
 

@@ -32,15 +32,10 @@ MOST_PLACES = 512
 
 
 class WordPath(nn.Module):
-    """A linear function of how often each word of a few bases occurs: the floor that a memory must improve on.
+    """A linear function of how often each word of a few bases occurs, words with an N aside.
 
-    Words with an N are not counted. A count is ``sum_t prod_i strand[word_i, t + i]``, which is linear in each base, so
-    gradients say what every possible base would have done. Without ``sizes``, the lengths of words, it is a constant.
-
-    >>> from titans_ts.dna.strands import one_hot
-    >>> path = WordPath(1, sizes=(1,))
-    >>> path.densities(one_hot(torch.tensor([[0, 0, 3, 4]])), torch.tensor([4])).tolist()
-    [[0.5, 0.0, 0.0, 0.25]]
+    A count is ``sum_t prod_i strand[word_i, t + i]``, which is linear in each base, so gradients say what every base would
+    have done. Without ``sizes``, the lengths of words, it is a constant.
     """
 
     def __init__(self, outputs: int, *, sizes: Sequence[int] = (3, 4, 5, 6)) -> None:
@@ -67,15 +62,7 @@ class WordPath(nn.Module):
 
 
 class PlacePath(nn.Module):
-    """A linear function of which base stands at so many places from the start, and from the end.
-
-    A place that a sequence does not reach says nothing.
-
-    >>> from titans_ts.dna.strands import one_hot
-    >>> path = PlacePath(1, from_start=1, from_end=1)
-    >>> path.indicators(one_hot(torch.tensor([[0, 2, 4]])), torch.tensor([2])).tolist()  # A first, G last
-    [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]]
-    """
+    """A linear function of which base stands at so many places from the start, and from the end; none past the other end."""
 
     def __init__(self, outputs: int, *, from_start: int, from_end: int) -> None:
         super().__init__()
@@ -106,9 +93,8 @@ def _products(strand: Tensor, first: int, end: int, size: int) -> Tensor:
 
 
 class LinearPath:
-    """A penalised linear model of words and places, its penalty chosen on validation.
+    """A penalised linear model of words, on one strand or both, and single bases at ``places`` from start and end.
 
-    It counts the words of both strands or of one, and sees single bases at so many ``places`` from start and end.
     ``error`` is the least loss on validation, infinite without one; ``strength`` the inverse penalty that gave it.
     """
 
@@ -182,10 +168,9 @@ def fit_linear_path(
     sizes: Sequence[int],
     symmetric: bool,
 ) -> LinearPath:
-    """Fit linear models of words, of one strand or of both, without places and with them, and return the best.
+    """Fit linear models of words, of one strand or both (both if ``symmetric``), without and with places; return the best.
 
-    Validation decides; without it no places are seen. If training knows no difference between strands (``symmetric``),
-    everything is seen on both.
+    Validation decides; without it no places are seen.
     """
     parts = [training] if validation is None else [training, validation]
     kinds: tuple[bool, ...] = (symmetric,) if symmetric or validation is None else (False, True)
@@ -205,11 +190,7 @@ def fit_linear_path(
 
 
 def word_densities(codes: Sequence[Codes], sizes: Sequence[int], *, both_strands: bool = False) -> Any:
-    """Return the share of places at which each word stands, sparse ``(n, words)``, as `WordPath` counts it.
-
-    >>> word_densities([np.array([0, 0, 3, 4], np.uint8)], (1,)).toarray().tolist()
-    [[0.5, 0.0, 0.0, 0.25]]
-    """
+    """Return the share of places at which each word stands, sparse ``(n, words)``, as `WordPath` counts it."""
     if both_strands:
         return _mean_over_strands(word_densities, codes, sizes)
     lengths = np.array([len(one) for one in codes])
@@ -225,11 +206,7 @@ def word_densities(codes: Sequence[Codes], sizes: Sequence[int], *, both_strands
 
 
 def place_indicators(codes: Sequence[Codes], places: tuple[int, int], *, both_strands: bool = False) -> Any:
-    """Return which base stands where, sparse ``(n, 4 places)``, as `PlacePath` sees it.
-
-    >>> place_indicators([np.array([0, 2], np.uint8)], (1, 1)).toarray().tolist()
-    [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]]
-    """
+    """Return which base stands where, sparse ``(n, 4 places)``, as `PlacePath` sees it."""
     if both_strands:
         return _mean_over_strands(place_indicators, codes, places)
     blocks = []
@@ -249,13 +226,7 @@ def _mean_over_strands(features: Callable[..., Any], codes: Sequence[Codes], wha
 
 
 def usual_places(codes: Sequence[Codes]) -> tuple[int, int]:
-    """Return how many places from the start and from the end a linear path should see.
-
-    It sees all places where sequences are of one length, and else those near either end.
-
-    >>> usual_places([np.zeros(70, np.uint8)] * 2), usual_places([np.zeros(70, np.uint8), np.zeros(30, np.uint8)])
-    ((70, 0), (30, 30))
-    """
+    """Return how many places from start and from end to see: all where lengths agree, else those near either end."""
     lengths = [len(one) for one in codes]
     if min(lengths) == max(lengths) <= MOST_PLACES:
         return lengths[0], 0

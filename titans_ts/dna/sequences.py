@@ -325,12 +325,7 @@ def format_of(path: Path) -> Literal["fasta", "genbank"]:
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a file that is there.
-
-    >>> existing_file("no/such.fa")
-    Traceback (most recent call last):
-    FileNotFoundError: no/such.fa: no such file; check the path
-    """
+    """Return the path of a file that is there; any other is refused."""
     if not os.path.isfile(path):
         what = "is a folder; name a file in it" if os.path.isdir(path) else "no such file; check the path"
         raise FileNotFoundError(f"{os.fspath(path)}: {what}")

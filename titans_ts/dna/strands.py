@@ -27,21 +27,12 @@ def averaged(answer: Answering) -> Answering:
 
 
 def one_hot(codes: Tensor) -> Tensor:
-    """Turn codes ``(b, t)``, A C G T N = 0 ... 4, into ``(b, 4, t)``.
-
-    >>> one_hot(torch.tensor([[2, 4]]))[0].T.tolist()
-    [[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
-    """
+    """Turn codes ``(b, t)``, A C G T N = 0 ... 4, into ``(b, 4, t)``; N is four zeros."""
     return F.one_hot(codes.long(), BASES + 1)[..., :BASES].transpose(1, 2).to(torch.get_default_dtype())
 
 
 def reverse_complement_one_hot(strand: Tensor, lengths: Tensor) -> Tensor:
-    """Read strands ``(b, 4, t)`` from the other side; what lies past an end stays there.
-
-    >>> strand = one_hot(torch.tensor([[0, 0, 1, 4]]))  # AAC, and an end
-    >>> reverse_complement_one_hot(strand, torch.tensor([3]))[0].argmax(0)[:3].tolist()  # GTT
-    [2, 3, 3]
-    """
+    """Read strands ``(b, 4, t)`` from the other side; what lies past an end stays there."""
     return reverse_each(strand.flip(1), lengths)
 
 
@@ -52,11 +43,7 @@ def either_strand(strand: Tensor, lengths: Tensor, chance: np.random.Generator) 
 
 
 def reverse_complement_codes(codes: Tensor, lengths: Tensor) -> Tensor:
-    """Read codes ``(b, t)`` from the other strand; what lies past an end stays there.
-
-    >>> reverse_complement_codes(torch.tensor([[0, 0, 1, 4]]), torch.tensor([3])).tolist()
-    [[2, 3, 3, 4]]
-    """
+    """Read codes ``(b, t)`` from the other strand; what lies past an end stays there."""
     complement = torch.tensor([3, 2, 1, 0, N], dtype=codes.dtype, device=codes.device)
     return reverse_each(complement[codes.long()][:, None], lengths)[:, 0]
 

@@ -26,35 +26,13 @@ class MemoryGain:
 
 
 def memory_gain(errors: Tensor, *, caution: float, shares: Sequence[float] = SHARES, overlap: float = OVERLAP) -> MemoryGain:
-    """Choose how much of the correction to use, by the one-standard-error rule.
+    """Choose how much of the correction to use, of ``errors`` ``(shares, blocks)``, the first row with none of it.
 
-    The least error on a few blocks of one season is easily luck. So the smallest share is taken whose gain is within
-    ``caution`` standard errors of the best: nearly all where the gain is sure, nothing where it is smaller than its own
-    error. Little is lost by that: half a share keeps three quarters of a right correction's gain, and a wrong one's harm
-    grows with the square. The standard error allows for the likeness of neighbouring blocks, as if all were neighbours.
-
-    Parameters
-    ----------
-    errors : Tensor
-        ``(shares, blocks)``: error of each block with each share of the correction; first with none.
-    caution : float
-        Standard errors to give up, 0 or more; 0 takes the share with the least error.
-    shares : sequence of float, optional
-        Increasing, from 0.
-    overlap : float, optional
-        Correlation of the errors of neighbouring blocks; 0 where blocks are independent samples.
-
-    References
-    ----------
-    Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, section 3.4.3: the one-standard-error rule;
-    here of paired differences.
-
-    Examples
-    --------
-    >>> import torch
-    >>> errors = torch.tensor([[1.0, 1.2, 1.1], [0.9, 1.15, 1.0], [0.88, 1.15, 1.04]])
-    >>> memory_gain(errors, caution=1.0, shares=(0.0, 0.5, 1.0)).share
-    0.5
+    The least error on a few blocks is easily luck. So the smallest share is taken whose gain is within ``caution``
+    standard errors of the best: half a share keeps three quarters of a right correction's gain, and a wrong one's harm
+    grows with the square. ``overlap`` is the correlation of the errors of neighbouring blocks, and any two count as such; 0
+    where they are independent. (The one-standard-error rule of paired differences: Breiman, Friedman, Olshen, Stone:
+    Classification and Regression Trees, 1984, section 3.4.3.)
     """
     gains = (errors[:1] - errors).double()
     n = gains.shape[1]

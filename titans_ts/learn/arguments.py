@@ -24,20 +24,7 @@ _SHORT: dict[type, str] = {Integral: "int", Real: "float"}
 def argument(default: Any, *allowed: Any, doc: str) -> Any:
     """Return an argument of an estimator, as a field of its class.
 
-    Parameters
-    ----------
-    default : Any
-        Its default; nothing that can be changed in place.
-    *allowed
-        What it may be, in the terms of scikit-learn's ``_parameter_constraints``.
-    doc : str
-        What it does; it becomes part of the docstring.
-
-    Examples
-    --------
-    >>> from numbers import Integral
-    >>> argument(3, Integral, doc="Rows.").default
-    3
+    ``default`` is immutable; ``allowed`` is what scikit-learn's ``_parameter_constraints`` hold; ``doc`` says what it does.
     """
     return field(default=default, kw_only=True, metadata={"allowed": list(allowed), "doc": doc})
 
@@ -55,8 +42,6 @@ def with_arguments(kind: Kind) -> Kind:
     A field without range and meaning (``width: int = 32``) gives an inherited argument another default. Attributes, notes
     and references of the base are added to the docstring, so that they too are written once.
 
-    Examples
-    --------
     >>> from sklearn.base import BaseEstimator
     >>> @with_arguments
     ... class Wide(BaseEstimator):

@@ -12,13 +12,7 @@ _POOL = 50  # batches among which sequences of like length meet
 
 
 def batches_by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Yield the places of sequences, shortest first: ``size`` at once, or fewer where they are long.
-
-    Examples
-    --------
-    >>> list(batches_by_length([5, 2, 9, 2], 2))
-    [[1, 3], [0, 2]]
-    """
+    """Yield the places of sequences, shortest first: ``size`` at once, or fewer where they are long."""
     known = np.asarray(lengths)
     return _cut(np.argsort(known, kind="stable"), known, size)
 

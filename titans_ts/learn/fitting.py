@@ -62,19 +62,10 @@ def _tensor(x: np.ndarray) -> Tensor:
 class SupervisedTraining(Run):
     """One training of the memory, in place; the linear path is left as it is.
 
-    Parameters
-    ----------
-    validation : Examples or None
-        What chooses the weights, the balance and the share; without it the last weights stay, and the balance is even.
-    augment, average : callable, optional
-        Change every training batch, and every answer about validation.
-    held_out : Tensor, optional
-        ``(n, outputs)``: out-of-fold answers of a linear path that has seen the validation part; by default it has not, and
-        is asked.
-    unjudged : float, default=1.0
-        The memory's share where there is no validation part to tell how good it is.
-    **watching
-        ``callbacks`` and ``verbose`` of :class:`titans_ts.learn.run.Run`.
+    ``validation`` chooses weights, balance and share; without it the last weights stay, the balance is even and the memory's
+    share ``unjudged``. ``augment`` changes every training batch, ``average`` every answer about validation. ``held_out``
+    ``(n, outputs)`` are out-of-fold answers of a linear path that has seen the validation part. ``watching`` goes to
+    :class:`titans_ts.learn.run.Run`.
     """
 
     config: SupervisedConfig

@@ -257,13 +257,7 @@ class BestWeights:
 
 
 def learning_rate_factor(step: int, total: int, *, warm_up: int = 20) -> float:
-    """Return the factor on the learning rate at a step, counted from 0: a linear warm-up times a cosine (arXiv 1608.03983).
-
-    Examples
-    --------
-    >>> [round(learning_rate_factor(step, 100, warm_up=10), 2) for step in (0, 9, 50, 99)]
-    [0.1, 0.98, 0.5, 0.0]
-    """
+    """Return the factor on the learning rate at a step, from 0: a linear warm-up times a cosine (arXiv 1608.03983)."""
     warmed = min(1.0, (step + 1) / max(warm_up, 1))
     return warmed * 0.5 * (1 + math.cos(math.pi * step / max(total, 1)))
 

@@ -85,10 +85,9 @@ TOKENS_AT_ONCE = 16_384
 
 
 class TwoPaths(nn.Module):
-    """A linear path, and beside it a stem whose tokens a backbone reads.
+    """A linear path, which answers alone without layers, and beside it a stem whose tokens a backbone reads.
 
-    How much each counts is chosen when both are trained. Without layers the linear path answers alone. The stem makes
-    tokens of a part of a sequence, as :class:`titans_ts.blocks.motifs.MotifStem` does.
+    The stem makes tokens of a part of a sequence, as :class:`titans_ts.blocks.motifs.MotifStem` does.
     """
 
     share: Tensor  # how far the answer goes from the linear path alone, 0, to the balance of both, 1

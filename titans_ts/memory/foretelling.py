@@ -26,10 +26,8 @@ class ForetellingCarry(NamedTuple):
 class ForetellingMemory(nn.Module):
     """A linear memory that is read with a key of the newest hidden state and foretells the next value ``v``.
 
-    Its error is its surprise. With ``adapts`` it is written by the delta rule as values come,
-    ``M_t = a M_{t-1} - theta (M_{t-1} k_{t-1} - v_t) k_{t-1}``: a key has unit length and a step size is below 1, so a write
-    takes only a part of an error away. Otherwise it stays as training left it. (arXiv 2501.00663, equations 8 to 12 and 16;
-    2406.06484 for the rule.)
+    With ``adapts`` it is written as values come, ``M_t = a M_{t-1} - theta (M_{t-1} k_{t-1} - v_t) k_{t-1}``, keys of length
+    1 and steps below 1. (arXiv 2501.00663, equations 8 to 12 and 16; 2406.06484 for the rule.)
     """
 
     def __init__(self, width: int, values: int, *, adapts: bool = False) -> None:
@@ -51,10 +49,9 @@ class ForetellingMemory(nn.Module):
     def forward(
         self, hidden: Tensor, values: Tensor, written: Tensor, state: ForetellingCarry
     ) -> tuple[Tensor, Tensor, ForetellingCarry]:
-        """Write values ``(b, n, v)``, and foretell the next one after each.
+        """Write values ``(b, n, v)``; return what is foretold after each and its misses, ``(b, n, v)`` both.
 
-        ``hidden``, ``(b, n, d)``, is the network's state after each value; ``written``, ``(b, n)``, is 0 for a value that
-        is left out. Returns what is foretold after each value and by how much each value was missed, ``(b, n, v)`` both.
+        ``hidden``, ``(b, n, d)``, is the state after each value; ``written``, ``(b, n)``, is 0 for a value that is left out.
         """
         keys = unit_length(self.key(hidden))
         before = torch.cat([state.key.to(keys.dtype), keys[:, :-1]], dim=1)

@@ -36,23 +36,13 @@ Retention = Literal["fixed", "from_step", "decay", "bounded"]
 class TokenGates(nn.Module):
     """Data-dependent gates, one number a token and head.
 
-    Parameters
-    ----------
-    step : str, default="bounded"
-        ``"one"``; ``"sigmoid"`` in 0 .. 1; ``"bounded"``: ``STEP_MAX sigmoid(.)``; ``"by_width"``: ``sigmoid(.) / (d / h)``
-        (arXiv 2407.04620); ``"softplus"``: ``dt = softplus(.)`` (arXiv 2405.21060).
-    retention : str or None, default="bounded"
-        ``"bounded"``: ``(1 - FORGETTING_MIN) sigmoid(.)``; ``"fixed"``: ``1 - 2^(-5 - h)`` (arXiv 2307.08621);
-        ``"from_step"``: ``exp(-A dt)`` of the step size (2405.21060); ``"decay"``: the same of a number of its own
-        (2412.06464). ``None`` keeps everything.
-    momentum : bool, default=True
-        ``MOMENTUM_MAX sigmoid(.)``, or none.
+    ``step``: ``"one"``; ``"sigmoid"``; ``"bounded"``, ``STEP_MAX sigmoid(.)``; ``"by_width"``, ``sigmoid(.) / (d / h)``
+    (arXiv 2407.04620); ``"softplus"``, ``dt = softplus(.)`` (2405.21060). ``retention``: ``None``; ``"bounded"``, ``(1 -
+    FORGETTING_MIN) sigmoid(.)``; ``"fixed"``, ``1 - 2^(-5 - h)`` (2307.08621); ``"from_step"``, ``exp(-A dt)`` (2405.21060);
+    ``"decay"``, the same of a number of its own (2412.06464). ``momentum``: ``MOMENTUM_MAX sigmoid(.)``, or none.
 
-    Notes
-    -----
-    Bounded retention starts at half-lives spread logarithmically over the heads, from 8 to 4,096 tokens: with one short
-    half-life for all, nothing old can matter, and training alone does not find the long ones. Bounded steps start spread
-    too. A single head is the last of them.
+    Bounded retention starts at half-lives spread logarithmically over the heads, from 8 to 4,096 tokens: training alone
+    does not find the long ones. Bounded steps start spread too. A single head is the last of them.
     """
 
     fixed: Tensor

@@ -40,28 +40,12 @@ class OpenCarry(NamedTuple):
 class NeuralMemory(nn.Module):
     """Write every token into a memory by one step of gradient descent, and read it back with the token's query.
 
-    Queries, keys and values each go through a causal convolution and SiLU, queries and keys through what the memory asks
-    of them (unit length, for Titans). What is read is normalised head by head, gated by the token and projected.
+    ``heads`` memories of ``width / heads`` each. ``memory`` is a name in :data:`titans_ts.memory.presets.PRESETS`; the other
+    settings count where it leaves them open. A deep store of ``depth`` layers is ``expansion`` times as wide inside.
+    ``refresh_every`` tokens share one reading of the memory for their gradients; with ``damping`` they share the step where
+    their keys are alike. ``convolution=1`` switches the convolution off. ``write_bound`` replaces the preset's;
+    ``float("inf")`` is unclipped. ``chunk_size`` tokens are worked on at once, which never changes an answer.
     (arXiv 2501.00663, section 3; appendix C for the family.)
-
-    Parameters
-    ----------
-    width, heads : int
-        Model width ``d``, and separate memories, each of ``d / heads``.
-    memory : str, default="titans"
-        A name in :data:`titans_ts.memory.presets.PRESETS`; the other settings count where that memory leaves them open.
-    depth, expansion : int, float
-        Layers of the store, and the inner width of a deep one as a multiple of the head's width.
-    refresh_every : int, default=16
-        Tokens that share one reading of the memory for their gradients.
-    convolution : int, default=4
-        Kernel of the convolution; 1 switches it off.
-    damping : bool, default=False
-        Whether tokens that share a reading share the step where their keys are alike.
-    write_bound : float or None, optional
-        Replaces the preset's bound on a write; ``float("inf")`` is unclipped.
-    chunk_size : int, default=64
-        Tokens worked on at once; never changes an answer.
     """
 
     def __init__(

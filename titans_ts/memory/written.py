@@ -52,9 +52,8 @@ class Observation(NamedTuple):
     def distances(self) -> Tensor:
         """Return ``|M - M_0|`` after every token, ``(b, h, t)``: the root sum of squares over the layers of the store.
 
-        The fast form makes no memory for a single token. So the tokens are read again in short pieces: every beginning of a
-        piece is a sequence of its own, and all of them are one batch. The tokens after its end write nothing, keep
-        everything and end the momentum, which leaves the memory as it was. It equals reading token by token.
+        The fast form makes no memory for a single token. So every beginning of a short piece is read again as a sequence of
+        its own, all in one batch; the tokens after its end leave the memory as it was.
         """
         state, found = self.before, []
         for keys, values, gates in self._pieces():

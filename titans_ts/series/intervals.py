@@ -13,8 +13,6 @@ TOLERANCE = 1e-9
 def check_levels(level: float | Sequence[float] | None, quantiles: tuple[float, ...]) -> tuple[float, ...]:
     """Return levels in percent; one that is no percentage, or reaches beyond the learned quantiles, is refused.
 
-    Examples
-    --------
     >>> check_levels([80], (0.1, 0.5, 0.9))
     (80.0,)
     """
@@ -44,8 +42,6 @@ def interval_bounds(
 ) -> dict[float, tuple[np.ndarray, np.ndarray]]:
     """Return lower and upper bounds of each level, interpolated between quantiles ``(..., q)`` at increasing ``shares``.
 
-    Examples
-    --------
     >>> interval_bounds(np.array([[1.0, 2.0, 4.0]]), (0.1, 0.5, 0.9), [40])
     {40: (array([1.5]), array([3.]))}
     """

@@ -108,10 +108,9 @@ class QuantileHead(nn.Module):
 
 
 class ForecastNetwork(nn.Module):
-    """A stream of patches in, a forecast of the horizon at every one of them out.
+    """A stream of patches in, ``direct(look-back) + head(backbone(tokens))`` out: a forecast at every patch end.
 
-    ``direct(look-back) + head(backbone(tokens))``: the head starts at zero, so that training starts from the linear path.
-    With ``recollection`` the network adds what this sum got wrong when the look-back looked as it does now.
+    The head starts at zero. A ``recollection`` adds what this sum got wrong when the look-back looked as it does now.
     """
 
     def __init__(self, config: ForecastConfig) -> None:

@@ -48,10 +48,9 @@ class ValidationForecast(NamedTuple):
 def validation_error(
     network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], *, after: Phase = "quantiles"
 ) -> float:
-    """Return the mean absolute error at every patch end of the validation rows, which begin at ``starts``.
+    """Return the mean absolute error, in long-run spreads, of the rows from ``starts`` on; NaN where none was observed.
 
-    It is in units of each channel's long-run spread, and NaN where nothing was observed. The state is carried from the
-    first row; what is trained in phases later than ``after`` is left out.
+    What is trained in phases later than ``after`` is left out.
     """
     total = count = 0.0
     for found in _validation_forecasts(network, series, starts, after=after):
@@ -72,8 +71,7 @@ def block_errors(
 ) -> Tensor:
     """Return the mean absolute error of each block of validation rows as long as the horizon, ``(forecasts, blocks)``.
 
-    ``forecasts`` makes, of what the network forecasts, those to measure, each ``(b, c, n, f)``. Channels of a series count
-    as one. A block with less than half the observed rows of the fullest is left out.
+    ``forecasts`` turns a forecast into those to measure, each ``(b, c, n, f)``; blocks with few observed rows are left out.
     """
     most = max(one.length for one in series) // network.config.horizon + 1  # blocks of a series
     count = torch.zeros(len(series) * most, dtype=torch.float64)

@@ -219,23 +219,10 @@ class Reader:
         fresh: bool = False,
         log: ReadingLog | None = None,
     ) -> Reading:
-        """Read a stream on from states, which are left as they are.
+        """Read a stream (:func:`titans_ts.frames.stream.read_pieces`) on from states, which are left as they are.
 
-        Parameters
-        ----------
-        X : stream
-            See :func:`titans_ts.frames.stream.read_pieces`.
-        states, last_times : mapping of id
-            Where reading starts.
-        fresh : bool, default=False
-            Whether X stands for itself, as in ``predict(X)``, rather than following on what was read.
-        log : ReadingLog, optional
-            Written after every piece, and taken up where it is there already.
-
-        Raises
-        ------
-        ValueError
-            If a piece does not fit; the message says at which row of X the piece begins.
+        ``fresh`` says that X stands for itself, as in ``predict(X)``. ``log`` is written after every piece, and taken up
+        where it is there already. An error says at which row of X its piece begins.
         """
         pieces = self.pieces(X)
         found, ends, done = ({}, {}, 0) if log is None else log.resume()
@@ -311,13 +298,7 @@ class ReadingLog:
         self.identity = [reader.fingerprint, hashlib.sha256(json.dumps(seen).encode()).hexdigest()]
 
     def resume(self) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any], int]:
-        """Return states, last time stamps and rows read so far; nothing where there is no file yet.
-
-        Raises
-        ------
-        ValueError
-            If the file belongs to other weights or was begun from other states, or is damaged.
-        """
+        """Return states, last time stamps and rows read so far; nothing without a file; one that does not fit is refused."""
         if not self.path.exists():
             return {}, {}, 0
         tensors, header = read_tensors(self.path)

@@ -37,10 +37,9 @@ class Forecasts(NamedTuple):
 
 
 def start_state(network: ForecastNetwork, *, static: Tensor, scale: Scale) -> SeriesState:
-    """Return the state of a series before its first row: learned memory, nothing seen.
+    """Return the state before the first row; ``static`` ``(s,)`` is standardised.
 
-    ``static`` ``(s,)`` is standardised; with :func:`~titans_ts.blocks.scale.unknown_scale` the first ``lookback`` rows give
-    the scale.
+    With :func:`~titans_ts.blocks.scale.unknown_scale` the first ``lookback`` rows give the scale.
     """
     config = network.config
     nan = float("nan")
@@ -64,21 +63,10 @@ def absorb(network: ForecastNetwork, state: SeriesState, series: SeriesTensors) 
 def absorb_together(
     network: ForecastNetwork, states: Sequence[SeriesState], series: Sequence[SeriesTensors]
 ) -> list[SeriesState]:
-    """Read new rows of many series, side by side: cost grows with the new rows only, weights stay as they are.
+    """Return the states after new rows of many series, read side by side; weights and old states stay as they are.
 
-    Parameters
-    ----------
-    network : ForecastNetwork
-        In evaluation mode.
-    states : sequence of SeriesState
-        Where reading stopped, one a series; they are left as they were.
-    series : sequence of SeriesTensors
-        The rows that follow; scale and static covariates are those of the states.
-
-    Notes
-    -----
-    A series of unknown scale is kept as raw rows until it has filled a look-back; then those rows give its scale, for good,
-    and are read. So the state depends on the rows alone, not on how they came.
+    A series of unknown scale is kept as raw rows until they fill a look-back: they then give its scale, for good, and are
+    read. So the state depends on the rows alone, not on how they came.
     """
     waiting = [_waiting_patches(network, state, one) for state, one in zip(states, series, strict=True)]
     backbones = [state.backbone for state in states]
@@ -113,16 +101,9 @@ def forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> Fo
 
 @torch.no_grad()
 def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], futures: Sequence[Tensor]) -> list[Forecasts]:
-    """Forecast the rows that follow what states have read, side by side; the states are left as they were.
+    """Forecast what follows states that have read a row or more, side by side; the states are left as they were.
 
-    Parameters
-    ----------
-    network : ForecastNetwork
-        In evaluation mode.
-    states : sequence of SeriesState
-        Each with at least one row read.
-    futures : sequence of Tensor
-        ``(f, covariates)`` each: covariates known in advance, standardised.
+    ``futures`` ``(f, covariates)`` each are covariates known in advance, standardised.
     """
     waiting = [_waiting_forecast(network, state, future) for state, future in zip(states, futures, strict=True)]
     found: list[Any] = [None] * len(states)
@@ -142,23 +123,10 @@ def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], f
 def rolling_forecasts(
     network: ForecastNetwork, series: SeriesTensors, origins: Sequence[int], *, state: SeriesState | None = None
 ) -> Iterator[tuple[list[int], Forecasts]]:
-    """Forecast from many origins while reading a series once.
+    """Yield groups of origins between two patch ends, and their forecasts, while reading a series once from ``state``.
 
-    Parameters
-    ----------
-    network : ForecastNetwork
-        In evaluation mode.
-    series : SeriesTensors
-        The whole series; covariates known in advance reach ``horizon`` rows past the last origin.
-    origins : sequence of int
-        Rows read before each forecast, increasing, 1 to ``t``.
-    state : SeriesState, optional
-        Where to start; by default before the first row.
-
-    Yields
-    ------
-    list of int, Forecasts
-        A group of origins between two patch ends, and their forecasts.
+    Origins are rows read before a forecast, increasing, 1 to ``t``; covariates known in advance reach ``horizon`` rows past
+    the last.
     """
     patch = network.config.patch_length
     if state is None:
@@ -181,11 +149,11 @@ def rolling_forecasts(
 
 @torch.no_grad()
 def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
-    """Return how much each row surprised the memory, ``(t, streams)``, reading the series with a fresh state.
+    """Return how much each row surprised the memory, ``(t, streams)``, read with a fresh state.
 
-    The root mean square over layers and heads of a write's norm ``|x||g|`` before clipping; every row of a patch has the
-    patch's value. The last, incomplete patch is read provisionally. A network without layers is never surprised; one whose
-    layers have no memory is refused.
+    It is the root mean square over layers and heads of a write's norm ``|x||g|`` before clipping, the same for all rows of a
+    patch; the last, incomplete patch is read provisionally. A network without layers is never surprised; one whose layers
+    have no memory is refused.
     """
     require_memory(network, to_be="surprised")
     config = network.config
@@ -323,8 +291,6 @@ def _groups(keys: Sequence[Any], streams: int) -> Iterator[list[int]]:
 def form_of(state: Any) -> tuple[Any, ...]:
     """Return what must agree in a batch: whole numbers, and the shapes of tensors.
 
-    Examples
-    --------
     >>> form_of((torch.zeros(1, 2), (3, None)))
     (torch.Size([1, 2]), 3)
     """

@@ -44,36 +44,12 @@ class RecollectionCarry(NamedTuple):
 class Recollection(nn.Module):
     """A linear memory that maps how a look-back looks to the error of the forecast that followed it.
 
-    A key is random features of the look-back, ``cos(W x + b)``, trained on from there. A value is the forecast's error over
-    the horizon, on the look-back's scale, before anything recollected is added. A patch is written by the delta rule once
-    the last row that was foretold from it is there: ``M_t = M_{t-1} - theta (M_{t-1} k - v) k``. Keys have unit length and
-    steps are below 1, so a write only ever takes part of an error away. An error is found again after any time, as long as
-    fewer other look-backs than a key has numbers were written since. The memory starts at zero: what was never read is
-    never recollected. Untrained it recollects nothing either: see :meth:`open`.
-
-    Parameters
-    ----------
-    lookback, horizon, patch_length : int
-        Rows of a look-back, of a forecast, of a token.
-    features : int
-        Width of a key.
-    channels : int, default=1
-        Channels of a token.
-
-    Attributes
-    ----------
-    trust : Tensor
-        ``(h, f)``: the share of a recollection that is added to the forecast.
-    silent : bool
-        Whether nothing is recollected; the memory is written all the same.
-
-    Notes
-    -----
-    Between two patches the recollection of the last one holds, without the rows that have come since.
-
-    References
-    ----------
-    arXiv 2501.00663, equations 8 to 15; 2406.06484 for the rule; Rahimi and Recht, NeurIPS 2007, for the features.
+    A key of ``features`` numbers and length 1 is ``cos(W x + b)`` of the look-back. A value is the forecast's error over the
+    horizon, on the look-back's scale, before anything recollected is added; it is written once its last row is there, by the
+    delta rule ``M_t = M_{t-1} - theta (M_{t-1} k - v) k`` with steps below 1. The memory starts at zero, and recollects
+    nothing before :meth:`open`. Between two patches the recollection of the last one holds. ``trust`` ``(h, f)`` is the
+    share that is added to the forecast; ``silent`` adds nothing, but writes.
+    (arXiv 2501.00663, equations 8 to 15; 2406.06484 for the rule; Rahimi and Recht, NeurIPS 2007, for the features.)
     """
 
     def __init__(self, lookback: int, horizon: int, patch_length: int, *, features: int, channels: int = 1) -> None:
@@ -117,9 +93,8 @@ class Recollection(nn.Module):
     ) -> tuple[Tensor, RecollectionCarry]:
         """Write what has become known, and return what to add to a forecast, ``(b, c, n, f)``, and the next carry.
 
-        ``point`` ``(b, c, n, f)`` is the forecast at the ends of ``n`` patches, on the look-back's scale. For one place
-        between two patches ``ahead`` ``(b,)`` counts the rows from the last patch's end to it; the carry that comes back is
-        then without meaning.
+        ``point`` ``(b, c, n, f)`` is the forecast at ``n`` patch ends, on the look-back's scale; or at one place ``ahead``
+        ``(b,)`` rows after the last, and the carry is then without meaning.
         """
         with in_full_precision(lookback.values):
             said, after = self._read_patches(lookback, point.to(lookback.values.dtype), state)

@@ -210,8 +210,6 @@ def backtest_metrics(layout: Layout, results: Mapping[Hashable, Backtest], naive
 
     ``naive`` ``(c,)`` is the mean absolute error of repeating the last value one row ahead, by which MASE divides.
 
-    Examples
-    --------
     >>> result = Backtest(np.array([9, 19]), np.ones((2, 3, 1)), np.zeros((2, 3, 1)))
     >>> backtest_metrics(Layout("array", "numpy", (0,)), {None: result}, {None: np.array([0.5])})["mase"].tolist()
     [2.0]

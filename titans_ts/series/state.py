@@ -121,8 +121,6 @@ class MemoryState:
 def plain(value: Any) -> Any:
     """Return an id or a time stamp with its kind, as JSON can hold it; anything else is refused.
 
-    Examples
-    --------
     >>> plain("well 7"), plain(np.datetime64("1970-01-01T00:00:01", "s"))
     (['plain', 'well 7'], ['time', '1000000000'])
     """

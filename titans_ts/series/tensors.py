@@ -135,13 +135,7 @@ def learn_scale(series: Series, rows: int) -> Scale:
 
 
 def calendar_cycles(step_seconds: float | None) -> tuple[str, ...]:
-    """Return the cycles that a series of this step can show: those of at least two steps.
-
-    Examples
-    --------
-    >>> calendar_cycles(3600.0), calendar_cycles(86_400.0), calendar_cycles(None)
-    (('day', 'week', 'year'), ('week', 'year'), ())
-    """
+    """Return the cycles of which a series of this step, in seconds or None, can show at least two steps."""
     if step_seconds is None:
         return ()
     return tuple(name for name, length in CYCLES.items() if length >= 2 * step_seconds)
@@ -151,12 +145,6 @@ def calendar_features(times: np.ndarray | None, cycles: tuple[str, ...], rows: i
     """Return sine and cosine of each cycle's waves at every row, ``(t, k)`` float32; zeros for rows without time stamps.
 
     ``times`` are read as they stand on the clock.
-
-    Examples
-    --------
-    >>> noon = np.array(["2024-01-01T12:00"], dtype="datetime64[s]")
-    >>> (calendar_features(noon, ("day",), 1).round(3) + 0.0).tolist()  # Monday noon: half a day
-    [[0.0, -1.0, 0.0, 1.0]]
     """
     if times is None or not cycles:
         return np.zeros((rows, feature_count(cycles)), dtype=np.float32)
@@ -225,27 +213,10 @@ class Tokens(NamedTuple):
 def trailing_lookback(
     rows: Tensor, ends: Tensor, scale: Scale, *, lookback: int, dtype: torch.dtype = torch.float32
 ) -> Lookback:
-    """Cut the ``lookback`` rows that end at each place, and put them on their own scale.
+    """Cut the ``lookback`` rows that end at each place ``ends`` ``(n,)``, 0 to ``t``, and put them on their own scale.
 
-    Parameters
-    ----------
-    rows : Tensor
-        ``(b, c, t)`` float64, NaN where missing. Rows before the first are missing.
-    ends : Tensor
-        ``(n,)`` whole numbers: rows before each place, 0 to ``t``.
-    scale : Scale
-        Long-run scale; it stands in for a look-back with nothing in it.
-    lookback : int
-        Rows ``l``.
-    dtype : torch.dtype, default=torch.float32
-        Of what comes back; differences from the long-run level are taken in float64.
-
-    Examples
-    --------
-    >>> rows = torch.tensor([[[1.0, 3.0, float("nan"), 5.0]]], dtype=torch.float64)
-    >>> found = trailing_lookback(rows, torch.tensor([2, 4]), long_run_scale(rows), lookback=2)
-    >>> (found.values[0, 0] + 0.0).tolist()
-    [[-1.0, 1.0], [0.0, 0.0]]
+    ``rows`` ``(b, c, t)`` are float64, NaN where missing. ``scale`` stands in for a look-back with nothing in it.
+    Differences from the long-run level are taken in float64, and only then brought to ``dtype``.
     """
     check_shape(rows, "b c t", name="rows")
     first = max(int(ends.min()) - lookback, 0)
@@ -362,14 +333,7 @@ def _rows_before(table: Tensor, ends: Tensor, count: int) -> Tensor:
 
 
 def join(parts: Sequence[Any]) -> Any:
-    """Concatenate tokens, or states, of one form along the batch axis.
-
-    Examples
-    --------
-    >>> join([(torch.zeros(1, 2), 3), (torch.ones(1, 2), 3)])
-    (tensor([[0., 0.],
-            [1., 1.]]), 3)
-    """
+    """Concatenate tokens, or states, of one form along the batch axis; what is no tensor is the first's."""
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -389,9 +353,8 @@ def to_device(parts: Any, device: torch.device) -> Any:
 class SeriesEmbedding(nn.Module):
     """Look-backs and covariates to vectors of the model's width.
 
-    A token is the last patch of its look-back on the look-back's scale, the mask of what was missing, the level and spread
-    on the long-run scale (which trailing normalisation would hide from the memory), and covariates of width ``extra``.
-    ``channel_names`` channels are told apart by a learned vector; 0 or 1 for none.
+    A token is the last patch on the look-back's scale, the mask of what was missing, level and spread on the long-run scale,
+    covariates of width ``extra``, and a learned vector of the channel where ``channel_names`` is above 1.
     """
 
     def __init__(self, width: int, *, patch_length: int, channels: int, extra: int, channel_names: int) -> None:

@@ -132,26 +132,10 @@ SEEDS: dict[Phase, int] = {"direct": 0, "memory": 1, "recollection": 1, "quantil
 
 
 class Training(Run):
-    """One training of a forecaster, phase by phase.
+    """One training of a forecaster on all rows, phase by phase, in place.
 
-    Parameters
-    ----------
-    network : ForecastNetwork
-        Trained in place.
-    series : list of SeriesTensors
-        All rows, validation part included.
-    validation_starts : list of int
-        First validation row of each series; its length where there is none.
-    config : TrainingConfig
-        Settings.
-    **watching
-        ``callbacks`` and ``verbose`` of :class:`titans_ts.learn.run.Run`. Where one stops training, no phase begins after
-        it, and the best weights until then are kept.
-
-    Raises
-    ------
-    ValueError
-        If no row is left to train on.
+    ``validation_starts`` are the first validation row of each series, its length where there is none. ``watching`` goes to
+    :class:`titans_ts.learn.run.Run`; where a callback stops training, no later phase begins.
     """
 
     config: TrainingConfig

@@ -70,15 +70,10 @@ def memory_table(reader: Reader, states: States) -> Any:
 def watch(
     network: ForecastNetwork, series: SeriesTensors, *, state: SeriesState | None = None
 ) -> tuple[Activity, SeriesState]:
-    """Absorb a series and tell of every patch what it did to each memory; returns also the state after it.
+    """Absorb a series piece by piece, and return what each patch did to each memory, and the state after it.
 
-    The series is read piece by piece, so that of a long history only the results are kept. A patch is watched when it is
-    written, which is when a row follows it: the last one, whole or not, still waits. Reading starts before the first row,
-    or from ``state``, which is left as it was. A network without a memory is refused.
-
-    References
-    ----------
-    arXiv 2501.00663, equations 8 to 14, for surprise and gates.
+    A patch is watched when it is written, which is when a row follows it: the last one still waits. A network without a
+    memory is refused. (arXiv 2501.00663, equations 8 to 14, for surprise and gates.)
     """
     _memories(network, to_be="watched")
     if state is None:
@@ -109,10 +104,7 @@ def watch(
 def holdings(network: ForecastNetwork, state: SeriesState) -> Holdings:
     """Return what each memory of a state holds, by layer and head; a network without a memory is refused.
 
-    Notes
-    -----
-    The bound is that of :class:`titans_ts.ops.WriteRule`: ``step_size * write_bound / (1 - momentum)`` at the largest that
-    the gates allow, divided by the least that they forget. It holds for each layer of the store.
+    The bound, that of :class:`titans_ts.ops.WriteRule`, takes the largest step and the least forgetting that gates allow.
     """
     memories = _memories(network, to_be="looked into")
     patch = network.config.patch_length
@@ -175,17 +167,9 @@ def _distance_bound(memory: NeuralMemory) -> float | None:
 
 
 def watched_frame(panel: Panel, rows: Mapping[Hashable, np.ndarray], found: Mapping[Hashable, Measures]) -> Any:
-    """Return what memories did while they read a panel: a row a patch, layer and stream.
+    """Return a frame with a row a patch, layer and stream, by series, channel, layer and time.
 
-    ``rows`` ``(n,)`` is the last row of each patch, from 0. Rows of the frame come by series, channel, layer and time.
-
-    Examples
-    --------
-    >>> from titans_ts.frames.read import read_panel
-    >>> seen = {"surprise": np.array([[[0.5, 0.25]]])}
-    >>> frame = watched_frame(read_panel(np.zeros(9)), {None: np.array([3, 7])}, {None: seen})
-    >>> list(frame), frame["row"].tolist()
-    (['row', 'layer', 'surprise'], [3, 7])
+    ``rows`` ``(n,)`` is the last row of each patch, from 0.
     """
     layout = panel.layout
     parts = []
@@ -199,14 +183,7 @@ def watched_frame(panel: Panel, rows: Mapping[Hashable, np.ndarray], found: Mapp
 
 
 def holdings_frame(layout: Layout, found: Mapping[Hashable, Measures]) -> Any:
-    """Return what memories hold: a row a head, layer and stream.
-
-    Examples
-    --------
-    >>> frame = holdings_frame(Layout("array", "numpy", (0, 1)), {None: {"distance": np.zeros((2, 1, 2))}})
-    >>> frame["channel"].tolist(), frame["head"].tolist()
-    (['y0', 'y0', 'y1', 'y1'], [0, 1, 0, 1])
-    """
+    """Return what memories hold: a row a head, layer and stream."""
     return _frame(layout, found, number="head")
 
 

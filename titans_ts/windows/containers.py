@@ -114,8 +114,6 @@ def is_table(X: Any) -> bool:
 
     A list of rows of equal length is a table too, except a list of one array: that is one sequence.
 
-    Examples
-    --------
     >>> is_table([[1, 2], [3, 4]]), is_table([np.zeros((5, 2))]), is_table([np.zeros(5)]), is_table(np.zeros((3, 1, 5)))
     (True, False, False, False)
     """
@@ -218,17 +216,8 @@ def batch_of_windows(
 ) -> tuple[Tensor, Tensor]:
     """Return sequences ``(t, c)`` as one batch ``(b, 2 c, t)``, and their lengths ``(b,)``.
 
-    The batch holds each channel in spreads from its level, 0 where missing, and then a 1 for each channel where it is
-    missing; zeros past the end of a shorter sequence. Differences from the level are taken in float64.
-
-    Examples
-    --------
-    >>> scale = Scale(torch.ones(1, 1).double(), 2 * torch.ones(1, 1).double())
-    >>> inputs, lengths = batch_of_windows(
-    ...     [np.array([[3.0], [np.nan]]), np.array([[1.0]])], scale, device=torch.device("cpu"), dtype=torch.float32
-    ... )
-    >>> inputs.tolist(), lengths.tolist()
-    ([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]], [2, 1])
+    The batch holds each channel in spreads from its level (taken in float64), 0 where missing, and then a 1 for each channel
+    where it is missing; zeros past the end of a shorter sequence.
     """
     scale = Scale(scale.level.double().cpu(), scale.spread.double().cpu())
     lengths = torch.tensor([len(one) for one in windows])

@@ -35,18 +35,9 @@ class ForetellingConfig(RunConfig):
 
 
 class Foretelling(Run):
-    """One training of a reader; without validation sequences the last weights stay.
+    """One training of a reader, in place; ``validation`` sequences ``(t, c)`` choose the weights, else the last stay.
 
-    Parameters
-    ----------
-    network : ReaderNetwork
-        Trained in place.
-    sequences, validation : list of ndarray (t, c)
-        What is read, and what chooses the weights.
-    config : ForetellingConfig
-        Settings.
-    **watching
-        ``callbacks`` and ``verbose`` of :class:`titans_ts.learn.run.Run`.
+    ``watching`` goes to :class:`titans_ts.learn.run.Run`.
     """
 
     config: ForetellingConfig

@@ -40,13 +40,7 @@ def summary(values: Tensor, lengths: Tensor) -> Tensor:
 
 
 def dilations(length: int) -> tuple[int, ...]:
-    """Return steps between the weights of a kernel, on a logarithmic scale up to what a sequence can hold.
-
-    Examples
-    --------
-    >>> dilations(5), dilations(100), dilations(1000)
-    ((1,), (1, 2, 4, 6, 8, 12), (1, 3, 7, 15, 31, 62, 124))
-    """
+    """Return steps between the weights of a kernel, on a logarithmic scale up to what a sequence can hold."""
     longest = max((length - 1) / (WEIGHTS - 1), 1.0)
     count = min(MOST_DILATIONS, 2 * max(round(np.log2(longest)), 0) + 1)
     scale = np.floor(2 ** np.linspace(0, np.log2(longest), count) + 1e-9).astype(int)

@@ -58,10 +58,9 @@ class Reading(NamedTuple):
 
     @property
     def surprise(self) -> Tensor:
-        """Return how much each patch surprised the memory that forecast it, ``(b, n)``.
+        """Return how much each patch surprised the memory that forecast it, ``(b, n)``: the root mean square of the errors.
 
-        This is the norm ``|x||g|`` of what the patch asks to be written, before any clipping, over the root of the numbers
-        measured: keys have length 1, so that it is the root mean square of the errors.
+        It is the norm ``|x||g|`` of what is to be written, before any clipping, over the root of the numbers measured.
         """
         squares, measured = (x.flatten(2).sum(-1) for x in (self.errors.square(), self.measured))
         return (squares / measured.clamp_min(1)).sqrt()
