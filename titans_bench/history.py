@@ -80,14 +80,9 @@ def bench_history(
     data_home: str | Path | None = None,
     verbose: int = 0,
 ) -> list[HistoryRow]:
-    """Run what is missing in a CSV file of rows, and return all rows that were asked for, the shortest history first.
+    """Run what is missing in a CSV file, and return all rows asked for, the shortest history first.
 
-    Data are names of :data:`titans_bench.history_data.FITS`, those of the setting by default. Each seed is a fit, and a
-    series of its own where it is generated.
-
-    Examples
-    --------
-    >>> rows = bench_history(Path("history.csv"), setting=SETTINGS["quick"], seeds=(0,))  # doctest: +SKIP
+    Data are names of `FITS`, by default those of the setting. Each seed is a fit, and a series of its own where one is made.
     """
     data = setting.data if data is None else data
     check_names(data=(data, FITS), models=(models, MODELS))

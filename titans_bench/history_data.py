@@ -106,15 +106,9 @@ class History:
 def make_history(name: str, setting: Setting, seed: int, *, data_home: str | Path | None = None) -> History:
     """Return the series of one set, and where forecasts are made.
 
-    ``"recurring"`` is generated from the seed: one series is fitted, and another of the same kind is read, whose cues and
-    responses the weights have never met. Forecasts are made right after cues that came before, the last time a lag ago.
-    Of the other sets training and validation rows are fitted, and forecasts are made over the test part.
-
-    Examples
-    --------
-    >>> made = make_history("recurring", SETTINGS["quick"], seed=0)
-    >>> len(made.fitted), len(made.read), {lag: len(rows) for lag, rows in made.origins.items()}
-    (12000, 24000, {400: 48, 4000: 40})
+    ``"recurring"`` makes two series from the seed. One is fitted. The other is read: the weights have never met its cues and
+    responses, and forecasts are made right after cues that came before, the last time a lag ago. Of the other sets training
+    and validation rows are fitted, and forecasts are made over the test part.
     """
     horizon = {**FITS[name], **setting.fit}["horizon"]
     made = _recurring(setting, seed, horizon) if name == "recurring" else _real(name, setting, horizon, data_home)

@@ -35,15 +35,9 @@ class Cost(NamedTuple):
 
 
 def first_row(origin: int, length: int | None, patch: int) -> int:
-    """Return where a history of ``length`` rows before an origin begins; None leaves it whole.
+    """Return where a history of ``length`` rows before an origin begins: a patch of the whole history; None leaves it whole.
 
-    It begins where a patch of the whole history begins, up to ``patch - 1`` rows earlier, so that a cut history is read in
-    the same patches as the whole one, only fewer of them.
-
-    Examples
-    --------
-    >>> first_row(1000, 512, 16), first_row(1007, 512, 16), first_row(1007, None, 16), first_row(100, 512, 16)
-    (480, 480, 0, 0)
+    So a cut history, up to ``patch - 1`` rows longer than asked for, is read in the same patches, only fewer of them.
     """
     return 0 if length is None else max((origin - length) // patch * patch, 0)
 
@@ -51,10 +45,9 @@ def first_row(origin: int, length: int | None, patch: int) -> int:
 def forecasts_after(
     network: ForecastNetwork, series: SeriesTensors, origins: Sequence[int], length: int | None
 ) -> NDArray[np.float64]:
-    """Return forecasts ``(n, f, c)`` at some origins in the series' own units, each after a history of ``length`` rows.
+    """Return forecasts ``(n, f, c)`` in the series' own units, each after ``length`` rows read by a fresh memory.
 
-    The series is on the scale that ``fit`` learned, which every cut history keeps. Cut histories are read with a fresh
-    memory each, many side by side. None reads the series once, its state carried from origin to origin.
+    None reads the series once, its state carried from origin to origin.
     """
     if length is None:
         found = [told.point for _, told in reading.rolling_forecasts(network, series, origins)]

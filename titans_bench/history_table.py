@@ -31,17 +31,7 @@ class Comparison(NamedTuple):
 
 
 def compare(rows: Sequence[HistoryRow]) -> Comparison:
-    """Compare the shortest history with the whole one, pair by pair, for one model, set and lag; NaN where none is a pair.
-
-    Examples
-    --------
-    >>> from dataclasses import fields
-    >>> plain = {field.name: 0 for field in fields(HistoryRow)}
-    >>> short = HistoryRow(**plain | {"length": "512", "blocks": "0.5/0.5 0.75/0.5 0.5/0.5"})
-    >>> whole = HistoryRow(**plain | {"length": "all", "blocks": "0.25/0.5 0.25/0.5 0.5/0.5"})
-    >>> compare([short, whole])
-    Comparison(gain=0.25, standard_error=0.144..., t=1.73..., samples=3)
-    """
+    """Compare the shortest history with the whole one, in pairs, for one model, set and lag; NaN where there is no pair."""
     shortest = lengths_in_order(rows)[0]
     seeds = sorted({row.seed for row in rows})
     pairs = []

@@ -60,27 +60,10 @@ def evaluate(
     verbose: int = 0,
     **arguments: Any,
 ) -> list[Score]:
-    """Fit one model for all horizons and score it on the test part, beside its linear path and a seasonal naive forecast.
+    """Fit a model for all horizons and score it on the test part, beside its linear path and a seasonal naive forecast.
 
-    A model is fitted on the training and validation rows together, with ``validation_fraction`` = validation rows /
-    (training + validation rows), so that its validation part is the official one. For each seed there are scores of the
-    ``linear path`` (fitted alone, same arguments), of each variant, and of each that has a memory with that silent (its
-    output set to zero).
-
-    Parameters
-    ----------
-    name : str
-        Name of a data set; see :func:`titans_ts.list_datasets`.
-    horizons : sequence of int, optional
-        The usual ones of the set by default.
-    max_minutes : float, optional
-        Training of one model stops after so long, with the best weights until then.
-    **arguments
-        Other arguments of :class:`~titans_ts.TitansForecaster`.
-
-    Examples
-    --------
-    >>> print(format_table(evaluate("ETTh1", seeds=(0, 1, 2))))  # doctest: +SKIP
+    Each is fitted on training and validation rows together; ``validation_fraction`` makes its validation part the official
+    one. A variant with a memory is scored a second time with that silent. ``arguments`` are those of `TitansForecaster`.
     """
     _refuse_misfits(variants, arguments)
     dataset = load_dataset(name, data_home=data_home)
@@ -116,12 +99,10 @@ def evaluate(
 
 
 def standardised(dataset: Dataset) -> tuple[Any, np.ndarray]:
-    """Return a set's frame and values ``(t, c)`` on the scale of its training part.
+    """Return a set's frame and values ``(t, c)`` on the scale of its training part (ddof 0; 1 where a column never changes).
 
-    The scale is that of scikit-learn's ``StandardScaler``, as published scores have it: standard deviation with ddof 0,
-    and 1 for a column that never changes. The protocol counts rows, so where the file's time stamps are not regular (one
-    of weather's occurs twice) they are replaced by regular ones from the first on, and no row is made or dropped. Dates
-    that were invented (exchange_rate) are left out.
+    The protocol counts rows: time stamps are made regular (one of weather's occurs twice) and no row is made or dropped.
+    Dates that were invented (exchange_rate) are left out.
     """
     columns = list(dataset.target_columns)
     values = dataset.frame[columns].to_numpy(dtype=np.float64)
@@ -137,13 +118,7 @@ def standardised(dataset: Dataset) -> tuple[Any, np.ndarray]:
 
 
 def format_table(scores: Sequence[Score]) -> str:
-    """Return scores as a markdown table: a row a model, MSE/MAE a horizon, mean and spread (max - min) over seeds.
-
-    Examples
-    --------
-    >>> print(format_table([Score("tiny", "naive", None, 24, 0.5, 0.25, windows=7)]).splitlines()[2])
-    | naive | 0.5000/0.2500 | - | 0 |
-    """
+    """Return scores as a markdown table: a row a model, MSE/MAE a horizon, mean and spread (max - min) over seeds."""
     horizons = list(dict.fromkeys(score.horizon for score in scores))
     body = []
     for model in dict.fromkeys(score.model for score in scores):
@@ -205,11 +180,6 @@ def seasonal_naive_errors(values: np.ndarray, period: int, *, start: int, horizo
     """Return the errors of repeating the last season of ``period`` rows, over every origin from ``start``.
 
     Values are ``(t, c)``. NaN in the truth is left out; where the last season has NaN, the season before it is repeated.
-
-    Examples
-    --------
-    >>> seasonal_naive_errors(np.array([[1.0], [2.0], [1.0], [3.0]]), 2, start=2, horizons=[2])
-    {2: (0.5, 0.5)}
     """
     if start < period:
         raise ValueError(f"start={start}: a season of {period} rows must come before the first origin")

@@ -134,14 +134,9 @@ def bench_recall(
     jobs: int = 1,
     verbose: int = 0,
 ) -> list[RecallRow]:
-    """Run what is missing in a CSV file of rows, and return the rows that were asked for, at the learning rates chosen.
+    """Run what is missing in a CSV file, and return the rows asked for, at the learning rates that the first seed chose.
 
-    The first seed chooses the learning rate. Several jobs train at a time, each with one thread: models this small gain
-    nothing from more.
-
-    Examples
-    --------
-    >>> rows = bench_recall(Path("recall.csv"), setting=SETTINGS["quick"])  # doctest: +SKIP
+    Several jobs train at a time, each with one thread: models this small gain nothing from more.
     """
     check_names(tasks=(tasks, TASKS), models=(models, MODELS))
     rows = read_rows(out, RecallRow)

@@ -16,23 +16,7 @@ USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``titans-ts``.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments; those of the process by default.
-
-    Returns
-    -------
-    int
-        0, 2 after an error of the user's, told in one line on standard error, or 130 after Ctrl-C.
-
-    Examples
-    --------
-    >>> main(["forecast", "absent.csv", "--horizon", "3"])  # it tells of the missing file on standard error
-    2
-    """
+    """Run ``titans-ts``; return 0, 2 after a user's error (told in one line on standard error), or 130 after Ctrl-C."""
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():

@@ -52,15 +52,9 @@ def header_words(content: bytes) -> bytes:
 
 
 def read_header(content: bytes, *, name: str) -> Header:
-    r"""Read a ``.hea`` file whose signals are all in one file of format 212; ``name`` is what errors call it.
+    """Read a ``.hea`` file whose signals are all in one file of format 212; ``name`` is what errors call it.
 
     Several segments, other formats and skewed signals are refused.
-
-    Examples
-    --------
-    >>> header = read_header(b"100 1 360 4\n100.dat 212 200(1024)/mV 11 0 995 -22131 0 MLII\n", name="100.hea")
-    >>> header.rate, header.n_steps, header.signals[0].name, header.signals[0].baseline
-    (360.0, 4, 'MLII', 1024)
     """
     try:
         first, *lines = (line.split() for line in header_words(content).decode("utf-8").splitlines())

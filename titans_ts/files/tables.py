@@ -37,18 +37,10 @@ def table_suffix(path: str | os.PathLike[str]) -> str:
 
 
 def read_table(path: str | os.PathLike[str], *, time_column: str = "ds", id_column: str = "unique_id") -> Any:
-    r"""Read a file of rows, CSV (with commas, semicolons or tabs) or parquet by its suffix, as a polars frame.
+    """Read a file of rows, CSV (with commas, semicolons or tabs) or parquet by its suffix, as a polars frame.
 
-    Ids stay text, as they are. Time stamps put the year first: 01/02/2024 is two days, and nobody can tell which. Elsewhere
-    NA, NaN, null, none and ? mean missing. An error says in which row, counted from 0 at the first after the header, where
-    one can tell.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "load.csv")
-    ...     _ = path.write_text("ds,y\n2024-01-01 00:00,1\n2024-01-01 01:00,NA\n")
-    ...     read_table(path)["y"].to_list()
-    [1.0, None]
+    Ids stay text. Time stamps put the year first: 01/02/2024 is two days, and nobody can tell which. Elsewhere NA, NaN,
+    null, none and ? mean missing. Errors count rows from 0, the first after the header.
     """
     import polars as pl
 
@@ -96,20 +88,19 @@ def date_columns(frame: Any) -> list[str]:
 
 
 def write_table(frame: Any, path: str | os.PathLike[str]) -> None:
-    """Write a frame (pandas or polars) or a list of rows to a file, whole or not at all; its suffix says how."""
+    """Write a frame (pandas, without its index, or polars) to a file, whole or not at all; its suffix says how."""
+    import polars as pl
+
     suffix = table_suffix(path)
+    if not isinstance(frame, pl.DataFrame):
+        frame = pl.DataFrame({name: pl.Series(frame[name].to_numpy()) for name in frame.columns})
     with replacing(path) as temporary:
         if suffix == ".parquet":
-            _as_polars(frame).write_parquet(temporary)
+            frame.write_parquet(temporary)
         else:
-            content = csv_text(frame, separator="\t" if suffix.startswith(".tsv") else ",").encode()
+            table = frame.with_columns(_iso(column) for column in frame.iter_columns())
+            content = table.write_csv(separator="\t" if suffix.startswith(".tsv") else ",").encode()
             temporary.write_bytes(gzip.compress(content, mtime=0) if suffix.endswith(".gz") else content)
-
-
-def csv_text(frame: Any, *, separator: str = ",") -> str:
-    """Return a frame (pandas or polars) as the text of a CSV file, time stamps in ISO 8601."""
-    table = _as_polars(frame)
-    return table.with_columns(_iso(column) for column in table.iter_columns()).write_csv(separator=separator)
 
 
 @contextmanager
@@ -136,17 +127,8 @@ def _umask() -> int:
     return current
 
 
-def _as_polars(frame: Any) -> Any:
-    """Return a frame or a list of plain rows as a polars frame; a pandas frame goes without its index."""
-    import polars as pl
-
-    if isinstance(frame, pl.DataFrame | list):
-        return pl.DataFrame(frame)
-    return pl.DataFrame({name: pl.Series(frame[name].to_numpy()) for name in frame.columns})
-
-
 def _iso(column: Any) -> Any:
-    """Return a column as it is, but time stamps as text."""
+    """Return a column as it is, but time stamps as text in ISO 8601."""
     import polars as pl
 
     if not isinstance(column.dtype, pl.Datetime):

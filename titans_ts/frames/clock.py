@@ -48,15 +48,7 @@ def parse_frequency(freq: Any, integer_times: bool) -> str | int:
 
 @dataclass(frozen=True)
 class Clock:
-    """Counts steps of one frequency along the time axis.
-
-    >>> clock = Clock("MS")
-    >>> clock.advance(np.array(["2024-01-01"], "M8[ns]"), np.array([2])).astype("M8[D]")
-    array(['2024-03-01'], dtype='datetime64[D]')
-    >>> steps, on_grid = clock.position(np.array(["2024-01-01"], "M8[ns]"), np.array(["2024-05-01"], "M8[ns]"))
-    >>> int(steps[0]), bool(on_grid[0])
-    (4, True)
-    """
+    """Counts steps of one frequency along the time axis."""
 
     frequency: str | int  # a pandas alias, or the step of integer times
     time_zone: str | None = None  # whose wall clock counts days and months; the stamps themselves are in UTC
@@ -135,12 +127,7 @@ class Clock:
 def infer_frequency(steps: np.ndarray, times: np.ndarray, time_zone: str | None) -> str | int | None:
     """Return the frequency that the most common step suggests; None without a step.
 
-    Parameters
-    ----------
-    steps : ndarray (n,), int64
-        Differences between neighbouring time stamps of each series (ns for dates), of all series together.
-    times : ndarray (m,)
-        All time stamps.
+    ``steps`` (n,), int64, lie between neighbouring stamps of each series (ns for dates); ``times`` (m,) are all stamps.
     """
     if not steps.size:
         return None
@@ -238,14 +225,8 @@ def show_time(time: Any, time_zone: str | None) -> str:
 def continue_times(layout: Layout, last_times: Sequence[Any], horizon: int) -> np.ndarray:
     """Return the `horizon` time stamps after each of n last ones, (n, horizon).
 
-    A last one is a time stamp (UTC when there is a zone); without a time axis it is the last row's number, None before
-    any row.
-
-    >>> layout = Layout("wide", "pandas", ("y",), time_column="ds", time_dtype="datetime64[ns]", frequency="ME")
-    >>> continue_times(layout, [np.datetime64("2024-01-31", "ns")], 2).astype("M8[D]")
-    array([['2024-02-29', '2024-03-31']], dtype='datetime64[D]')
-    >>> continue_times(Layout("list", "numpy", (0,)), [9, None], 3).tolist()
-    [[10, 11, 12], [0, 1, 2]]
+    A last one is a time stamp (UTC when there is a zone); without a time axis it is the last row's number, None before any
+    row.
     """
     if not layout.has_times:
         last = np.array([-1 if time is None else time for time in last_times], np.int64)

@@ -66,18 +66,9 @@ def frame_roles(
     *,
     target: bool = True,
 ) -> Roles:
-    """Give each column of a frame its role.
+    """Give each column of a frame its role; without `target` it holds covariates alone.
 
-    Parameters
-    ----------
-    reserved : set
-        Its id and time columns.
-    is_numeric : callable
-        Says whether the column of a name holds numbers.
-    long : bool
-        Whether the frame has an id column; then "y" alone is the target, if it is there.
-    target : bool
-        False to read covariates alone.
+    `reserved` are its id and time columns. A `long` frame has an id column, and "y" alone is its target, if it is there.
     """
     for argument, names in _asked(request):
         absent = [name for name in names if name not in columns]

@@ -16,23 +16,10 @@ from titans_ts.frames.regular import check_order
 
 
 def read_future(future: Any, layout: Layout, last_times: Mapping[Hashable, Any], horizon: int) -> dict[Hashable, np.ndarray]:
-    """Read the covariates that are known in advance for the `horizon` rows after the last time stamp.
+    """Read the covariates (horizon, q) that are known for the rows after each series' last one; see `continue_times`.
 
-    Parameters
-    ----------
-    future : frame, array (horizon, q), or list of such arrays
-        Frames may hold more rows, columns and ids than are needed. Without time stamps, and in arrays, it is exactly
-        `horizon` rows a series, and an array's columns are the future covariates alone, in the order of the layout.
-    last_times : mapping of id to time stamp
-        The last row read of each series to forecast; see `continue_times`.
-
-    Returns
-    -------
-    dict of id to ndarray (horizon, q), float64
-
-    >>> layout = Layout("array", "numpy", target_columns=(0,), future_columns=(1,))
-    >>> read_future([[0.5], [0.25]], layout, {None: 9}, horizon=2)[None].tolist()
-    [[0.5], [0.25]]
+    Frames may hold more rows, columns and ids than are needed. Without time stamps, and in arrays, it is exactly `horizon`
+    rows a series, and an array's columns are the future covariates alone, in the order of the layout.
     """
     columns = list(layout.future_columns)
     if not columns:

@@ -31,12 +31,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Layout:
-    """What is needed to give the same kind of container back; plain enough to be saved as JSON.
-
-    >>> layout = Layout("wide", "pandas", target_columns=("load",), time_column="ds", frequency="h")
-    >>> Layout.from_dict(layout.to_dict()) == layout
-    True
-    """
+    """What is needed to give the same kind of container back; plain enough to be saved as JSON."""
 
     kind: Literal["array", "list", "wide", "long"]
     backend: Literal["numpy", "pandas", "polars", "pyarrow"]

@@ -1,12 +1,6 @@
 """Containers in: arrays, lists of arrays and frames of pandas, polars and pyarrow become a `Panel`.
 
 A reader of frames and a reader of arrays make a `Table`; what follows does not ask any more where its rows come from.
-
->>> import pandas as pd
->>> days = pd.date_range("2024-01-01", periods=3, freq="D")
->>> panel = read_panel(pd.DataFrame({"unique_id": "well", "ds": days, "y": [1.0, 2.0, 4.0]}))
->>> panel["well"].values[:, 0].tolist(), panel.layout.frequency
-([1.0, 2.0, 4.0], 'D')
 """
 
 from __future__ import annotations
@@ -51,45 +45,14 @@ def read_panel(
     follow: Mapping[Hashable, Any] | None = None,
     require_observed: bool = False,
 ) -> Panel:
-    """Read and check a container of series.
+    """Read and check a container of series; the time axis becomes regular, and rows missing in it are made and hold NaN.
 
-    What X may be: an array (t,) or (t, c), or nested lists of numbers that make one; a list of arrays, one a series; a
-    wide frame with a column a channel (or a Series); a long frame with an id column. Frames are of pandas, polars or
-    pyarrow; their time stamps are a column, or a pandas index. The time axis becomes regular: rows missing in it are
-    made, hold NaN and are counted in a warning.
+    X is an array (t,) or (t, c), or nested lists that make one; a list of arrays, one a series; a wide frame (or Series) of
+    pandas, polars or pyarrow; or a long frame, which has `id_column`. Column arguments are those of `TitansForecaster`.
 
-    Parameters
-    ----------
-    X : array-like, list of arrays, or frame
-        The series.
-    id_column, time_column : str
-        A frame with `id_column` is long. A frame without "ds" and without a date index has no time axis.
-    target_columns : str, int, sequence or None
-        Columns to forecast (indices for arrays); None takes all numeric columns that have no other role, but in a long
-        frame with a column "y" that alone.
-    past_covariates, future_covariates, static_covariates : str, int or sequence
-        Covariate columns: known up to now (NaN allowed), known in advance, constant within a series.
-    freq : str, int, pandas offset or None
-        Step of the time axis; None takes that of `like` or the most common step. Not used without time stamps.
-    like : Layout or None
-        Layout seen at fit: X must have its columns, in any order, and the kind of its time stamps. The column arguments
-        are then not used. Another kind of container is fine as long as the columns agree (arrays: their number).
-    follow : mapping of id to time stamp, or None
-        For an update: the last time stamp absorbed of each series. Rows must come after it; a gap is filled. X must
-        then address the series as at fit: one series, a list, or ids. Arrays are taken to come right after it.
-    require_observed : bool
-        Whether to refuse a series with a target that is missing in every row.
-
-    Raises
-    ------
-    TypeError, ValueError
-        X cannot be read, by name: argument, row (counted from 0 as X is given), column, id, and what to do.
-
-    Examples
-    --------
-    >>> panel = read_panel([np.arange(3.0), np.arange(5.0)])
-    >>> [len(series) for series in panel], panel.layout.kind
-    ([3, 5], 'list')
+    With `like`, the layout seen at fit, X must have its columns and kind of time stamps, and the column arguments are not
+    used. With `follow`, the last time stamp absorbed of each series, rows must come after it (those of arrays are taken to
+    come right after it), and X must address the series as at fit. `require_observed` refuses a target that is never seen.
     """
     request = Request(
         id_column if like is None or like.id_column is None else like.id_column,
@@ -142,12 +105,6 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
     """Take a frame apart: wide, or long when it has the id column.
 
     With `like` its columns must be those seen at fit; without `target` only the covariates of `request` are read.
-
-    >>> import pandas as pd
-    >>> frame = pd.DataFrame({"unique_id": ["a", "b", "a"], "y": [1.0, 2.0, 3.0]})
-    >>> table = read_frame_table(frame, Request(), None)
-    >>> table.ids, table.values[:, 0].tolist(), table.where(1)
-    (['a', 'b'], [1.0, 3.0, 2.0], "row 2, id 'a'")
     """
     frame, was_1d, backend = _open(X)
     columns = list(frame.columns)
@@ -188,14 +145,7 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
 
 
 def read_array_table(X: Any, request: Request, like: Layout | None) -> Table:
-    """Take an array, or a list of arrays, apart.
-
-    A list whose items are arrays holds several series; a list of numbers, or of lists of one length, is one array.
-
-    >>> table = read_array_table([1.0, 2.0, 4.0], Request(), None)
-    >>> table.ids, table.layout.kind, table.where(2)
-    ([None], 'array', 'row 2')
-    """
+    """Take an array apart, or a list of arrays, which holds several series; a list of numbers or of lists is one array."""
     if is_list_of_arrays(X):
         arrays = [_read_array(item, f"item {i} of X") for i, item in enumerate(X)]
         return _table(arrays, "list", request, like)

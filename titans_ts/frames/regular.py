@@ -18,14 +18,8 @@ _MOST_FILLED_ROWS, _MOST_FILLED_RATIO = 1000, 10
 def regularise(table: Table, freq: Any, follow: Mapping[Hashable, Any] | None) -> Table:
     """Return the table with its frequency known and a row at every step; without time stamps as it is.
 
-    Rows made for a gap hold NaN and are False in `given`; a warning counts them.
-
-    Parameters
-    ----------
-    freq : str, int, pandas offset or None
-        The frequency; None takes what the layout says, or else the most common step.
-    follow : mapping of id to time stamp, or None
-        The last time stamp absorbed of each series; rows must come after it, at best one step.
+    Rows made for a gap hold NaN and are False in `given`; a warning counts them. `freq` goes before what the layout says and
+    the most common step. Rows must come after `follow`, the last time stamp absorbed of each series.
     """
     if table.times is None or not table.layout.has_times:  # an array's rows follow on by themselves
         return table

@@ -21,14 +21,7 @@ class Stamps:
 
 
 def read_stamps(column: Any, name: str) -> Stamps:
-    """Return a narwhals Series of dates, times or integers as an array; `name` is what errors call it.
-
-    >>> import narwhals as nw, pandas as pd
-    >>> days = pd.Series(pd.date_range("2024", periods=2, tz="UTC"))
-    >>> stamps = read_stamps(nw.from_native(days, series_only=True), "ds")
-    >>> stamps.times.dtype, stamps.zone
-    (dtype('<M8[ns]'), 'UTC')
-    """
+    """Return a narwhals Series of dates, times or integers as an array; `name` is what errors call it."""
     import narwhals as nw
 
     missing = column.is_null()

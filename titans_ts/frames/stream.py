@@ -1,9 +1,4 @@
-"""History that comes piece by piece: files, lazy frames and iterators, cut into pieces that fit into memory.
-
->>> import numpy as np
->>> [piece.tolist() for piece in read_pieces(iter([np.arange(3.0), np.arange(2.0)]), rows=2)]
-[[0.0, 1.0], [2.0], [0.0, 1.0]]
-"""
+"""History that comes piece by piece: files, lazy frames and iterators, cut into pieces that fit into memory."""
 
 from __future__ import annotations
 
@@ -39,30 +34,11 @@ def is_stream(X: Any) -> bool:
 
 
 def read_pieces(X: Any, *, rows: int = 65_536, time_column: str = "ds", id_column: str = "unique_id") -> Pieces:
-    """Cut a stream into pieces that `read_panel` understands, so that it never lies whole in memory.
+    """Cut a stream into pieces that `read_panel` understands, of at most `rows` rows, so that it never lies whole in memory.
 
-    Parameters
-    ----------
-    X : path-like, lazy frame, or iterator
-        A table file, read as `read_table` reads it; a lazy frame of polars, carried out batch by batch; or an iterator
-        that gives arrays (t,) or (t, c), lists of arrays, or frames or series of pandas, polars or pyarrow, each the
-        rows after those before it. What an iterator gives must be of one kind and have the same columns throughout.
-    rows : int, default=65_536
-        Rows of a piece, at least 1; there may be fewer. Lists of arrays are handed on as they are.
-    time_column, id_column : str
-        Columns of a file, as `read_table` takes them.
-
-    Returns
-    -------
-    Pieces
-        Nested lists as arrays, record batches of pyarrow as tables, all else of the kind it was: a pandas frame keeps its
-        index. No piece is empty. `total` is known of parquet.
-
-    Raises
-    ------
-    TypeError, ValueError, FileNotFoundError
-        X is none of these, `rows` is below 1 or there is no such file (raised by the call); X has no rows, cannot be read,
-        or an item differs from those before it. What the iterator itself raises comes through as it is.
+    X is a table file, read as `read_table` reads it; a lazy frame of polars; or an iterator of arrays (t,) or (t, c), lists
+    of arrays, or frames, of one kind and with the same columns throughout. Lists of arrays are handed on as they are. No
+    piece is empty. A path that is missing and another type are refused by the call, damage when it is met.
     """
     if rows < 1:
         raise ValueError(f"rows={rows!r} must be at least 1")
@@ -85,9 +61,6 @@ def skip_rows(pieces: Iterable[Any], rows: int) -> Pieces:
     """Leave out the first rows of what `read_pieces` returned, to go on where an interrupted reading stopped.
 
     They may end within a piece, but not within a list of arrays: nobody can tell which series they belong to.
-
-    >>> [piece.tolist() for piece in skip_rows(read_pieces(iter([np.arange(5.0)]), rows=2), 3)]
-    [[3.0], [4.0]]
     """
     if rows < 0:
         raise ValueError(f"rows={rows!r} must be at least 0")

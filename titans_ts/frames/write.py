@@ -120,16 +120,11 @@ class Backtest:
 
 
 def forecast_container(layout: Layout, forecasts: Mapping[Hashable, Forecast]) -> Any:
-    """Return forecasts as the kind of container that the layout describes.
+    """Return forecasts, all of one shape and set of levels, as the kind of container that the layout describes.
 
     An array gives an array (f, c), also when it was 1-D, and a list a list; with bounds both give a long pandas frame
-    ``unique_id, ds, y`` (``y0, y1, ...`` for several channels) with row numbers as ``ds``. Wide frames go on in their
-    index or time column, long frames hold id, time and targets, series in the order of `forecasts`. A Series gives a
-    Series, with bounds a frame. All forecasts have one horizon, one set of levels and one number of channels.
-
-    >>> layout = Layout("array", "numpy", (0,))
-    >>> forecast_container(layout, {None: Forecast(np.array([[1.0], [2.0]]), last_time=9)}).tolist()
-    [[1.0], [2.0]]
+    ``unique_id, ds, y`` (``y0, y1, ...`` for several channels) with row numbers as ``ds``. Wide frames go on in their index
+    or time column, long ones hold id, time and targets. A Series gives a Series, with bounds a frame.
     """
     _check_alike(forecasts)
     parts = list(forecasts.values())
@@ -181,14 +176,7 @@ def row_values_container(
 def backtest_frame(layout: Layout, results: Mapping[Hashable, Backtest]) -> Any:
     """Return rolling-origin forecasts as a long frame that ``utilsforecast`` reads (pandas for arrays).
 
-    Columns: ``unique_id, ds, cutoff, y, forecast, forecast-lo-80, ...``; rows by series, channel, cutoff and step. A
-    channel of an array or a wide frame has its column name (``y``, ``y0``) as ``unique_id``; in lists and long frames it is
-    the id, or ``<id>/<column>`` when there are several channels.
-
-    >>> result = Backtest(np.array([9, 19]), np.ones((2, 3, 1)), np.zeros((2, 3, 1)))
-    >>> frame = backtest_frame(Layout("array", "numpy", (0,)), {None: result})
-    >>> frame.shape, frame["ds"].tolist()
-    ((6, 5), [10, 11, 12, 20, 21, 22])
+    Columns: ``unique_id, ds, cutoff, y, forecast, forecast-lo-80, ...``; rows by series, channel, cutoff and step.
     """
     parts = list(results.values())
     levels = tuple(parts[0].bounds)
@@ -218,7 +206,7 @@ def backtest_frame(layout: Layout, results: Mapping[Hashable, Backtest]) -> Any:
 
 
 def backtest_ids(layout: Layout, ids: list[Hashable], names: Sequence[Column]) -> tuple[list[Hashable], Layout]:
-    """Return a name for every series and channel, and the layout whose id dtype suits them."""
+    """Return a name for every series and channel: column, id, or ``<id>/<column>``; and the layout with its id dtype."""
     if layout.is_single:
         return [str(name) for name in names], replace(layout, id_dtype=None)
     if len(names) == 1:

@@ -18,14 +18,7 @@ def rows_to_read(y: Any, X: Any) -> Any:
 
 
 def renamed(frame: Any, letter: str) -> Any:
-    """Return a frame whose columns are called by texts that y, X and what :func:`keyed` adds cannot share.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> renamed(pd.DataFrame({"load": [1.0]}), "y").columns.tolist()
-    ["y['load']"]
-    """
+    """Return a frame whose columns are called ``y['load']``, ``X['price']``: texts that y, X and `keyed` cannot share."""
     return frame.set_axis([f"{letter}[{name!r}]" for name in frame.columns], axis="columns")
 
 
@@ -38,14 +31,7 @@ def keyed(frame: Any) -> Any:
 
 
 def series_ids(index: Any) -> np.ndarray:
-    """Return as text which series each row of a panel's index belongs to.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> series_ids(pd.MultiIndex.from_product([["west", "east"], [0, 1]])).tolist()
-    ['west', 'west', 'east', 'east']
-    """
+    """Return as text which series each row of a panel's index belongs to."""
     codes, keys = index.droplevel(-1).factorize()
     return np.array([key if isinstance(key, str) else repr(key) for key in keys], dtype=object)[codes]
 
@@ -63,12 +49,7 @@ def last_times(rows: Any) -> dict[Hashable, Any]:
 def panel_ends(y: Any, *, before: Any = None) -> Any:
     """Return the last row of each series of a panel as an index, in the order of the panel; for a single series None.
 
-    Parameters
-    ----------
-    y : DataFrame
-        Of one series, or of a panel, whose index has the time as its last level.
-    before : MultiIndex or None
-        What was returned before an update: series that y is silent about stay as they were.
+    ``before`` is what was returned before an update: series that y is silent about stay as they were.
     """
     if y.index.nlevels == 1:
         return None
@@ -79,14 +60,7 @@ def panel_ends(y: Any, *, before: Any = None) -> Any:
 
 
 def step_of(cutoff: Any) -> str | int | None:
-    """Return the step of the time axis that a cutoff lies on, as the forecaster takes it; periods say theirs themselves.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> step_of(pd.date_range("2024", periods=1, freq="h")), step_of(pd.RangeIndex(1))
-    ('h', 1)
-    """
+    """Return the step of the time axis that a cutoff lies on, as the forecaster takes it; periods say theirs themselves."""
     if not hasattr(cutoff, "freq"):
         return 1  # sktime counts whole numbers one by one
     return None if str(cutoff.dtype).startswith("period") else cutoff.freqstr

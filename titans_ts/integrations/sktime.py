@@ -328,10 +328,6 @@ def _furthest(steps: dict[Hashable, np.ndarray]) -> int:
 
 
 def _suffix(share: float) -> str:
-    """Return what follows a column's name where the forecaster gives the quantile of a share.
-
-    >>> _suffix(0.1), _suffix(0.5), _suffix(0.9)
-    ('-lo-80', '', '-hi-80')
-    """
+    """Return what follows a column's name for a quantile: ``-lo-80`` for 0.1, nothing for 0.5, ``-hi-80`` for 0.9."""
     level = f"{100 * abs(1 - 2 * share):g}"
     return "" if level == "0" else f"-{'lo' if share < 0.5 else 'hi'}-{level}"
