@@ -290,5 +290,10 @@ class DNARegressor(NumbersMixin, SupervisedDNA):
 
 
 def agreement(truth: NDArray[Any], said: NDArray[Any]) -> tuple[float, float]:
-    """Return the accuracy of labels and Matthews' correlation, which sees through unequal classes."""
+    """Return the accuracy of labels and Matthews' correlation, which sees through unequal classes.
+
+    >>> import numpy as np
+    >>> agreement(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]))
+    (0.75, 0.0)
+    """
     return float(accuracy_score(truth, said)), float(matthews_corrcoef(truth, said))
