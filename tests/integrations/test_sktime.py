@@ -96,7 +96,16 @@ def passed(results):
 # --- sktime's own checks ----------------------------------------------------------------------------------------------
 
 
-def test_sktime_checks():
+def test_sktime_checks_of_the_first_setting(monkeypatch):
+    first = TitansSktimeForecaster.get_test_params()[0]
+    monkeypatch.setattr(TitansSktimeForecaster, "get_test_params", classmethod(lambda *_, **__: first))
+    excluded = [*SLOW_CHECKS, "test_get_test_params_coverage"]  # which asks for several settings
+    results = check_estimator(TitansSktimeForecaster, tests_to_exclude=excluded, verbose=False)
+    assert passed(results) >= FEWEST_CHECKS // 2
+
+
+@pytest.mark.slow
+def test_sktime_checks_of_every_setting():
     results = check_estimator(TitansSktimeForecaster, tests_to_exclude=SLOW_CHECKS, verbose=False)
     assert passed(results) >= FEWEST_CHECKS
 
