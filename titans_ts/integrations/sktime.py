@@ -80,7 +80,7 @@ class TitansSktimeForecaster(BaseForecaster):
     --------
     >>> from sktime.datasets import load_airline
     >>> from sktime.transformations.series.difference import Differencer
-
+    >>> from titans_ts.integrations.sktime import TitansSktimeForecaster
     >>> y = load_airline()
     >>> pipeline = Differencer() * TitansSktimeForecaster(lookback=24, patch_length=12, max_steps=2, random_state=0)
     >>> pipeline.fit(y, fh=[1, 12]).predict().index
