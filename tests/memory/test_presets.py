@@ -106,7 +106,7 @@ def test_every_row_names_its_source_and_has_the_parts_it_says(name):
 
 @torch.no_grad()
 def test_a_row_added_at_run_time_is_a_memory_like_every_other(monkeypatch):
-    """The four steps of adding one: a row, an oracle, a source (and a line in the changelog)."""
+    """The steps of adding one: a row, an oracle, a source (and a line in the changelog)."""
     toy = MemoryPreset(
         WriteRule(objective="dot", forget_towards="zero", write_bound=None),
         "arXiv 2006.16236, without its normaliser",
