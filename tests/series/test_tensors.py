@@ -1,5 +1,7 @@
 """Series as tokens: a slow loop in numpy, hostile numbers, nothing from the future, what followed, the calendar."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,11 @@ from tolerances import assert_agree
 
 from titans_ts import TitansForecaster
 from titans_ts.blocks.scale import Scale, long_run_scale, unknown_scale
+from titans_ts.frames.read import read_panel
 from titans_ts.series.tensors import (
     CYCLES,
     SPREAD_FLOOR,
+    Preparation,
     calendar_cycles,
     calendar_features,
     feature_count,
@@ -462,3 +466,14 @@ def test_a_cycle_counts_once_training_has_seen_it_twice(days, cycles):
     times = pd.date_range("2023-01-01", periods=4 * days, freq="6h")
     frame = pd.DataFrame({"load": np.sin(np.arange(4 * days))}, index=times)
     assert TitansForecaster(**SMALL, callbacks=[one_step]).fit(frame).preparation_.cycles == cycles
+
+
+def test_a_series_in_a_time_zone_is_read_on_the_clock_of_its_wall():
+    """Summer time included: the hours of two days around the change of clocks in Melbourne."""
+    times = pd.date_range("2024-04-06", periods=48, freq="h", tz="Australia/Melbourne")
+    panel = read_panel(pd.DataFrame({"load": np.arange(48.0)}, index=times))
+    [series] = panel
+    preparation = replace(Preparation.learn(panel, [48]), cycles=("day",))
+    found = preparation.tensors(series, unknown_scale(1)).calendar
+    np.testing.assert_array_equal(found, calendar_features(times.tz_localize(None).to_numpy(), ("day",), 48))
+    assert not np.allclose(found, calendar_features(times.tz_convert("UTC").tz_localize(None).to_numpy(), ("day",), 48))
