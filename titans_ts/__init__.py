@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from titans_ts.learn.saving import load as load
     from titans_ts.series.forecaster import TitansForecaster as TitansForecaster
     from titans_ts.series.state import MemoryState as MemoryState
-    from titans_ts.series.store import MemoryStore as MemoryStore
+    from titans_ts.series.store.memory_store import MemoryStore as MemoryStore
     from titans_ts.windows.anomaly import TitansAnomalyDetector as TitansAnomalyDetector
     from titans_ts.windows.classify import TitansClassifier as TitansClassifier
     from titans_ts.windows.classify import TitansRegressor as TitansRegressor
@@ -44,7 +44,7 @@ _HOME_OF = {
     "DNALanguageModel": "titans_ts.dna.language_model",
     "DNARegressor": "titans_ts.dna.classify",
     "MemoryState": "titans_ts.series.state",
-    "MemoryStore": "titans_ts.series.store",
+    "MemoryStore": "titans_ts.series.store.memory_store",
     "PanelTimeSeriesSplit": "titans_ts.frames.splits",
     "TitansForecaster": "titans_ts.series.forecaster",
     "TitansAnomalyDetector": "titans_ts.windows.anomaly",

@@ -12,7 +12,7 @@ from series.estimator_cases import fitted, wave
 
 from titans_ts import MemoryStore, TitansForecaster, load
 from titans_ts.series import reader
-from titans_ts.series import store as memory_store
+from titans_ts.series.store import memory_store
 
 ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16}
 IDS = [f"well {i}" for i in range(7)]
