@@ -13,7 +13,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
-from titans_ts.files.tables import replacing
+from titans_ts.files.replacing import replacing
 
 Row = TypeVar("Row")  # a dataclass whose fields, each a str, int or float, are the columns
 

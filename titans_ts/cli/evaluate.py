@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from titans_bench.protocol import Score, evaluate, format_table
     from titans_bench.rows import write_rows
-    from titans_ts.files.tables import replacing
+    from titans_ts.files.replacing import replacing
 
     out = arguments.out
     check_out(out, "--out", (".md", ".csv"))

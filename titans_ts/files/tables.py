@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import gzip
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from titans_ts.files.replacing import replacing
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 LONGEST_FIELD = 2**24
@@ -101,30 +102,6 @@ def write_table(frame: Any, path: str | os.PathLike[str]) -> None:
             table = frame.with_columns(_iso(column) for column in frame.iter_columns())
             content = table.write_csv(separator="\t" if suffix.startswith(".tsv") else ",").encode()
             temporary.write_bytes(gzip.compress(content, mtime=0) if suffix.endswith(".gz") else content)
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Hand out a temporary file beside `path` that takes its place when the block ends well, and vanishes otherwise."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(descriptor)
-    try:
-        os.chmod(name, 0o666 & ~_umask())
-        yield Path(name)
-        with open(name, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _iso(column: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from titans_ts.files.tables import replacing
+from titans_ts.files.replacing import replacing
 from titans_ts.plots.tracks import Track
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def save_figure(drawn: Axes | Figure, path: str | Path) -> None:
     ...     os.path.getsize(path) > 1000
     True
     """
+    kind = Path(path).suffix.removeprefix(".") or "without a suffix"
     with replacing(path) as temporary:
-        cast("Figure", drawn.figure or drawn).savefig(temporary, dpi=150)
+        cast("Figure", drawn.figure or drawn).savefig(temporary, format=kind, dpi=150)
 
 
 def free_figure(height: float) -> Figure:
