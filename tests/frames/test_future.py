@@ -41,6 +41,8 @@ def test_refused_future():
         read_future(frame.iloc[[1, 0, 2, 3]], layout, last, 2)
     with pytest.raises(ValueError, match=r"future has time stamps of .* in time zone UTC; expected"):
         read_future(frame.assign(ds=frame["ds"].dt.tz_localize("UTC")), layout, last, 2)
+    with pytest.raises(ValueError, match=r"future has no time stamps; give it those of the rows .*in column 'ds'"):
+        read_future(frame.drop(columns="ds"), layout, last, 2)
     with pytest.raises(ValueError, match=r"fitted without future covariates"):
         read_future(frame, read_panel(long()).layout, last, 2)
     array = Layout("array", "numpy", (0,), future_columns=(1,))

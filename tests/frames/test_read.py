@@ -91,6 +91,19 @@ def test_refused_frames(frame, arguments, match):
         read_panel(frame, **arguments)
 
 
+def test_columns_of_other_names_are_offered_their_arguments():
+    sales = long()[["unique_id", "ds", "y"]].set_axis(["item_id", "timestamp", "target"], axis="columns")
+    offered = r"id_column='item_id', time_column='timestamp', target_columns=\['target'\]"
+    for frame in (sales, sales.astype({"timestamp": str}), sales[["timestamp", "item_id", "target"]]):
+        with pytest.raises(ValueError, match=offered):
+            read_panel(frame)
+    with pytest.raises(ValueError, match=r"time_column='timestamp' if it holds the time stamps \(parsed to dates\)$"):
+        read_panel(sales.drop(columns="item_id"))
+    with pytest.raises(ValueError, match=r"or id_column='item_id' if it holds the ids of several series$"):
+        read_panel(sales.drop(columns="timestamp"))
+    assert read_panel(sales, id_column="item_id", time_column="timestamp").layout.target_columns == ("target",)
+
+
 def test_all_missing_column_is_refused_at_fit_only():
     frame = wide(a=1.0, b=np.nan)
     assert np.isnan(read_panel(frame)[None].values[:, 1]).all()

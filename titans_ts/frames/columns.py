@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from titans_ts.frames.panel import Column, Layout
+
+_TIME = re.compile("time|date|stamp", re.IGNORECASE)  # in the name of a column: it may hold time stamps, not yet parsed
 
 
 @dataclass(frozen=True)
@@ -65,17 +68,19 @@ def frame_roles(
     long: bool,
     *,
     target: bool = True,
+    is_time: Callable[[Column], bool] = lambda name: False,
 ) -> Roles:
     """Give each column of a frame its role; without `target` it holds covariates alone.
 
-    `reserved` are its id and time columns. A `long` frame has an id column, and "y" alone is its target, if it is there.
+    `reserved` are its id and time columns; `is_time` tells a column of dates. A `long` frame has an id column, and "y" alone
+    is its target, if it is there.
     """
     for argument, names in _asked(request):
         absent = [name for name in names if name not in columns]
         if absent:
             raise ValueError(f"{argument} names {absent}, which X does not have; its columns: {list(columns)}")
     left = [name for name in columns if name not in reserved and name not in request.covariates]
-    targets = _targets(left, is_numeric, request, long) if target else ()
+    targets = _targets(left, is_numeric, is_time, request, long) if target else ()
     if target and not targets:
         raise ValueError(f"X has no column left to forecast; its columns: {list(columns)}; pass target_columns=[...]")
     roles = Roles(targets, request.past, request.future, request.static)
@@ -87,7 +92,11 @@ def frame_roles(
 
 
 def _targets(
-    left: Sequence[Column], is_numeric: Callable[[Column], bool], request: Request, long: bool
+    left: Sequence[Column],
+    is_numeric: Callable[[Column], bool],
+    is_time: Callable[[Column], bool],
+    request: Request,
+    long: bool,
 ) -> tuple[Column, ...]:
     """Return the targets asked for, else "y" in a long frame, else all that is left, if all of it is numbers."""
     if request.target is not None:
@@ -96,11 +105,24 @@ def _targets(
         return ("y",)
     words = [name for name in left if not is_numeric(name)]
     if words:
-        raise ValueError(
-            f"X has columns that hold no numbers: {words}; pass target_columns=[...] to say which columns to forecast, "
-            f"or time_column={words[0]!r} if it holds the time stamps (parsed to dates)"
-        )
+        dates = [name for name in words if is_time(name)] or [name for name in words if _TIME.search(str(name))]
+        numbers = [name for name in left if name not in words]
+        raise ValueError(f"X has columns that hold no numbers: {words}; {_advice(words, dates, numbers, long)}")
     return tuple(left)
+
+
+def _advice(words: list[Column], dates: list[Column], numbers: list[Column], long: bool) -> str:
+    """Say which arguments would give columns without numbers their roles."""
+    rest = [name for name in words if name not in dates[:1]]
+    if dates and rest and not long:
+        return (
+            f"for several series, one below the other, pass id_column={rest[0]!r}, time_column={dates[0]!r}, "
+            f"target_columns={numbers}; for one series pass target_columns=[...] to say which columns to forecast"
+        )
+    advice = "pass target_columns=[...] to say which columns to forecast"
+    if dates or not long:
+        advice += f", or time_column={words[0]!r} if it holds the time stamps (parsed to dates)"
+    return advice if dates or long else f"{advice}, or id_column={words[0]!r} if it holds the ids of several series"
 
 
 def array_roles(count: int, request: Request) -> Roles:

@@ -70,10 +70,12 @@ def _take_apart(future: Any, layout: Layout) -> Table:
         layout.integer_times,
         layout.time_zone,
     ):
-        raise ValueError(
-            f"X has time stamps of {found.time_dtype} in time zone {found.time_zone}; expected {layout.time_dtype} "
-            f"in time zone {layout.time_zone}, as the series have"
-        )
+        if not found.has_times:
+            name = "its index" if layout.time_in_index else f"column {layout.time_column!r}"
+            raise ValueError(f"X has no time stamps; give it those of the rows to forecast, {layout.time_axis}, in {name}")
+        if not layout.has_times:
+            raise ValueError(f"X has time stamps ({found.time_axis}), but the series have none; leave them out")
+        raise ValueError(f"X has time stamps of {found.time_axis}; expected {layout.time_axis}, as the series have")
     return table
 
 

@@ -61,6 +61,13 @@ class Layout:
         return self.time_dtype is not None and self.time_dtype.lower().startswith(("int", "uint"))
 
     @property
+    def time_axis(self) -> str:
+        """What the time stamps are, for a message."""
+        if self.time_dtype is None or self.integer_times:
+            return self.time_dtype or "no kind"
+        return f"{self.time_dtype} in time zone {self.time_zone}"
+
+    @property
     def is_single(self) -> bool:
         """Whether the container holds one series, whose id is None."""
         return self.kind in ("array", "wide")

@@ -64,7 +64,9 @@ def read_panel(
     )
     table = read_frame_table(X, request, like) if is_frame(X) else read_array_table(X, request, like)
     _check_values(table)
-    if like is not None:
+    if like is None:
+        _refuse_without_stamps(table, freq)
+    else:
         table = _match(table, like, follow)
         freq = like.frequency if freq is None and table.layout.integer_times == like.integer_times else freq
     table = regularise(table, freq, follow if like is None or like.has_times else None)
@@ -117,7 +119,8 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
     reserved |= {request.time_column} if stamps is not None and not in_index else set()
     is_numeric = partial(_is_numeric, frame)
     if like is None:
-        roles = frame_roles(columns, reserved, is_numeric, request, long, target=target)
+        is_time = partial(_is_time, frame)
+        roles = frame_roles(columns, reserved, is_numeric, request, long, target=target, is_time=is_time)
     else:
         roles = fitted_frame_roles(columns, reserved, is_numeric, request, like)
     layout = _layout("long" if long else "wide", backend, frame, roles, was_1d)
@@ -209,10 +212,18 @@ def _match(table: Table, like: Layout, follow: Mapping[Hashable, Any] | None) ->
         return table
     if layout.has_times and (layout.integer_times, layout.time_zone) != (like.integer_times, like.time_zone):
         raise ValueError(
-            f"X has time stamps of {layout.time_dtype} in time zone {layout.time_zone}, but the model was fitted on "
-            f"{like.time_dtype} in time zone {like.time_zone}; convert X to that"
+            f"X has time stamps of {layout.time_axis}, but the model was fitted on {like.time_axis}; convert X to that"
         )
     return table
+
+
+def _refuse_without_stamps(table: Table, freq: Any) -> None:
+    """Refuse a step of the time axis where there is none; rows without time stamps are 1 apart."""
+    if freq is None or table.layout.has_times or (freq == 1 and not isinstance(freq, bool)):
+        return
+    what = "an array" if table.layout.backend == "numpy" else "a frame"
+    remedy = "; set_index(...) to its dates, or name their column in time_column" if what == "a frame" else ""
+    raise ValueError(f"freq={freq!r}: X is {what} without time stamps, its rows follow one another; leave freq out{remedy}")
 
 
 def _refuse_unobserved(table: Table) -> None:
@@ -320,6 +331,12 @@ def _is_numeric(frame: Any, name: Column) -> bool:
 
         return pd.api.types.infer_dtype(native, skipna=True) in _NUMBERS
     return dtype.lower().startswith("null")
+
+
+def _is_time(frame: Any, name: Column) -> bool:
+    """Say whether a column holds dates."""
+    dtype = getattr(frame.get_column(name).to_native(), "dtype", frame.schema[name])
+    return str(dtype).lower().startswith(("date", "timestamp", "period"))
 
 
 def _matrix(frame: Any, names: Sequence[Column]) -> np.ndarray:

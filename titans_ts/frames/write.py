@@ -14,6 +14,7 @@ import numpy as np
 
 from titans_ts.frames.clock import continue_times
 from titans_ts.frames.panel import Column, Layout, Panel
+from titans_ts.frames.stamps import zoned_dtype
 
 
 def build_frame(layout: Layout, columns: Mapping[Column, Any], index: Any = None) -> Any:
@@ -63,11 +64,13 @@ def time_column(layout: Layout, times: np.ndarray) -> Any:
     column = nw.new_series("time", times, backend=backend)
     if not layout.has_times:
         return column.to_native()
+    zone = layout.time_zone
     if layout.time_zone is not None:
-        column = column.dt.replace_time_zone("UTC").dt.convert_time_zone(layout.time_zone)
+        zone = layout.time_zone if layout.time_zone[3:4] not in ("+", "-") else layout.time_zone[3:]  # as Arrow spells it
+        column = column.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
     spelled: Any = layout.time_dtype
     if spelled.startswith("datetime["):
-        return column.cast(nw.Datetime(spelled[9:-1], layout.time_zone)).to_native()
+        return column.cast(nw.Datetime(spelled[9:-1], zone)).to_native()
     names: dict[str, Any] = {"date": nw.Date, "int64": nw.Int64, "int32": nw.Int32, "int16": nw.Int16, "int8": nw.Int8}
     names |= {"uint64": nw.UInt64, "uint32": nw.UInt32, "uint16": nw.UInt16, "uint8": nw.UInt8}
     return column.cast(names[spelled]).to_native()
@@ -90,7 +93,7 @@ def time_index(layout: Layout, times: np.ndarray) -> Any:
         index = index.tz_localize("UTC").tz_convert(layout.time_zone)
     if "pyarrow" in spelled:
         return pd.Index(index.to_series().astype(spelled), name=name)
-    index = index.astype(spelled)
+    index = index.astype(zoned_dtype(spelled))
     if layout.time_in_index and layout.kind == "wide":
         with suppress(ValueError):  # the clocks change, and pandas counts otherwise
             index.freq = layout.frequency
