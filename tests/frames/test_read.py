@@ -73,6 +73,15 @@ def test_series_are_wide_frames():
         (wide(a=[1.0] * 4, who=["x"] * 4), {"target_columns": ["who"]}, r"\['who'\] hold no numbers"),
         (wide(), {"time_column": "date"}, "time_column='date' is not in X"),
         (wide(), {"past_covariates": ["a"], "future_covariates": ["a"]}, r"\['a'\] have two roles"),
+        (
+            long(),
+            {"past_covariates": ["y", "x"]},
+            "past_covariates names 'y', which is the target of a long .*target_columns=",
+        ),
+        (long(), {"static_covariates": "y"}, "static_covariates names 'y', which is the target"),
+        (long(), {"target_columns": "y", "future_covariates": "y"}, r"\['y'\] have two roles"),
+        (long(), {"past_covariates": ["unique_id", "x"]}, r"\['unique_id'\] have two roles.*id_column"),
+        (long(), {"future_covariates": "ds"}, r"\['ds'\] have two roles.*time_column"),
         (wide(), {"past_covariates": ["a", "b"]}, "no column left to forecast"),
         (wide().iloc[:0], {}, r"0 sample\(s\)"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "several columns named 'a'"),
@@ -258,6 +267,11 @@ def test_refused_sparse_array():
     sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(TypeError, match=r"sparse.*X.toarray\(\)"):
         read_panel(sparse.eye(3).tocsr())
+
+
+def test_y_may_be_a_covariate_where_another_column_is_forecast():
+    panel = read_panel(long(), target_columns="x", past_covariates="y")
+    assert panel["b"].past[:, 0].tolist() == [10, 20, 30]
 
 
 def test_refused_indices():

@@ -79,6 +79,8 @@ def frame_roles(
         absent = [name for name in names if name not in columns]
         if absent:
             raise ValueError(f"{argument} names {absent}, which X does not have; its columns: {list(columns)}")
+    if target and long and request.target is None and "y" in columns and "y" not in reserved:
+        _refuse_target_as_covariate(request)
     left = [name for name in columns if name not in reserved and name not in request.covariates]
     targets = _targets(left, is_numeric, is_time, request, long) if target else ()
     if target and not targets:
@@ -214,6 +216,16 @@ def _refuse_two_roles(names: Sequence[Any]) -> None:
             f"the columns {twice} have two roles; name each in one of id_column, time_column, target_columns, "
             "past_covariates, future_covariates, static_covariates"
         )
+
+
+def _refuse_target_as_covariate(request: Request) -> None:
+    """Refuse "y", which a long frame forecasts, as a covariate: the rest of the columns would silently be forecast."""
+    for argument, names in _asked(request):
+        if "y" in names:
+            raise ValueError(
+                f"{argument} names 'y', which is the target of a long frame; its own past is read in any case: leave 'y' "
+                "out, or pass target_columns=[...] to forecast other columns"
+            )
 
 
 def _refuse_fitted_covariates(like: Layout, what: str) -> None:

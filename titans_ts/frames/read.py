@@ -22,13 +22,12 @@ from titans_ts.frames.columns import (
     fitted_frame_roles,
     frame_roles,
 )
+from titans_ts.frames.numbers import column_numbers, is_numeric, read_array, shown
 from titans_ts.frames.panel import Column, Layout, Panel, Series, Table
 from titans_ts.frames.regular import continue_from, regularise
 from titans_ts.frames.stamps import Stamps, index_stamps, read_stamps
 
 Columns = Column | Sequence[Column] | None
-
-_NUMBERS = {"decimal", "floating", "integer", "boolean", "mixed-integer-float", "empty"}  # what pandas infers for objects
 
 
 def read_panel(
@@ -117,12 +116,12 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
     stamps, in_index = _find_stamps(frame, columns, index, request)
     reserved = {request.id_column} if long else set()
     reserved |= {request.time_column} if stamps is not None and not in_index else set()
-    is_numeric = partial(_is_numeric, frame)
+    numeric = partial(is_numeric, frame)
     if like is None:
         is_time = partial(_is_time, frame)
-        roles = frame_roles(columns, reserved, is_numeric, request, long, target=target, is_time=is_time)
+        roles = frame_roles(columns, reserved, numeric, request, long, target=target, is_time=is_time)
     else:
-        roles = fitted_frame_roles(columns, reserved, is_numeric, request, like)
+        roles = fitted_frame_roles(columns, reserved, numeric, request, like)
     layout = _layout("long" if long else "wide", backend, frame, roles, was_1d)
     if stamps is not None:
         layout = replace(
@@ -137,10 +136,10 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
         layout=layout,
         ids=[None],
         bounds=np.array([0, len(frame)]),
-        values=_matrix(frame, roles.target),
-        past=_matrix(frame, roles.past),
-        future=_matrix(frame, roles.future),
-        static=_matrix(frame, roles.static),
+        values=column_numbers(frame, roles.target),
+        past=column_numbers(frame, roles.past),
+        future=column_numbers(frame, roles.future),
+        static=column_numbers(frame, roles.static),
         times=None if stamps is None else stamps.times,
         index=None if long else index,
     )
@@ -150,9 +149,9 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
 def read_array_table(X: Any, request: Request, like: Layout | None) -> Table:
     """Take an array apart, or a list of arrays, which holds several series; a list of numbers or of lists is one array."""
     if is_list_of_arrays(X):
-        arrays = [_read_array(item, f"item {i} of X") for i, item in enumerate(X)]
+        arrays = [read_array(item, f"item {i} of X") for i, item in enumerate(X)]
         return _table(arrays, "list", request, like)
-    return _table([_read_array(X, "X")], "array", request, like)
+    return _table([read_array(X, "X")], "array", request, like)
 
 
 def _check_values(table: Table) -> None:
@@ -317,47 +316,30 @@ def _layout(kind: Any, backend: Any, frame: Any, roles: Roles, was_1d: bool) -> 
     return Layout(kind, backend, *columns, value_dtype="float32" if single else "float64", was_1d=was_1d)
 
 
-def _is_numeric(frame: Any, name: Column) -> bool:
-    """Say whether a column holds numbers: also booleans, decimals, numbers kept as objects, and nothing but nulls."""
-    import narwhals as nw
-
-    column = frame.get_column(name)
-    if column.dtype.is_numeric() or column.dtype == nw.Boolean:
-        return True
-    native = column.to_native()
-    dtype = str(getattr(native, "dtype", getattr(native, "type", "")))
-    if dtype == "object":
-        import pandas as pd
-
-        return pd.api.types.infer_dtype(native, skipna=True) in _NUMBERS
-    return dtype.lower().startswith("null")
-
-
 def _is_time(frame: Any, name: Column) -> bool:
     """Say whether a column holds dates."""
     dtype = getattr(frame.get_column(name).to_native(), "dtype", frame.schema[name])
     return str(dtype).lower().startswith(("date", "timestamp", "period"))
 
 
-def _matrix(frame: Any, names: Sequence[Column]) -> np.ndarray:
-    """Return the columns side by side, float64 with NaN for nulls."""
-    import narwhals as nw
-
-    matrix = np.empty((len(frame), len(names)))
-    for j, name in enumerate(names):
-        matrix[:, j] = frame.get_column(name).cast(nw.Float64).to_numpy()
-    return matrix
-
-
 def _group_by_id(table: Table, column: Any) -> Table:
     """Bring the rows of each id together, ids in order of first appearance, by one stable sort."""
     import pandas as pd
 
-    missing = column.is_null()
+    values = np.asarray(column.to_numpy())
+    missing = column.is_null().to_numpy()
+    if values.dtype.kind == "f":
+        missing = missing | np.isnan(values)
     if missing.any():
-        row = int(np.flatnonzero(missing.to_numpy())[0])
+        row = int(np.flatnonzero(missing)[0])
         raise ValueError(f"X has no id in row {row} of column {column.name!r}; fill it in or drop the row")
-    codes, ids = pd.factorize(column.to_numpy())
+    try:
+        codes, ids = pd.factorize(values)
+    except (TypeError, ValueError):  # lists, sets, structs
+        raise ValueError(
+            f"X has {shown(column[0])} in row 0 of column {column.name!r}, of type {column.dtype}; an id must be text or a "
+            "number"
+        ) from None
     native = column.to_native()
     dtype = str(native.dtype) if column.implementation.is_pandas() else str(column.dtype)
     dtype = "LargeString" if str(getattr(native, "type", "")) == "large_string" else dtype  # narwhals says String
@@ -407,44 +389,3 @@ def _table(arrays: list[np.ndarray], kind: Literal["array", "list"], request: Re
         future=pick(indices.future),
         static=pick(indices.static),
     )
-
-
-def _read_array(X: Any, name: str) -> np.ndarray:
-    """Return an array-like of numbers as an array of 1 or 2 axes, not yet float64."""
-    if hasattr(X, "toarray"):
-        raise TypeError(f"{name} is a sparse {type(X).__name__}; pass a dense array, for example {name}.toarray()")
-    if type(X).__module__.partition(".")[0] in ("pandas", "polars", "pyarrow"):
-        raise TypeError(f"{name} is a {type(X).__name__}; a list must hold arrays: pass one long frame with an id column")
-    try:
-        array = np.asarray(X)
-    except ValueError as error:
-        raise ValueError(f"{name} is ragged; for several series pass a list of arrays, one (t,) or (t, c) each") from error
-    if array.dtype.kind == "c":
-        raise ValueError(f"{name} has dtype {array.dtype}. Complex data not supported: pass real and imaginary columns")
-    if array.dtype.kind == "O" and array.ndim:
-        array = _read_objects(array, name)
-    if array.dtype.kind not in "fiub" or array.ndim == 0:
-        raise TypeError(
-            f"{name} is a {type(X).__name__} of dtype {array.dtype}; expected an array of numbers, a list of such "
-            "arrays, or a pandas, polars or pyarrow frame"
-        )
-    if array.ndim > 2:
-        raise ValueError(
-            f"{name} has shape {array.shape}; expected (t,) or (t, c). "
-            "For several series pass a list of (t, c) arrays, for example list(X)"
-        )
-    for axis, word in enumerate(("sample", "feature")[: array.ndim]):
-        if array.shape[axis] == 0:
-            raise ValueError(f"{name} is empty: 0 {word}(s) (shape={array.shape}) while a minimum of 1 is required.")
-    return array
-
-
-def _read_objects(array: np.ndarray, name: str) -> np.ndarray:
-    """Return an array of Python numbers (None is missing) as float64; text is refused, not parsed."""
-    for place, value in np.ndenumerate(array):
-        if isinstance(value, str):
-            raise ValueError(f"{name} has the text {value!r} at {place}; convert it to numbers first")
-    try:
-        return array.astype(np.float64)
-    except (TypeError, ValueError) as error:  # numpy names the type: "argument must be a string or a real number"
-        raise type(error)(f"{name} has dtype object and does not hold numbers only: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from titans_ts.files.tables import count_rows, plan_batches, read_table_batches
+from titans_ts.frames.numbers import as_array, unmasked
 from titans_ts.frames.read import is_frame, is_list_of_arrays
 
 _SHOWN = 8  # columns named in an error
@@ -155,11 +156,13 @@ def _read_item(item: Any, name: str) -> Any:
     if is_list_of_arrays(item):
         if any(is_frame(part) for part in item):
             raise TypeError(f"{name} is a list of frames; a list must hold arrays: pass one long frame with an id column")
-        return item
+        return unmasked(item)
     try:
-        array = np.asarray(item)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} is a {type(item).__name__} that makes no array ({error}); {_EXPECTED}") from error
+        array = as_array(item, name)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} is a {type(item).__name__} that makes no array ({error.__cause__ or error}); {_EXPECTED}"
+        ) from error
     if array.ndim == 0 or array.dtype.kind not in "fiubcO":  # complex numbers and objects are for `read_panel` to judge
         dtype = "" if array.ndim == 0 else f" of dtype {array.dtype}"
         raise TypeError(f"{name} is a {type(item).__name__}{dtype}; {_EXPECTED}")

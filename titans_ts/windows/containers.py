@@ -16,6 +16,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
+from titans_ts.frames.numbers import unmasked
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.estimator import POSITIVE, BaseTitans
 
@@ -123,15 +124,6 @@ def is_table(X: Any) -> bool:
         shapes = [np.shape(one) if hasattr(one, "shape") or not _ragged(one) else None for one in X]
         return all(shape is not None and len(shape) <= 1 for shape in shapes) and len(set(shapes)) == 1
     return getattr(X, "ndim", None) != 3
-
-
-def unmasked(X: Any) -> Any:
-    """Return a container with NaN for what a mask of numpy hides, in the container or in what it lists."""
-    if isinstance(X, list | tuple):
-        return [unmasked(one) for one in X] if any(isinstance(one, np.ma.MaskedArray) for one in X) else X
-    if isinstance(X, np.ma.MaskedArray) and X.dtype.kind in "biuf":
-        return np.ma.filled(X.astype(np.float64), np.nan)
-    return X
 
 
 def read_windows(X: Any, *, name: str = "X") -> list[Window]:
