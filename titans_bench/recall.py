@@ -20,8 +20,9 @@ import numpy as np
 from titans_bench.recall_model import TEST, VALIDATION, RecallNetwork, matched, parameters, score, train
 from titans_bench.rows import check_names, draw_runs, fill_in, markdown_table, read_rows, rows_of
 from titans_ts.backbones.config import BackboneConfig
+from titans_ts.blocks.chance import drawing
 from titans_ts.datasets.recall import NEEDLES, TASKS, Task
-from titans_ts.learn.run import choose_device, seeded
+from titans_ts.learn.run import choose_device
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _run(setting: Setting, run: Run, *, device: str, verbose: int) -> list[Recal
     task, model, rate, seed = run
     where = choose_device(device)
     config = backbone_of(setting, task, model)
-    with seeded(seed, where):
+    with drawing(seed):
         network = RecallNetwork(config, task).to(where)
     train(
         network,

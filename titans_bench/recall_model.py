@@ -13,8 +13,9 @@ from tqdm import tqdm
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
 from titans_ts.backbones.state import pack
+from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.datasets.recall import VOCABULARY, RecallSet, Task, make_recall
-from titans_ts.learn.run import learning_rate_factor, mixed_precision, seeded
+from titans_ts.learn.run import learning_rate_factor, mixed_precision
 
 TOKENS_AT_ONCE = 65_536  # tokens of an evaluation that are read side by side; changes no score
 VALIDATION, TEST = 10_000_019, 20_000_003  # added to a seed, so that no part sees the sequences of another
@@ -49,14 +50,20 @@ def parameters(module: nn.Module) -> int:
     return sum(x.numel() for x in module.parameters())
 
 
+def _parameters_of(config: BackboneConfig, task: Task) -> int:
+    """Return how many parameters a network has, without drawing its weights."""
+    with torch.device("meta"):
+        return parameters(RecallNetwork(config, task))
+
+
 def matched(config: BackboneConfig, task: Task, target: int) -> BackboneConfig:
     """Return the configuration whose feed-forward layers bring its parameters within a tenth of a target."""
     inner = 3 * config.width * config.layers  # parameters of one unit of inner width
     least = replace(config, feedforward_expansion=1 / config.width)
-    missing = target - parameters(RecallNetwork(least, task))
+    missing = target - _parameters_of(least, task)
     units = 1 + max(round(missing / inner), 0)
     chosen = replace(config, feedforward_expansion=(units + 0.5) / config.width)  # int() of it times the width is `units`
-    found = parameters(RecallNetwork(chosen, task))
+    found = _parameters_of(chosen, task)
     if abs(found - target) > 0.1 * target:
         raise ValueError(f"{config.variant} with {config.memory}: {found:,} parameters cannot be brought to {target:,}")
     return chosen
@@ -91,7 +98,7 @@ def train(
     ]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
     network.train()
-    with seeded(seed, device):
+    with dropping_by(seeded_generator(seed, device), network):
         for step in tqdm(range(steps), desc=label, disable=verbose < 1, leave=False, unit="step"):
             made = make_recall(task, length=length, sequences=batch_size, random_state=np.random.default_rng([seed, step]))
             inputs, targets = (torch.from_numpy(x).to(device) for x in (made.inputs, made.targets))

@@ -1,4 +1,4 @@
-"""What every training shares: the run itself, schedule, best weights, patience, device, number format, and chance."""
+"""What every training shares: the run itself, schedule, best weights, patience, device, and number format."""
 
 import copy
 from itertools import pairwise
@@ -16,7 +16,6 @@ from titans_ts.learn.run import (
     learning_rate_factor,
     mixed_precision,
     number_type,
-    seeded,
 )
 
 CPU = torch.device("cpu")
@@ -44,7 +43,7 @@ class ToyRun(Run):
             for number in self.take(self.config.max_steps):
                 self.order.append(f"step {number}")
                 self.rates.append(self.optimizer.param_groups[0]["lr"])
-                noise = torch.randn(4, 3) + float(self.chance.normal())
+                noise = torch.randn(4, 3, generator=self.generator) + float(self.chance.normal())
                 self.done(self.network.train()(noise).square().mean(), lambda: next(self.errors))
         return self
 
@@ -172,34 +171,7 @@ def test_an_error_that_is_not_a_number_is_no_best():
     assert layer.weight.unique().item() == 1.0, "nothing to restore: the weights stay"
 
 
-# --- device, number format, and chance that leaves the global generators alone --------------------------------------
-
-
-def test_seeded_gives_the_same_numbers_and_leaves_the_global_state():
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    draws = []
-    for _ in range(2):
-        with seeded(3, CPU):
-            draws.append(torch.randn(4))
-        torch.testing.assert_close(torch.get_rng_state(), before)
-    with seeded(4, CPU):
-        assert not torch.equal(torch.randn(4), draws[0])
-    assert torch.equal(*draws)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_seeded_puts_the_state_back_after_an_error():
-    before = torch.get_rng_state()
-
-    def fail() -> None:
-        with seeded(3, CPU):
-            torch.randn(4)
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        fail()
-    assert torch.equal(torch.get_rng_state(), before)
+# --- device and number format --------------------------------------
 
 
 def test_devices_by_name():

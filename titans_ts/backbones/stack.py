@@ -12,6 +12,7 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.memory_as_context import MemoryAsContext
 from titans_ts.backbones.memory_beside import MemoryAsGate, MemoryAsLayer, MemoryOnly, build_attention
 from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
+from titans_ts.blocks.chance import Dropout
 from titans_ts.blocks.layers import FeedForward
 
 LAYERS: dict[str, Callable[[BackboneConfig], nn.Module]] = {
@@ -36,7 +37,7 @@ class Block(nn.Module):
         super().__init__()
         self.sequence_norm = nn.RMSNorm(config.width, eps=1e-6)
         self.sequence_layer: Any = LAYERS[config.variant](config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.feedforward_norm = nn.RMSNorm(config.width, eps=1e-6)
         self.feedforward = (
             FeedForward(config.width, expansion=config.feedforward_expansion, dropout=config.dropout)

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from titans_ts.blocks.chance import Dropout
+
 
 class HeadNorm(nn.Module):
     """Bring each head's vector ``(b, h, t, v)`` to root mean square 1 and scale it by a learned weight of its own."""
@@ -48,7 +50,7 @@ class FeedForward(nn.Module):
         super().__init__()
         inner = max(int(width * expansion), 1)
         self.expand = nn.Linear(width, 2 * inner, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.contract = nn.Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from titans_ts.blocks.chance import Dropout
+
 COMBINED = 5
 """Steps over which motifs are combined."""
 POSITION_SCALES = 10
@@ -40,7 +42,7 @@ class MotifStem(nn.Module):
         self.place = nn.Conv1d(2 * POSITION_SCALES, width, 1, bias=False)
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.combine = nn.Conv1d(width, width, COMBINED, padding="same")
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, sequence: Tensor, lengths: Tensor, state: None = None, *, first: int = 0, end: int | None = None

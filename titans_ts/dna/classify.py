@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from titans_ts.blocks.chance import drawing
 from titans_ts.dna.bases import Codes
 from titans_ts.dna.explain import ExplainedDNA
 from titans_ts.dna.language_model import DNALanguageModel
@@ -30,7 +31,7 @@ from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import POSITIVE
 from titans_ts.learn.fitting import Augmentation
 from titans_ts.learn.losses import Objective
-from titans_ts.learn.run import choose_device, number_type, seeded
+from titans_ts.learn.run import choose_device, number_type
 from titans_ts.learn.supervised import LabelsMixin, NumbersMixin, Split, Start
 from titans_ts.learn.two_paths import Averaging
 
@@ -180,7 +181,7 @@ class SupervisedDNA(ExplainedDNA):
         if self._goes_on:
             fitted = self.network_.config  # the linear path is fitted anew, and may see something else
             self._require_same(replace(fitted, words_of_both=config.words_of_both, places=config.places), config)
-        with seeded(seed, torch.device("cpu")):
+        with drawing(seed):
             network = SequenceNetwork(config).to(number_type(self.precision))
         fitted_stem = self.network_.stem if self._goes_on else None
         if self._goes_on:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
+from titans_ts.blocks.chance import Dropout
 from titans_ts.blocks.motifs import MotifStem, strongest
 from titans_ts.dna.bases import BASES, Codes, N
 from titans_ts.dna.language import LanguageCarry, LanguageConfig, LanguageNetwork
@@ -55,7 +56,7 @@ class LanguageStem(nn.Module):
         super().__init__()
         self.language, self.patch_length = language, patch_length
         self.project = nn.Linear(language.config.backbone.width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def initial_state(self, batch: int) -> LanguageCarry:
         """Return what the language model carries before the first base."""

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from titans_ts import __version__
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.variants import VARIANTS
+from titans_ts.blocks.chance import drawing
 from titans_ts.learn import saving
 from titans_ts.learn.arguments import argument, constraints, with_arguments
 from titans_ts.learn.callbacks import CallbackSupportMixin
-from titans_ts.learn.run import PRECISIONS, RunConfig, choose_device, number_type, seeded
+from titans_ts.learn.run import PRECISIONS, RunConfig, choose_device, number_type
 
 Network = TypeVar("Network", bound=nn.Module)
 Config = TypeVar("Config", bound=RunConfig)
@@ -204,7 +205,7 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
         if self._goes_on:
             self._require_same(self.network_.config, config)
             return copy.deepcopy(self.network_)  # an interrupted fit leaves the fitted one as it was
-        with seeded(seed, torch.device("cpu")):
+        with drawing(seed):
             return kind(config).to(number_type(self.precision))
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.learn.batches import BatchSampler
 from titans_ts.learn.losses import Objective, sequence_loss
-from titans_ts.learn.run import Run, RunConfig, mixed_precision, seeded
+from titans_ts.learn.run import Run, RunConfig, mixed_precision
 from titans_ts.learn.two_paths import Averaging, TwoPaths, answer_all
 
 Augmentation = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
@@ -186,7 +187,7 @@ def take_pass(network: TwoPaths, examples: Examples, objective: Objective, confi
         betas=(0.9, 0.98),
     )
     network.train()
-    with seeded(config.seed, network.device):
+    with dropping_by(seeded_generator(config.seed, network.device), network):
         chance = np.random.default_rng(config.seed)
         for places in BatchSampler([len(one) for one in examples.items], config.batch_size, chance).one_pass():
             batch = examples.part(places)

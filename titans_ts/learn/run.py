@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from titans_ts.backbones.state import map_tensors, pack, unpack
+from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.files.tensors import under
 
 
@@ -85,9 +86,9 @@ class Run:
         self.best = BestWeights(config.patience)
         self.history: list[Report] = []
         self.chance = np.random.default_rng(config.seed)
+        self.generator = seeded_generator(config.seed, network.device)  # of dropout
         self.step = self.steps = 0  # done, and at most, in this phase
         self.halted = False  # by a callback
-        self._generators: dict[str, Tensor] = {}
         self._identity = ""
 
     def optimize(self, groups: list[dict[str, Any]], *, trained: Sequence[nn.Parameter] | None = None) -> None:
@@ -109,15 +110,11 @@ class Run:
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """Take up what a callback kept, and seed all chance while the run lasts."""
+        """Take up what a callback kept, and let dropout draw from the run's own generator while the run lasts."""
         for callback in self.callbacks:
             if hasattr(callback, "resume"):
                 callback.resume(self)
-        with seeded(self.config.seed, self.network.device):
-            if self._generators:
-                torch.set_rng_state(self._generators["torch"])
-            if "cuda" in self._generators:
-                torch.cuda.set_rng_state(self._generators["cuda"], self.network.device)
+        with dropping_by(self.generator, self.network):
             yield
         self.network.eval()
 
@@ -193,9 +190,7 @@ class Run:
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(x) for name, x in values.items()}
         tensors |= pack(self.state, prefix="state")
-        tensors["chance.torch"] = torch.get_rng_state()
-        if self.network.device.type == "cuda":
-            tensors["chance.cuda"] = torch.cuda.get_rng_state(self.network.device)
+        tensors[f"chance.{self._kind_of_chance}"] = self.generator.get_state()
         facts = {
             "run": self.identity(),
             "phase": self.phase,
@@ -224,7 +219,13 @@ class Run:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.chance.bit_generator.state = facts["chance"]
-        self._generators = {"torch": tensors["chance.torch"], **under("chance.", tensors)}
+        drawn = under("chance.", tensors)
+        if self._kind_of_chance in drawn or not drawn:  # a run that goes on on another device draws anew there
+            self.generator.set_state(drawn[self._kind_of_chance])
+
+    @property
+    def _kind_of_chance(self) -> str:
+        return "cuda" if self.generator.device.type == "cuda" else "torch"
 
     def restore_state(self, like: Any, tensors: dict[str, Tensor]) -> None:
         """Put back what the network carried, of the same form as ``like``."""
@@ -302,12 +303,3 @@ def mixed_precision(precision: str, device: torch.device) -> AbstractContextMana
     """
     wanted = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Run a block with torch's global generators seeded, and put them back as they were."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
+from titans_ts.blocks.chance import drawing
 from titans_ts.files.tensors import read_tensors, under, write_tensors
 from titans_ts.learn.run import choose_device, number_type
 
@@ -77,7 +78,8 @@ def load(path: str | Path, *, device: str = "auto") -> Any:
     try:
         kind = getattr(import_module(HOME_OF[name]), name)
         estimator = kind(**_arguments(kind, header["arguments"]))
-        estimator._restore(header, tensors, choose_device(device))
+        with drawing(seed=0):  # the first weights of a network, which those of the file replace
+            estimator._restore(header, tensors, choose_device(device))
     except (KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}; save the model again") from None
     return estimator

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
+from titans_ts.blocks.chance import Dropout
 from titans_ts.learn.batches import batches_by_length
 
 
@@ -49,7 +50,7 @@ class SequenceHead(nn.Module):
     def __init__(self, width: int, outputs: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(3 * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(3 * width, outputs)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)

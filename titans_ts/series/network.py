@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.backbones.stack import Backbone, State
+from titans_ts.blocks.chance import Dropout
 from titans_ts.series.recollection import Recollection
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.tensors import Covariates, Lookback, SeriesEmbedding
@@ -61,7 +62,7 @@ class ForecastHead(nn.Module):
     def __init__(self, width: int, horizon: int, *, channels: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.channels = channels
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.correct = nn.Linear(width, channels * horizon)
         nn.init.zeros_(self.correct.weight)
         nn.init.zeros_(self.correct.bias)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.stack import State
 from titans_ts.backbones.state import map_tensors
+from titans_ts.blocks.chance import seeded_generator
 from titans_ts.files.tensors import under
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.learn.run import BestWeights, Run, mixed_precision
@@ -165,7 +166,7 @@ class Training(Run):
         """Set up the first step of a phase."""
         config, network = self.config, self.network
         self.phase, self.step, self.state = phase, 0, None
-        generator = torch.Generator().manual_seed(config.seed * len(set(SEEDS.values())) + SEEDS[phase])
+        generator = seeded_generator(config.seed * len(set(SEEDS.values())) + SEEDS[phase])
         training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
         segment, batch = config.segment, config.batch_size
         overlap = 0.0 if phase == "recollection" else config.overlap  # its errors are counted in whole patches

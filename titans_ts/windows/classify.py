@@ -14,13 +14,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
+from titans_ts.blocks.chance import drawing
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import POSITIVE, all_or_nothing
 from titans_ts.learn.fitting import Examples, take_pass
 from titans_ts.learn.losses import Objective
-from titans_ts.learn.run import choose_device, number_type, seeded
+from titans_ts.learn.run import choose_device, number_type
 from titans_ts.learn.supervised import LabelsMixin, NumbersMixin, Split, Start, SupervisedTitans
 from titans_ts.learn.two_paths import TwoPaths
 from titans_ts.windows.containers import WindowEstimator
@@ -118,7 +119,7 @@ class SupervisedWindows(WindowEstimator, SupervisedTitans):
             patch_length=int(self.patch_length),
             backbone=self._backbone_config(),
         )
-        with seeded(seed, torch.device("cpu")):
+        with drawing(seed):
             network = WindowNetwork(config)
         if self._goes_on:
             self._require_same(_without_path(self.network_.config), _without_path(config))
