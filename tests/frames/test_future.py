@@ -29,7 +29,7 @@ def test_refused_future():
     frame = pd.DataFrame({"unique_id": ["a", "a", "b", "b"], "ds": [*hours] * 2, "x": [1.0, 2, 3, 4]})
     with pytest.raises(ValueError, match=r"future=None: the model needs the future covariates \['x'\]"):
         read_future(None, layout, last, 2)
-    with pytest.raises(ValueError, match=r"no rows for 1 of 2 series; the first is 'b'"):
+    with pytest.raises(ValueError, match=r"no rows for the series 'b'"):
         read_future(frame[:2], layout, last, 2)
     with pytest.raises(ValueError, match=r"future lacks 1 of the 2 rows to forecast, id 'b'; .* 2024-01-01 04:00:00"):
         read_future(frame[:3], layout, last, 2)

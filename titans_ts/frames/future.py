@@ -10,16 +10,20 @@ import numpy as np
 
 from titans_ts.frames.clock import continue_times, show_time
 from titans_ts.frames.columns import Request
+from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Table
 from titans_ts.frames.read import is_frame, read_array_table, read_frame_table
-from titans_ts.frames.regular import check_order
+from titans_ts.frames.regular import note_disorder
 
 
-def read_future(future: Any, layout: Layout, last_times: Mapping[Hashable, Any], horizon: int) -> dict[Hashable, np.ndarray]:
+def read_future(
+    future: Any, layout: Layout, last_times: Mapping[Hashable, Any], horizon: int, faults: Faults | None = None
+) -> dict[Hashable, np.ndarray]:
     """Read the covariates (horizon, q) that are known for the rows after each series' last one; see `continue_times`.
 
     Frames may hold more rows, columns and ids than are needed. Without time stamps, and in arrays, it is exactly `horizon`
-    rows a series, and an array's columns are the future covariates alone, in the order of the layout.
+    rows a series, and an array's columns are the future covariates alone, in the order of the layout. Series for which they
+    cannot be had are noted in `faults`, which refuse them or leave them out.
     """
     columns = list(layout.future_columns)
     if not columns:
@@ -28,34 +32,49 @@ def read_future(future: Any, layout: Layout, last_times: Mapping[Hashable, Any],
         raise ValueError("future was given, but the model was fitted without future covariates; leave it out")
     if future is None:
         raise ValueError(f"future=None: the model needs the future covariates {columns} of the next {horizon} rows")
+    faults, found = Faults() if faults is None else faults, Faults()
     try:
-        table = _take_apart(future, layout)
+        table = _take_apart(future, layout, found)
         if table.times is not None and layout.has_times:
-            check_order(table)
-    except (TypeError, ValueError) as error:  # the readers speak of X
-        raise type(error)(re.sub(r"(?<!')\bX\b(?!')", "future", str(error))) from error
+            note_disorder(table, found)
+    except (TypeError, ValueError) as error:
+        raise type(error)(_of_future(str(error))) from error
+    for id_, reason in found.reasons.items():
+        if id_ in last_times:
+            faults.note(id_, _of_future(reason))
     numbers = {id_: i for i, id_ in enumerate(table.ids)}
-    absent = [id_ for id_ in last_times if id_ not in numbers]
-    if absent:
-        raise ValueError(f"future has no rows for {len(absent)} of {len(last_times)} series; the first is {absent[0]!r}")
     matrix = table.future if table.layout.backend != "numpy" else table.values
     wanted = continue_times(layout, list(last_times.values()), horizon) if table.layout.has_times else None
     answer = {}
     for n, id_ in enumerate(last_times):
-        rows = _find_rows(table, numbers[id_], None if wanted is None else wanted[n], horizon)
-        _check_finite(matrix[rows], rows, table, columns)
-        answer[id_] = matrix[rows]
+        if id_ in faults.reasons:
+            continue
+        try:
+            if id_ not in numbers:
+                raise ValueError(f"future has no rows for the series {id_!r}")
+            rows = _find_rows(table, numbers[id_], None if wanted is None else wanted[n], horizon)
+            _check_finite(matrix[rows], rows, table, columns)
+        except ValueError as error:
+            faults.note(id_, str(error))
+        else:
+            answer[id_] = matrix[rows]
+    faults.settle(others=bool(answer))
     return answer
 
 
-def _take_apart(future: Any, layout: Layout) -> Table:
+def _of_future(message: str) -> str:
+    """Return what a reader says of X as said of future."""
+    return re.sub(r"(?<!')\bX\b(?!')", "future", message)
+
+
+def _take_apart(future: Any, layout: Layout, faults: Faults) -> Table:
     """Read the covariates' columns, and hold the container to the ids and time stamps of the layout."""
     if is_frame(future):
         time_column = "ds" if layout.time_in_index or layout.time_column is None else layout.time_column
         request = Request(layout.id_column or "unique_id", time_column, target=(), future=layout.future_columns)
         table = read_frame_table(future, request, None, target=False)
     else:
-        table = read_array_table(future, Request(), None)
+        table = read_array_table(future, Request(), None, faults)
         if table.values.shape[1] != len(layout.future_columns):
             raise ValueError(
                 f"X has {table.values.shape[1]} columns; expected {len(layout.future_columns)}: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -146,9 +146,23 @@ class Table:
         """Repeat one value a series (n,) over its rows (r,)."""
         return np.repeat(per_series, self.lengths)
 
+    def series_of(self, rows: Any) -> Any:
+        """Return the number of the series that each row of the table belongs to."""
+        return np.searchsorted(self.bounds, rows, side="right") - 1
+
+    def only(self, kept: np.ndarray) -> Table:
+        """Return the table with some of its series, (n,)."""
+        rows = self.spread(kept)
+        numbers = np.arange(len(rows)) - self.spread(self.bounds[:-1]) if self.rows is None else self.rows
+        by_row = ("values", "past", "future", "static", "times", "given")
+        parts = {name: part[rows] for name in by_row if (part := getattr(self, name)) is not None}
+        ids = [name for name, keep in zip(self.ids, kept.tolist(), strict=True) if keep]
+        bounds = np.concatenate([[0], np.cumsum(self.lengths[kept])])
+        return replace(self, ids=ids, bounds=bounds, rows=numbers[rows], **parts)
+
     def where(self, k: int) -> str:
         """Say where row `k` of the table is in the user's container."""
-        i = int(np.searchsorted(self.bounds, k, side="right")) - 1
+        i = int(self.series_of(k))
         row = int(k - self.bounds[i] if self.rows is None else self.rows[k])
         return f"row {row}{self.whose(i)}"
 

@@ -22,6 +22,7 @@ from titans_ts.frames.columns import (
     fitted_frame_roles,
     frame_roles,
 )
+from titans_ts.frames.faults import Faults
 from titans_ts.frames.numbers import column_numbers, is_numeric, read_array, shown
 from titans_ts.frames.panel import Column, Layout, Panel, Series, Table
 from titans_ts.frames.regular import continue_from, regularise
@@ -43,6 +44,7 @@ def read_panel(
     like: Layout | None = None,
     follow: Mapping[Hashable, Any] | None = None,
     require_observed: bool = False,
+    faults: Faults | None = None,
 ) -> Panel:
     """Read and check a container of series; the time axis becomes regular, and rows missing in it are made and hold NaN.
 
@@ -52,7 +54,10 @@ def read_panel(
     With `like`, the layout seen at fit, X must have its columns and kind of time stamps, and the column arguments are not
     used. With `follow`, the last time stamp absorbed of each series, rows must come after it (those of arrays are taken to
     come right after it), and X must address the series as at fit. `require_observed` refuses a target that is never seen.
+
+    What is wrong with single series is noted in `faults`, which refuse them, all at once, or leave them out.
     """
+    faults = Faults() if faults is None else faults
     request = Request(
         id_column if like is None or like.id_column is None else like.id_column,
         time_column if like is None or like.time_in_index or like.time_column is None else like.time_column,
@@ -61,16 +66,18 @@ def read_panel(
         column_names(future_covariates, "future_covariates"),
         column_names(static_covariates, "static_covariates"),
     )
-    table = read_frame_table(X, request, like) if is_frame(X) else read_array_table(X, request, like)
-    _check_values(table)
+    table = read_frame_table(X, request, like) if is_frame(X) else read_array_table(X, request, like, faults)
+    _note_values(table, faults)
+    if require_observed:
+        _note_unobserved(table, faults)
+    table = faults.sift(table)
     if like is None:
         _refuse_without_stamps(table, freq)
     else:
         table = _match(table, like, follow)
         freq = like.frequency if freq is None and table.layout.integer_times == like.integer_times else freq
-    table = regularise(table, freq, follow if like is None or like.has_times else None)
-    if require_observed:
-        _refuse_unobserved(table)
+    table = regularise(table, freq, follow if like is None or like.has_times else None, faults)
+    faults.settle()
     return Panel(tuple(_split(table)), table.layout, table.index)
 
 
@@ -146,16 +153,25 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
     return _group_by_id(table, frame.get_column(request.id_column)) if long else table
 
 
-def read_array_table(X: Any, request: Request, like: Layout | None) -> Table:
+def read_array_table(X: Any, request: Request, like: Layout | None, faults: Faults) -> Table:
     """Take an array apart, or a list of arrays, which holds several series; a list of numbers or of lists is one array."""
-    if is_list_of_arrays(X):
-        arrays = [read_array(item, f"item {i} of X") for i, item in enumerate(X)]
-        return _table(arrays, "list", request, like)
-    return _table([read_array(X, "X")], "array", request, like)
+    if not is_list_of_arrays(X):
+        return _table({None: read_array(X, "X")}, "array", request, like)
+    arrays: dict[Hashable, np.ndarray] = {}
+    for i, item in enumerate(X):
+        if i in faults.reasons:
+            continue
+        try:
+            arrays[i] = read_array(item, f"item {i} of X")
+        except ValueError as error:  # nothing in it, or nothing that makes an array
+            faults.note(i, str(error))
+    if not arrays:
+        faults.settle(others=False)
+    return _table(arrays, "list", request, like)
 
 
-def _check_values(table: Table) -> None:
-    """Refuse infinite values, unknown future and static covariates, and static covariates that vary."""
+def _note_values(table: Table, faults: Faults) -> None:
+    """Note infinite values, unknown future and static covariates, and static covariates that vary."""
     layout = table.layout
     parts = (
         (table.values, layout.target_columns, "target", False),
@@ -164,25 +180,31 @@ def _check_values(table: Table) -> None:
         (table.static, layout.static_columns, "static covariate", True),
     )
     for matrix, columns, role, must_be_known in parts:
-        place = _first(np.isinf(matrix))
-        if place is not None:
-            k, j = place
-            raise ValueError(
-                f"X has {matrix[k, j]} in {table.where(k)}, column {columns[j]!r}; expected a finite number, "
-                "or NaN if missing"
-            )
-        place = _first(np.isnan(matrix)) if must_be_known else None
-        if place is not None:
-            k, j = place
-            raise ValueError(f"X has NaN in {table.where(k)}, column {columns[j]!r}; a {role} must be known: fill it in")
-    if table.static.shape[1]:
-        place = _first(table.static != table.static[table.spread(table.bounds[:-1])])
-        if place is not None:
-            k, j = place
-            raise ValueError(
-                f"X: the static covariate {layout.static_columns[j]!r} changes to {table.static[k, j]:g} in "
-                f"{table.where(k)}; it must be constant within a series, or be a past or future covariate"
-            )
+        finite = "X has {value} in {where}, column {column!r}; expected a finite number, or NaN if missing"
+        _note_cells(table, matrix, columns, np.isinf(matrix), finite, faults)
+        if must_be_known:
+            known = f"X has NaN in {{where}}, column {{column!r}}; a {role} must be known: fill it in"
+            _note_cells(table, matrix, columns, np.isnan(matrix), known, faults)
+    changed = table.static != table.static[table.spread(table.bounds[:-1])]
+    constant = (
+        "X: the static covariate {column!r} changes to {value:g} in {where}; it must be constant within a series, or be a "
+        "past or future covariate"
+    )
+    _note_cells(table, table.static, layout.static_columns, changed, constant, faults)
+
+
+def _note_cells(
+    table: Table, matrix: np.ndarray, columns: Sequence[Column], wrong: np.ndarray, reason: str, faults: Faults
+) -> None:
+    """Note the first wrong cell (r, c) of each series."""
+    if not wrong.any():
+        return
+
+    def filled_in(k: int) -> str:
+        j = int(wrong[k].argmax())
+        return reason.format(value=matrix[k, j], where=table.where(k), column=columns[j])
+
+    faults.note_rows(table, np.flatnonzero(wrong.any(1)), filled_in)
 
 
 def _match(table: Table, like: Layout, follow: Mapping[Hashable, Any] | None) -> Table:
@@ -225,23 +247,16 @@ def _refuse_without_stamps(table: Table, freq: Any) -> None:
     raise ValueError(f"freq={freq!r}: X is {what} without time stamps, its rows follow one another; leave freq out{remedy}")
 
 
-def _refuse_unobserved(table: Table) -> None:
-    seen = np.logical_or.reduceat(~np.isnan(table.values), table.bounds[:-1], axis=0)
-    place = _first(~seen)
-    if place is not None:
-        i, j = place
-        raise ValueError(
-            f"X: column {table.layout.target_columns[j]!r}{table.whose(i)} has no observed value in any of its "
-            f"{table.lengths[i]} rows; drop it, or name the columns to forecast in target_columns"
+def _note_unobserved(table: Table, faults: Faults) -> None:
+    """Note the series of which a target is never seen."""
+    unseen = ~np.logical_or.reduceat(~np.isnan(table.values), table.bounds[:-1], axis=0)
+    for i in np.flatnonzero(unseen.any(1)).tolist():
+        column = table.layout.target_columns[int(unseen[i].argmax())]
+        faults.note(
+            table.ids[i],
+            f"X: column {column!r}{table.whose(i)} has no observed value in any of its {table.lengths[i]} rows; drop it, or "
+            "name the columns to forecast in target_columns",
         )
-
-
-def _first(mask: np.ndarray) -> tuple[int, int] | None:
-    """Return row and column of the first True of a (r, c) mask, or None."""
-    if not mask.any():
-        return None
-    k, j = np.unravel_index(int(mask.argmax()), mask.shape)
-    return int(k), int(j)
 
 
 def _split(table: Table) -> list[Series]:
@@ -357,12 +372,16 @@ def _group_by_id(table: Table, column: Any) -> Table:
     return replace(table, **{name: getattr(table, name)[order] for name in sortable})
 
 
-def _table(arrays: list[np.ndarray], kind: Literal["array", "list"], request: Request, like: Layout | None) -> Table:
+def _table(
+    items: dict[Hashable, np.ndarray], kind: Literal["array", "list"], request: Request, like: Layout | None
+) -> Table:
+    first, arrays = next(iter(items)), list(items.values())
     counts = [array.shape[1] if array.ndim == 2 else 1 for array in arrays]
-    for i, count in enumerate(counts):
+    for i, count in zip(items, counts, strict=True):
         if count != counts[0]:
             raise ValueError(
-                f"item {i} of X has {count} columns, item 0 has {counts[0]}; all series need the same channels (transposed?)"
+                f"item {i} of X has {count} columns, item {first} has {counts[0]}; all series need the same channels "
+                "(transposed?)"
             )
     if like is None:
         names = indices = array_roles(counts[0], request)
@@ -382,7 +401,7 @@ def _table(arrays: list[np.ndarray], kind: Literal["array", "list"], request: Re
             value_dtype="float32" if all(array.dtype in (np.float32, np.float16) for array in arrays) else "float64",
             was_1d=arrays[0].ndim == 1,
         ),
-        ids=[None] if kind == "array" else list(range(len(arrays))),
+        ids=list(items),
         bounds=np.concatenate([[0], np.cumsum([len(array) for array in arrays])]),
         values=pick(indices.target),
         past=pick(indices.past),

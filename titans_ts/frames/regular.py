@@ -10,42 +10,52 @@ from typing import Any
 import numpy as np
 
 from titans_ts.frames.clock import Clock, infer_frequency, parse_frequency, show_time
+from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Table
 
 _MOST_FILLED_ROWS, _MOST_FILLED_RATIO = 1000, 10
 
 
-def regularise(table: Table, freq: Any, follow: Mapping[Hashable, Any] | None) -> Table:
+def regularise(table: Table, freq: Any, follow: Mapping[Hashable, Any] | None, faults: Faults) -> Table:
     """Return the table with its frequency known and a row at every step; without time stamps as it is.
 
     Rows made for a gap hold NaN and are False in `given`; a warning counts them. `freq` goes before what the layout says and
-    the most common step. Rows must come after `follow`, the last time stamp absorbed of each series.
+    the most common step. Rows must come after `follow`, the last time stamp absorbed of each series. Series with a fault are
+    noted and left out before the frequency is looked for.
     """
     if table.times is None or not table.layout.has_times:  # an array's rows follow on by themselves
         return table
-    origins, skip = _origins(table, follow or {})
-    firsts = (table.times[table.bounds[:-1]] - origins).astype(np.int64)
-    steps = np.concatenate([check_order(table), firsts[skip > 0]])
-    frequency = _frequency(table, freq, steps)
-    table = replace(table, layout=replace(table.layout, frequency=frequency))
-    if frequency is None:
-        return table
-    clock = Clock(frequency, table.layout.time_zone)
-    assert table.times is not None
-    position, on_grid = clock.position(table.spread(origins), table.times)
-    if not on_grid.all():
-        k = int(np.flatnonzero(~on_grid)[0])
-        origin = origins[np.searchsorted(table.bounds, k, side="right") - 1]
-        raise ValueError(
-            f"X: the time stamp {_show(table, k)} ({table.where(k)}) is no whole number of steps of {frequency!r} "
-            f"after {show_time(origin, table.layout.time_zone)}; pass freq=... if it is another, else resample X"
-        )
-    position = position - table.spread(skip)
-    total = position[table.bounds[1:] - 1] + 1
+    _note_overlaps(table, follow or {}, faults)
+    note_disorder(table, faults)
+    table = faults.sift(table)
+    given = table.layout.frequency
+    while True:  # without a series that does not fit, another frequency may be the most common one
+        origins, skip = _origins(table, follow or {})
+        assert table.times is not None
+        firsts = (table.times[table.bounds[:-1]] - origins).astype(np.int64)
+        frequency = _frequency(table, freq, np.concatenate([_steps(table), firsts[skip > 0]]))
+        if frequency is None:
+            return table
+        table = replace(table, layout=replace(table.layout, frequency=frequency))
+        clock = Clock(frequency, table.layout.time_zone)
+        assert table.times is not None
+        position, on_grid = clock.position(table.spread(origins), table.times)
+        _note_off_grid(table, on_grid, origins, faults)
+        position = position - table.spread(skip)
+        total = position[table.bounds[1:] - 1] + 1
+        _note_gaps(table, position, total, faults)
+        kept = faults.sift(table)
+        if kept is table:
+            break
+        table = replace(kept, layout=replace(kept.layout, frequency=given))
     filled = int(total.sum()) - len(position)
     if not filled:
         return table
-    _report_gaps(table, position, filled)
+    warnings.warn(
+        f"X: {filled} missing rows were filled with NaN to make a regular time axis, freq={frequency!r}; "
+        f"{_first_gap(table, position)}",
+        stacklevel=4,
+    )
     return _fill(table, position, total, clock, origins, skip)
 
 
@@ -70,36 +80,71 @@ def _origins(table: Table, follow: Mapping[Hashable, Any]) -> tuple[np.ndarray, 
     known = [i for i, id_ in enumerate(table.ids) if id_ in follow]
     skip = np.zeros(len(table.ids), np.int64)
     if known:
-        last = _as_times([follow[table.ids[i]] for i in known], integer=origins.dtype.kind != "M")
-        overlap = np.flatnonzero(origins[known] <= last)
-        if overlap.size:
-            i, stamp = known[overlap[0]], show_time(last[overlap[0]], table.layout.time_zone)
-            k = int(table.bounds[i])
-            raise ValueError(
-                f"X: {table.where(k)} ({_show(table, k)}) is not after the last absorbed time stamp {stamp}; "
-                "pass only rows that come after it"
-            )
-        origins[known], skip[known] = last, 1
+        origins[known], skip[known] = _last_of(table, known, follow), 1
     return origins, skip
 
 
-def check_order(table: Table) -> np.ndarray:
-    """Return the steps between neighbouring time stamps of each series, int64; refuse those that do not increase."""
+def _last_of(table: Table, known: list[int], follow: Mapping[Hashable, Any]) -> np.ndarray:
+    """Return the last time stamp absorbed of some series."""
     assert table.times is not None
-    later = table.times[1:] > table.times[:-1]
-    steps = np.diff(table.times).astype(np.int64)
-    inside = np.ones(len(steps), bool)
-    inside[table.bounds[1:-1] - 1] = False
-    wrong = np.flatnonzero(inside & ~later)
-    if wrong.size:
-        k = int(wrong[0])
-        what = "repeats" if steps[k] == 0 else "goes back from"
-        local = "" if table.layout.time_zone or table.layout.integer_times else "; give local times their time zone"
-        raise ValueError(
-            f"X: the time stamp {_show(table, k + 1)} ({table.where(k + 1)}) {what} {_show(table, k)} "
-            f"({table.where(k)}); sort X by time and drop duplicates{local}"
+    return _as_times([follow[table.ids[i]] for i in known], integer=table.times.dtype.kind != "M")
+
+
+def _note_overlaps(table: Table, follow: Mapping[Hashable, Any], faults: Faults) -> None:
+    """Note the series whose rows do not come after what was absorbed."""
+    assert table.times is not None
+    known = [i for i, id_ in enumerate(table.ids) if id_ in follow]
+    last = _last_of(table, known, follow)
+    firsts = table.bounds[:-1][known]
+    for at in np.flatnonzero(table.times[firsts] <= last):
+        k, stamp = int(firsts[at]), show_time(last[at], table.layout.time_zone)
+        faults.note(
+            table.ids[known[at]],
+            f"X: {table.where(k)} ({_show(table, k)}) is not after the last absorbed time stamp {stamp}; "
+            "pass only rows that come after it",
         )
-    return steps[inside]
+
+
+def _steps(table: Table) -> np.ndarray:
+    """Return the steps between neighbouring time stamps of each series, int64."""
+    assert table.times is not None
+    return np.diff(table.times).astype(np.int64)[_inside(table)]
+
+
+def _inside(table: Table) -> np.ndarray:
+    """Say of which neighbouring rows both are of one series, (r - 1,)."""
+    inside = np.ones(len(table.values) - 1, bool)
+    inside[table.bounds[1:-1] - 1] = False
+    return inside
+
+
+def note_disorder(table: Table, faults: Faults) -> None:
+    """Note the series whose time stamps do not increase."""
+    assert table.times is not None
+    times = table.times
+
+    def reason(k: int) -> str:
+        what = "repeats" if times[k] == times[k - 1] else "goes back from"
+        local = "" if table.layout.time_zone or table.layout.integer_times else "; give local times their time zone"
+        return (
+            f"X: the time stamp {_show(table, k)} ({table.where(k)}) {what} {_show(table, k - 1)} "
+            f"({table.where(k - 1)}); sort X by time and drop duplicates{local}"
+        )
+
+    faults.note_rows(table, np.flatnonzero(_inside(table) & ~(times[1:] > times[:-1])) + 1, reason)
+
+
+def _note_off_grid(table: Table, on_grid: np.ndarray, origins: np.ndarray, faults: Faults) -> None:
+    """Note the series with a time stamp between two steps."""
+
+    def reason(k: int) -> str:
+        return (
+            f"X: the time stamp {_show(table, k)} ({table.where(k)}) is no whole number of steps of "
+            f"{table.layout.frequency!r} after {show_time(origins[table.series_of(k)], table.layout.time_zone)}; pass "
+            "freq=... if it is another, else resample X"
+        )
+
+    faults.note_rows(table, np.flatnonzero(~on_grid), reason)
 
 
 def _frequency(table: Table, freq: Any, steps: np.ndarray) -> str | int | None:
@@ -114,28 +159,35 @@ def _frequency(table: Table, freq: Any, steps: np.ndarray) -> str | int | None:
     return infer_frequency(steps, table.times, table.layout.time_zone)
 
 
-def _report_gaps(table: Table, position: np.ndarray, filled: int) -> None:
-    """Warn about the rows to be made for gaps, or refuse when there are too many or a future covariate is unknown."""
+def _note_gaps(table: Table, position: np.ndarray, total: np.ndarray, faults: Faults) -> None:
+    """Note the series that lack too many rows, or some where a future covariate is unknown; rows at (r,), of (n,)."""
+    lacking = total - table.lengths
+    frequency, covariates = table.layout.frequency, list(table.layout.future_columns)
+    too_many = lacking > _MOST_FILLED_RATIO * table.lengths
+    if lacking.sum() <= max(_MOST_FILLED_ROWS, _MOST_FILLED_RATIO * len(position)):
+        too_many[:] = False
+    for i in np.flatnonzero(too_many | (lacking > 0) & bool(covariates)).tolist():
+        first = _first_gap(table, position, i)
+        if too_many[i]:
+            reason = (
+                f"X has {table.lengths[i]} rows{table.whose(i)}, but {lacking[i]} more are missing for a regular time axis "
+                f"of freq={frequency!r}; {first}; pass freq=... with the true frequency, or resample X"
+            )
+        else:
+            reason = (
+                f"X lacks {lacking[i]} rows of a regular time axis of freq={frequency!r}{table.whose(i)}, and the future "
+                f"covariates {covariates} must be known at every step; {first}; add these rows, targets NaN"
+            )
+        faults.note(table.ids[i], reason)
+
+
+def _first_gap(table: Table, position: np.ndarray, series: int | None = None) -> str:
+    """Say where the first gap is, of all series or of one."""
     before = np.concatenate([[-1], position[:-1]])
     before[table.bounds[:-1]] = -1
-    k = int(np.flatnonzero(position - before > 1)[0])
-    frequency, count = table.layout.frequency, int(position[k] - before[k] - 1)
-    first = f"the first gap: {count} before {_show(table, k)} ({table.where(k)})"
-    rows = len(position)
-    if filled > max(_MOST_FILLED_ROWS, _MOST_FILLED_RATIO * rows):
-        raise ValueError(
-            f"X has {rows} rows, but {filled} more are missing for a regular time axis of freq={frequency!r}; {first}; "
-            "pass freq=... with the true frequency, or resample X"
-        )
-    if table.layout.future_columns:
-        raise ValueError(
-            f"X lacks {filled} rows of a regular time axis of freq={frequency!r}, and the future covariates "
-            f"{list(table.layout.future_columns)} must be known at every step; {first}; add these rows, targets NaN"
-        )
-    warnings.warn(
-        f"X: {filled} missing rows were filled with NaN to make a regular time axis, freq={frequency!r}; {first}",
-        stacklevel=4,
-    )
+    start, end = (0, len(position)) if series is None else table.bounds[series : series + 2].tolist()
+    k = start + int(np.flatnonzero((position - before)[start:end] > 1)[0])
+    return f"the first gap: {int(position[k] - before[k] - 1)} before {_show(table, k)} ({table.where(k)})"
 
 
 def _fill(
