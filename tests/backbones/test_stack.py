@@ -9,7 +9,7 @@ from tolerances import assert_agree
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import LAYERS, Backbone, require_memory
-from titans_ts.backbones.state import pack
+from titans_ts.backbones.state import pack, unpack_checked
 from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 from titans_ts.memory.neural_memory import NeuralMemory
 
@@ -51,6 +51,21 @@ def test_any_cut_equals_the_whole_in_float32(variant):
     backbone = make_backbone(variant).float()
     x = tokens(2, LENGTH, 8).float()
     assert_agree(fold(backbone, x, [3, 2, 5, 7, 9])[0], backbone(x, backbone.initial_state(2))[0])
+
+
+@pytest.mark.parametrize("tokens_read", [0, 1, 5, 6, 13, 26])
+@pytest.mark.parametrize("settings", [{}, {"convolution": 1}, {"window": 1}], ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_the_form_of_a_state_is_known_beforehand(variant, settings, tokens_read):
+    backbone = make_backbone(variant, **settings)
+    _, state = backbone(tokens(2, tokens_read, 8), backbone.initial_state(2))
+    found, told = ({name: x.shape for name, x in pack(one).items()} for one in (state, backbone.state_after(2, tokens_read)))
+    assert found == told
+    unpack_checked(backbone.state_after(2, tokens_read), pack(state))
+    if tokens_read == 1 and not settings and variant != "lstm":  # whose state does not say how much it has read
+        with pytest.raises(ValueError, match="its part '.*' is .*, expected"):
+            unpack_checked(backbone.state_after(2, 2), pack(state))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -1,10 +1,12 @@
 """What is kept of a series leaves the forecaster, goes through files and processes, and comes back the same."""
 
+import copy
 import json
 import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,3 +171,112 @@ def test_a_model_file_keeps_fingerprint_and_states(many, tmp_path):
     assert again.reader_.fingerprint == many.reader_.fingerprint
     for name, state in many.state_.items():
         assert_same(again.state_[name], state)
+
+
+# --- held against what so many rows leave -----------------------------------------------------------------------------
+
+
+def remember(model, state, **changed):
+    return model.remember(replace(state, **changed))
+
+
+def with_part(state, name, change):
+    return {"tensors": {**state.tensors, name: change(state.tensors[name])}}
+
+
+WRONG_PARTS = {
+    "flat": ("backbone.0.memory.store.weights.0", lambda x: x.reshape(-1), r"float32 of shape \(\d+,\), expected"),
+    "of another size": ("backbone.0.memory.tail", lambda x: x[:, 1:], "expected torch.float32 of shape"),
+    "half as exact": ("backbone.0.seen", lambda x: x.bfloat16(), "is torch.bfloat16 of shape .*, expected torch.float32"),
+    "more exact": ("backbone.0.seen", lambda x: x.double(), "is torch.float64 of shape .*, expected torch.float32"),
+    "not finite": ("backbone.0.memory.store.weights.1", lambda x: x.fill_(np.inf), "holds numbers that are not finite"),
+    "no number": ("backbone.0.memory.store.anchor.0", lambda x: x.fill_(np.nan), "holds numbers that are not finite"),
+    "an infinite row": ("rows", lambda x: x.fill_(-np.inf), "'rows' holds numbers that are not finite"),
+    "rows of one channel": ("rows", lambda x: x[:1], "expected torch.float64 of shape"),
+    "another place": ("backbone.0.memory.store.position", lambda x: x + 1, r"position' is \d+, expected \d+"),
+    "other rows": ("n_seen", lambda x: x - 1, r"'n_seen' is \d+, expected \d+"),
+    "another scale": ("scale.level", lambda x: x + 1, "'scale' is not the one that fit found"),
+    "an unknown scale": ("scale.level", lambda x: x.fill_(np.nan), "expected"),
+    "an array": ("rows", lambda x: x.numpy(), "'rows' is a ndarray, expected a tensor"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_PARTS)
+def test_a_part_that_so_many_rows_cannot_have_left_is_refused_and_nothing_is_changed(single, wrong):
+    name, change, message = WRONG_PARTS[wrong]
+    before, said = single.state_, single.predict()
+    state = before.copy()
+    with pytest.raises(ValueError, match=f"states: the memory of series None is damaged: .*{message}"):
+        remember(single, state, **with_part(state, name, change))
+    assert_same(single.state_, before)
+    np.testing.assert_array_equal(single.predict(), said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"n_seen": 901}, r"last_time=\d+ cannot be that of its row 901"),
+        ({"n_seen": 901, "last_time": 900}, "'.*' is .*, expected"),
+        ({"n_seen": -1}, "n_seen=-1 is no count"),
+        ({"n_seen": 160.0}, "n_seen=160.0 is no count"),
+        ({"n_seen": 0, "last_time": None}, "it holds tensors, but has read no row"),
+        ({"last_time": None}, "last_time=None cannot be that of its row"),
+        ({"last_time": np.datetime64("2024-01-01")}, "last_time=.* cannot be that of its row"),
+        ({"tensors": {}}, "it lacks the part"),
+        ({"tensors": None}, "is no count"),
+    ],
+    ids=str,
+)
+def test_facts_that_do_not_fit_the_tensors_are_refused(single, changed, message):
+    with pytest.raises(ValueError, match=f"states: the memory of series None is damaged: .*{message}"):
+        remember(single, single.state_, **changed)
+
+
+def test_a_part_that_no_memory_has_is_refused(single):
+    state = single.state_
+    with pytest.raises(ValueError, match="it has a part 'more', which no such memory has"):
+        remember(single, state, tensors={**state.tensors, "more": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 23, 24, 25, 60])
+def test_states_of_any_age_are_taken_back(many, rows):
+    """Also of series that fit did not see, whose scale is not known before they fill a look-back."""
+    many = copy.deepcopy(many)
+    many.update([wave(4, 1), wave(4, 1), wave(rows, 1, seed=5)])
+    states = many.state_
+    said = many.predict()
+    many.forget().remember(states)
+    assert many.n_seen_[2] == rows
+    for found, true in zip(many.predict(), said, strict=True):
+        np.testing.assert_array_equal(found, true)
+
+
+FILE_FACTS = {
+    "no count": {"n_seen": "160"},
+    "rows without tensors": {"n_seen": 0},
+    "no model": {"model": None},
+    "an id that is none": {"id": ["plain", [1]]},
+    "an id without a kind": {"id": "west"},
+    "a time that is none": {"last_time": ["time", "soon"]},
+    "a time past all time": {"last_time": ["time", str(2**70)]},
+    "an id that is no number": {"id": ["plain", float("nan")]},
+}
+
+
+@pytest.mark.parametrize("wrong", FILE_FACTS)
+def test_a_file_whose_facts_are_none_is_refused_by_its_path(single, tmp_path, wrong):
+    state = single.state_
+    facts = {"id": ["plain", None], "n_seen": 160, "last_time": ["plain", 159], "model": state.model}
+    write_tensors(tmp_path / "one.state", dict(state.tensors), {"memory_state": {**facts, **FILE_FACTS[wrong]}})
+    with pytest.raises(ValueError, match="one.state' is damaged: .*; save the memory again"):
+        MemoryState.load(tmp_path / "one.state")
+
+
+def test_copies_of_every_kind_are_states_of_their_own(single):
+    state = single.state_
+    for found in (copy.copy(state), copy.deepcopy(state), state.copy(), pickle.loads(pickle.dumps(state))):
+        assert_same(found, state)
+        single.remember(found)
+    deep = copy.deepcopy(state)
+    deep.tensors["rows"].fill_(7.0)
+    assert not bool((state.tensors["rows"] == 7.0).any())

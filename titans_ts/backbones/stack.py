@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from titans_ts.backbones.baselines import HopfieldAssociation, LongShortTermMemory, full_attention
+from titans_ts.backbones.baselines import AssociationCarry, HopfieldAssociation, LongShortTermMemory, full_attention
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.memory_as_context import MemoryAsContext
 from titans_ts.backbones.memory_beside import MemoryAsGate, MemoryAsLayer, MemoryOnly, build_attention
 from titans_ts.backbones.variants import BASELINES, WITH_MEMORY
+from titans_ts.blocks.attention import AttentionCarry
 from titans_ts.blocks.chance import Dropout
 from titans_ts.blocks.layers import FeedForward
 
@@ -70,6 +71,24 @@ class Backbone(nn.Module):
     def initial_state(self, batch: int) -> State:
         """Return the state before the first token."""
         return tuple(block.initial_state(batch) for block in self.blocks if isinstance(block, Block))
+
+    def state_after(self, batch: int, tokens: int) -> State:
+        """Return a state of the form, though not of the content, that reading so many tokens leaves."""
+        kept = tokens if self.config.variant == "full_attention" else min(tokens, self.config.window - 1)
+
+        def read(carry: Any) -> Any:
+            if isinstance(carry, int):
+                return tokens
+            if isinstance(carry, AttentionCarry | AssociationCarry):
+                tail, *grown = carry
+                return type(carry)(tail, *(x.new_zeros(()).expand(*x.shape[:2], kept, x.shape[3]) for x in grown))
+            if isinstance(carry, tuple):
+                parts = map(read, carry)
+                return type(carry)(*parts) if hasattr(carry, "_fields") else tuple(parts)
+            return carry
+
+        found: State = read(self.initial_state(batch))
+        return found
 
     def forward(self, sequence: Tensor, state: State) -> tuple[Tensor, State]:
         """Map ``(b, t, d)`` to ``(b, t, d)``; over a sequence it equals a fold over any cut of it."""

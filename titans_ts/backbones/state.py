@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -28,6 +28,46 @@ def pack(state: Any, *, prefix: str = "") -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, part in zip(getattr(state, "_fields", range(len(state or ()))), state or (), strict=True):
         found |= pack(part, prefix=f"{prefix}.{name}" if prefix else str(name))
+    return found
+
+
+def unpack_checked(like: Any, tensors: Mapping[str, Tensor], *, gaps: Collection[str] = ()) -> Any:
+    """Return the state that :func:`pack` wrote if its parts are those of ``like``, and finite; else ValueError names one.
+
+    Shapes, kinds of number and the value of whole numbers must agree; under the names of ``gaps`` NaN may stand.
+    """
+    asked = pack(like)
+    for name in [*asked, *tensors]:
+        if name not in tensors:
+            raise ValueError(f"it lacks the part {name!r}")
+        if name not in asked:
+            raise ValueError(f"it has a part {name!r}, which no such memory has")
+    for name, x in asked.items():
+        found = tensors[name]
+        if not isinstance(found, Tensor):
+            raise ValueError(f"its part {name!r} is a {type(found).__name__}, expected a tensor")
+        if (found.shape, found.dtype) != (x.shape, x.dtype):
+            want, have = (f"{one.dtype} of shape {tuple(one.shape)}" for one in (x, found))
+            raise ValueError(f"its part {name!r} is {have}, expected {want}")
+        if x.is_floating_point():
+            wrong = found.isinf() if name in gaps else ~found.isfinite()
+            if wrong.any():
+                raise ValueError(f"its part {name!r} holds numbers that are not finite")
+    state = unpack(like, tensors)
+    for name, value in _whole_numbers(like).items():
+        if int(tensors[name]) != value:
+            raise ValueError(f"its part {name!r} is {int(tensors[name])}, expected {value}")
+    return state
+
+
+def _whole_numbers(state: Any, prefix: str = "") -> dict[str, int]:
+    """Return the whole numbers of a state by their paths."""
+    if isinstance(state, int):
+        return {prefix: state}
+    found: dict[str, int] = {}
+    if isinstance(state, tuple):
+        for name, part in zip(getattr(state, "_fields", range(len(state))), state, strict=True):
+            found |= _whole_numbers(part, f"{prefix}.{name}" if prefix else str(name))
     return found
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self
 
-import torch
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score, matthews_corrcoef
@@ -20,12 +19,11 @@ from titans_ts.blocks.chance import drawing
 from titans_ts.dna.bases import Codes
 from titans_ts.dna.explain import ExplainedDNA
 from titans_ts.dna.language_model import DNALanguageModel
-from titans_ts.dna.network import LanguageStem, SequenceConfig, SequenceNetwork
+from titans_ts.dna.network import LONGEST_WORD, LanguageStem, SequenceConfig, SequenceNetwork
 from titans_ts.dna.paths import fit_linear_path
 from titans_ts.dna.sequences import read_sequences
 from titans_ts.dna.strands import averaged, either_strand
 from titans_ts.files.tensors import under
-from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import POSITIVE
@@ -35,7 +33,6 @@ from titans_ts.learn.run import choose_device, number_type
 from titans_ts.learn.supervised import LabelsMixin, NumbersMixin, Split, Start
 from titans_ts.learn.two_paths import Averaging
 
-LONGEST_WORD = 8
 """There are 65,536 words of that length; each is a coefficient."""
 
 
@@ -208,11 +205,12 @@ class SupervisedDNA(ExplainedDNA):
             tensors |= {f"contexts.{name}": x for name, x in self.network_.stem.language.direct.tables().items()}
         return tensors, facts
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
-        network = SequenceNetwork(SequenceConfig.from_dict(header["network"]))
+    _network_kind = SequenceNetwork, SequenceConfig
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], network: SequenceNetwork) -> None:
         if isinstance(network.stem, LanguageStem):
-            network.stem.language.direct.set_tables(under("contexts.", tensors))
-        self._restore_fit(header, persistence.restore_network(network, tensors, self.precision, device))
+            network.stem.language.direct.restore_tables(under("contexts.", tensors))
+        super()._restore(header, tensors, network)
 
     def __sklearn_clone__(self) -> Self:
         copied = super().__sklearn_clone__()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from titans_ts.dna.bases import BASES, Codes, N, reverse_complement, words
+from titans_ts.files.facts import require
 
 LONGEST_CONTEXT = 24
 MOST_WORDS = 2**25
@@ -53,6 +54,19 @@ class ContextPath(nn.Module):
             for kind, number in (("words", _word_type(order)), ("seen", _count_type(order))):
                 table = tables.get(f"{kind}{order}", torch.zeros(0, dtype=number))
                 self.register_buffer(f"{kind}{order}", table, persistent=False)
+
+    def restore_tables(self, tables: Mapping[str, Tensor]) -> None:
+        """Put back the tables of a file; what is missing, of another kind, or no table of counts is refused by name."""
+        for order in self.orders:
+            words, seen = tables[f"words{order}"], tables[f"seen{order}"]
+            kinds = (words.dtype, seen.dtype) == (_word_type(order), _count_type(order))
+            require(
+                kinds and words.ndim == 1 and words.shape == seen.shape, f"'contexts.words{order}' is no table of counts"
+            )
+            if len(words):
+                fit = int(words[0]) >= 0 and int(words[-1]) < BASES ** (order + 1) and int(seen.min()) > 0
+                require(fit and bool((words.diff() > 0).all()), f"'contexts.words{order}' is no sorted table of words")
+        self.set_tables({name: x.to(self.log_prior.device) for name, x in tables.items()})
 
     def learn(self, records: Iterable[Codes]) -> None:
         """Count what follows each context in some records, on both strands; earlier counts are replaced."""

@@ -5,7 +5,7 @@ It predicts the next base from the contexts just before it and from a memory of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone, State
-from titans_ts.backbones.state import map_tensors, pack
+from titans_ts.backbones.state import map_tensors, pack, unpack_checked
 from titans_ts.dna.bases import BASES, Codes, N, reverse_complement
-from titans_ts.dna.contexts import ContextPath, leave_out
+from titans_ts.dna.contexts import LONGEST_CONTEXT, ContextPath, leave_out
 from titans_ts.dna.strands import as_codes, reverse_complement_one_hot
+from titans_ts.files.facts import fits, require
 from titans_ts.learn.batches import batches_by_length
 
 START = N + 1
@@ -42,6 +43,8 @@ class LanguageConfig:
     def from_dict(cls, values: dict[str, Any]) -> LanguageConfig:
         """Return the configuration of a model file."""
         values = {**values, "orders": tuple(values["orders"])}
+        known = all(order in range(1, LONGEST_CONTEXT + 1) for order in values["orders"])
+        require(known, f"orders must be from 1 to {LONGEST_CONTEXT}")
         return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
 
 
@@ -201,6 +204,17 @@ class RecordState:
         """Return the state before a record's first base."""
         with torch.no_grad():
             return cls(map_tensors(Tensor.clone, network.initial_state(1)))
+
+    @classmethod
+    def restored(cls, network: LanguageNetwork, fact: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RecordState:
+        """Return the state that a file keeps; one that no record so long could have left is refused."""
+        n_seen, scored, total = fact["n_seen"], fact["scored"], fact["total"]
+        counted = fits(n_seen, int) and fits(scored, int) and 0 <= scored <= n_seen and fits(total, float)
+        require(counted, f"the counts of the record {fact['id']!r} do not fit each other")
+        like = cls.fresh(network).carry._replace(backbone=network.backbone.state_after(1, n_seen))
+        carry: LanguageCarry = unpack_checked(like, tensors)
+        require(int(carry.tail.max()) <= START, f"the bases of the record {fact['id']!r} are none")
+        return cls(map_tensors(lambda x: x.to(network.device), carry), n_seen, scored, total)
 
     @property
     def mean(self) -> float:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
@@ -19,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm import tqdm
 
-from titans_ts.backbones.state import pack, unpack
+from titans_ts.backbones.state import pack
 from titans_ts.dna.bases import Codes, decode
 from titans_ts.dna.contexts import LONGEST_CONTEXT
 from titans_ts.dna.genome import Genome
@@ -27,6 +26,7 @@ from titans_ts.dna.language import LanguageConfig, LanguageNetwork, RecordState,
 from titans_ts.dna.language_training import LanguageTraining, LanguageTrainingConfig, hold_out
 from titans_ts.dna.sequences import Piece, format_of, read_sequences, stream_pieces
 from titans_ts.dna.variants import Variant, read_variants, window_of
+from titans_ts.files import facts
 from titans_ts.files.tensors import under
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
@@ -430,25 +430,27 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
         tensors |= {f"contexts.{name}": x for name, x in self.network_.direct.tables().items()}
         for place, state in enumerate(self.states_.values()):
             tensors |= pack(state.carry, prefix=f"state.{place}")
-        facts = [
+        records = [
             {"id": name, "n_seen": state.n_seen, "scored": state.scored, "total": state.total}
             for name, state in self.states_.items()
         ]
         return tensors, {
             "network": self.network_.config.to_dict(),
             "history": self.training_history_,
-            "records": facts,
+            "records": records,
         }
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
-        network = LanguageNetwork(LanguageConfig.from_dict(header["network"]))
-        network.direct.set_tables(under("contexts.", tensors))
-        self.network_ = persistence.restore_network(network, tensors, self.precision, device)
-        self.training_history_ = header["history"]
+    _network_kind = LanguageNetwork, LanguageConfig
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], network: LanguageNetwork) -> None:
+        network.direct.restore_tables(under("contexts.", tensors))
+        self.network_ = network
+        self.training_history_ = facts.history(header["history"])
         self.states_ = {}
         for place, fact in enumerate(header["records"]):
-            carry = unpack(RecordState.fresh(self.network_).carry, tensors, prefix=f"state.{place}")
-            self.states_[fact["id"]] = RecordState(carry, fact["n_seen"], fact["scored"], fact["total"])
+            name = fact["id"]
+            facts.require(facts.fits(name, str | int) and name not in self.states_, f"the record {name!r} is there twice")
+            self.states_[name] = RecordState.restored(network, fact, under(f"state.{place}.", tensors))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

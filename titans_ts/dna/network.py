@@ -16,7 +16,11 @@ from titans_ts.dna.bases import BASES, Codes, N
 from titans_ts.dna.language import LanguageCarry, LanguageConfig, LanguageNetwork
 from titans_ts.dna.paths import PlacePath, WordPath
 from titans_ts.dna.strands import as_strands, reverse_complement_one_hot
+from titans_ts.files.facts import require
 from titans_ts.learn.two_paths import TwoPaths
+
+LONGEST_WORD = 8
+"""Bases: of words of so many there are 65,536."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class SequenceConfig:
     def from_dict(cls, values: dict[str, Any]) -> SequenceConfig:
         """Return the configuration of a model file."""
         values = {**values, "word_sizes": tuple(values["word_sizes"]), "places": tuple(values["places"])}
+        known = all(size in range(1, LONGEST_WORD + 1) for size in values["word_sizes"])
+        require(known, f"word_sizes must be from 1 to {LONGEST_WORD}")
         language = values["language"]
         values["language"] = None if language is None else LanguageConfig.from_dict(language)
         return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})

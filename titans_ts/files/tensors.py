@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -58,6 +58,7 @@ class Form(NamedTuple):
         return math.prod(self.shape) * self.kind.itemsize
 
 
+Part = TypeVar("Part")
 Check = Callable[[dict[str, Any], Mapping[str, Form]], None]
 """Looks at a file's header and the forms of its tensors, and raises ValueError where they are not what is wanted."""
 
@@ -114,8 +115,8 @@ def parsed_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a file whose names begin with a prefix, without it."""
+def under(prefix: str, tensors: Mapping[str, Part]) -> dict[str, Part]:
+    """Return the tensors of a file, or their forms, whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
 

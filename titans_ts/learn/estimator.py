@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -184,9 +184,17 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
         """Return the tensors and the plain facts that a model file keeps beside the arguments."""
         raise NotImplementedError
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
-        """Put back what :meth:`_kept` returned."""
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], network: Any) -> None:
+        """Put back what :meth:`_kept` returned, beside a network that holds its weights again."""
         raise NotImplementedError
+
+    _network_kind: ClassVar[tuple[type[nn.Module], Any]]
+    """The network, and its configuration, of which a model file keeps ``to_dict()`` as ``network``."""
+
+    @property
+    def _kept_kind(self) -> torch.dtype:
+        """The kind of number that a fitted network is kept in."""
+        return number_type(self.precision)
 
     @property
     def _goes_on(self) -> bool:

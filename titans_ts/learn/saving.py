@@ -6,21 +6,26 @@ An estimator says what it keeps (``_kept``) and how it is put together again (``
 from __future__ import annotations
 
 import json
+import math
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from titans_ts.blocks.chance import drawing
-from titans_ts.files.tensors import read_tensors, under, write_tensors
-from titans_ts.learn.run import choose_device, number_type
-
-if TYPE_CHECKING:
-    import torch
-
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.stack import Backbone
+from titans_ts.files.facts import checked
+from titans_ts.files.tensors import Form, read_tensors, under, write_tensors
+from titans_ts.learn.run import choose_device
+from titans_ts.memory.presets import find_preset
 
 HOME_OF = {
     "DNAClassifier": "titans_ts.dna.classify",
@@ -51,14 +56,17 @@ def load(path: str | Path, *, device: str = "auto") -> Any:
     Returns
     -------
     estimator
-        As it was saved; ``callbacks`` are not kept.
+        As it was saved; ``callbacks`` are not kept. It does not depend on the file any more.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
+    PermissionError, IsADirectoryError
+        If it may not be read, or is a folder.
     ValueError
-        If it is damaged, foreign, or of a newer titans_ts. Nothing is unpickled, whatever the file holds.
+        If it is damaged, foreign, or of a newer titans_ts: what its header asks for is held against its length and the
+        shapes of its tensors before these are read. Nothing is unpickled, whatever the file holds.
 
     Examples
     --------
@@ -71,24 +79,41 @@ def load(path: str | Path, *, device: str = "auto") -> Any:
     ...     bool((load(path).predict() == forecaster.predict()).all())
     True
     """
-    tensors, header = read_tensors(path)
-    name = header.get("estimator")
-    if name not in HOME_OF:
-        raise ValueError(f"{str(path)!r} holds no fitted model of titans_ts; it may be a checkpoint of a training run")
-    try:
-        kind = getattr(import_module(HOME_OF[name]), name)
-        estimator = kind(**_arguments(kind, header["arguments"]))
-        with drawing(seed=0):  # the first weights of a network, which those of the file replace
-            estimator._restore(header, tensors, choose_device(device))
-    except (KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
-        raise ValueError(f"{str(path)!r} is damaged: {error}; save the model again") from None
+    place, blank = choose_device(device), dict[str, Any]()
+
+    def check(header: dict[str, Any], forms: Mapping[str, Form]) -> None:
+        name = header.get("estimator")
+        if not isinstance(name, str) or name not in HOME_OF:
+            raise ValueError(f"{str(path)!r} holds no fitted model of titans_ts; it may be a checkpoint of a training run")
+        with _damage(path):
+            kind = getattr(import_module(HOME_OF[name]), name)
+            blank["estimator"] = kind(**_arguments(kind, header["arguments"]))
+            blank["estimator"]._validate_params()
+            network, config = kind._network_kind
+            blank["network"] = blank_network(network, config.from_dict(header["network"]), under("network.", forms))
+
+    tensors, header = read_tensors(path, check=check)
+    with _damage(path):
+        estimator = blank["estimator"]
+        network = restore_network(blank["network"], under("network.", tensors), estimator._kept_kind, place)
+        estimator._restore(header, tensors, network)
     return estimator
+
+
+@contextmanager
+def _damage(path: str | Path) -> Iterator[None]:
+    """Tell of whatever goes wrong when a model is put together as damage of its file."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{str(path)!r} is damaged: it lacks {error}; save the model again") from None
+    except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, ArithmeticError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{str(path)!r} is damaged: {reason}; save the model again") from None
 
 
 def save(estimator: Any, path: str | Path) -> None:
     """Write a fitted estimator: its arguments, its weights, and all that is needed to use them."""
-    if Path(path).is_dir():
-        raise IsADirectoryError(f"path={str(path)!r} is a folder; name a file in it, for example 'model.titans'")
     tensors, facts = estimator._kept()
     write_tensors(path, tensors, {"estimator": type(estimator).__name__, "arguments": _json_arguments(estimator), **facts})
 
@@ -98,11 +123,85 @@ def network_tensors(network: nn.Module) -> dict[str, Tensor]:
     return {f"network.{name}": x for name, x in network.state_dict().items()}
 
 
-def restore_network(network: nn.Module, tensors: dict[str, Tensor], precision: str, device: torch.device) -> Any:
-    """Put weights back into a network of the right form; returns it in evaluation mode."""
-    network = network.to(number_type(precision))
-    network.load_state_dict(under("network.", tensors))
+def blank_network(kind: type[nn.Module], config: Any, forms: Mapping[str, Form]) -> Any:
+    """Build a network whose weights a file holds, with nothing in them; one that asks for other weights is refused.
+
+    No chance is drawn, and what the file does not hold is refused before it takes memory or time.
+    """
+    checked(config)
+    for part in _backbones(config):
+        if find_preset(part.memory).depth is None and part.memory_depth > len(forms):
+            raise ValueError(f"memory_depth={part.memory_depth} asks for more layers of the memory than the file holds")
+    with _Blank(_TEMPORARY * sum(math.prod(form.shape) for form in forms.values()) + _SPARE, "weights than the file holds"):
+        network = kind(config)
+    with _Blank(_LARGEST_STATE, "numbers in its state than any has"):
+        for module in network.modules():
+            if isinstance(module, Backbone):
+                module.initial_state(1)
+    asked = {name: (tuple(x.shape), x.is_floating_point()) for name, x in network.state_dict().items()}
+    for name, (shape, is_float) in asked.items():
+        if name not in forms:
+            raise ValueError(f"the network asks for {name!r}, which the file does not hold")
+        if forms[name].shape != shape:
+            raise ValueError(f"the network asks for {name!r} of shape {shape}, the file holds {forms[name].shape}")
+        if (forms[name].kind in (torch.float32, torch.float64)) != is_float:
+            raise ValueError(f"{name!r} holds numbers of a wrong kind, {forms[name].kind}")
+    for name in forms:
+        if name not in asked:
+            raise ValueError(f"the network has no place for {name!r}, which the file holds")
+    return network
+
+
+def restore_network(network: nn.Module, weights: dict[str, Tensor], kind: torch.dtype, device: torch.device) -> Any:
+    """Make a file's tensors the weights of a blank network; returns it in evaluation mode."""
+    network = network.to(kind)
+    for name, x in network.state_dict().items():
+        if x.is_floating_point() and not weights[name].isfinite().all():
+            raise ValueError(f"{name!r} holds numbers that are not finite")
+        weights[name] = weights[name].to(x.dtype)
+    network.load_state_dict(weights, assign=True)
     return network.to(device).eval()
+
+
+class _Blank(TorchFunctionMode):
+    """Makes tensors without drawing chance, and refuses to make more than so many numbers."""
+
+    def __init__(self, most: int, what: str) -> None:
+        super().__init__()
+        self.most, self.what = most, what
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        if func in _DRAWN:
+            kwargs.pop("generator", None)
+            func = torch.empty
+        if func in _MADE or func in _MADE_LIKE:
+            given = args[1:] if func in _MADE_LIKE else args
+            size = given[0] if given and not isinstance(given[0], int) else given or kwargs.get("size", ())
+            self.most -= math.prod(size) + 1
+            if self.most < 0:
+                raise ValueError(f"the network asks for more {self.what}")
+        return func(*args, **kwargs)
+
+
+_DRAWN = (torch.rand, torch.randn)
+_MADE = (torch.empty, torch.zeros, torch.ones, torch.full)
+_MADE_LIKE = (torch.Tensor.new_zeros, torch.Tensor.new_ones, torch.Tensor.new_full)
+_TEMPORARY, _SPARE = 4, 100_000
+"""Numbers made for each that is kept, at most, and beside them: fixed tables, numbers that weights are made of."""
+_LARGEST_STATE = 2**28
+"""Numbers that the memory of one sequence may hold, a gigabyte of them: the length of a window shows in no weight."""
+
+
+def _backbones(config: Any) -> Iterator[BackboneConfig]:
+    """Yield the backbones in the configuration of a network."""
+    if isinstance(config, BackboneConfig):
+        yield config
+    elif is_dataclass(config):
+        for one in fields(config):
+            yield from _backbones(getattr(config, one.name))
 
 
 def _json_arguments(estimator: Any) -> dict[str, Any]:
@@ -112,6 +211,9 @@ def _json_arguments(estimator: Any) -> dict[str, Any]:
         if name in ("callbacks", "init_from"):  # functions; and a model whose weights went into this one
             continue
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        if isinstance(value, dict):  # JSON would make text of its keys
+            plain = [[x.item() if isinstance(x, np.generic) else x for x in pair] for pair in value.items()]
+            value = {"pairs": plain}
         value = str(value) if name == "device" else getattr(value, "freqstr", value) if name == "freq" else value
         try:
             json.dumps(value)
@@ -126,7 +228,12 @@ def _arguments(kind: Any, kept: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a file as the constructor of an estimator takes them."""
     known = kind._get_param_names()
     return {
-        name: tuple(value) if isinstance(value, list) else value
+        name: tuple(value) if isinstance(value, list) else _table(value) if isinstance(value, dict) else value
         for name, value in kept.items()
         if name in known or name not in _DROPPED
     }
+
+
+def _table(kept: dict[str, Any]) -> dict[Any, Any]:
+    """Return a table as it was given; older files kept it with text for keys."""
+    return dict(kept["pairs"]) if list(kept) == ["pairs"] else kept

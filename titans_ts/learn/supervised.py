@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import Tensor
 
+from titans_ts.files import facts
 from titans_ts.frames.read import names_of
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.acceptance import MemoryGain
@@ -25,6 +26,9 @@ from titans_ts.learn.estimator import BaseTitans, all_or_nothing
 from titans_ts.learn.fitting import Augmentation, Examples, SupervisedConfig, SupervisedTraining
 from titans_ts.learn.losses import Objective
 from titans_ts.learn.two_paths import Averaging, Path, TwoPaths, answer_all
+
+LONGEST_LABEL = 2**20
+"""Bytes of a label that a file may ask room for."""
 
 
 class Split(NamedTuple):
@@ -188,12 +192,11 @@ class SupervisedTitans(BaseTitans):
             "targets": self._kept_targets(),
         }
 
-    def _restore_fit(self, header: dict[str, Any], network: Any) -> None:
-        """Put back what :meth:`_kept` returned, beside a network that is built again."""
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], network: Any) -> None:
         self.network_ = network
-        self.training_history_ = header["history"]
+        self.training_history_ = facts.history(header["history"])
         gain = header["memory_gain"]
-        self.memory_gain_ = None if gain is None else MemoryGain(**gain)
+        self.memory_gain_ = None if gain is None else facts.checked(MemoryGain(**gain))
         self._restore_targets(header["targets"])
 
     def _kept_targets(self) -> dict[str, Any]:
@@ -292,7 +295,12 @@ class LabelsMixin(ClassifierMixin):
         return {"classes": self.classes_.tolist(), "dtype": self.classes_.dtype.str}
 
     def _restore_targets(self, kept: dict[str, Any]) -> None:
-        self.classes_ = np.array(kept["classes"], dtype=kept["dtype"])
+        listed, kind = kept["classes"], np.dtype(kept["dtype"])
+        facts.require(kind.itemsize <= LONGEST_LABEL, f"labels of type {kind} are longer than any")
+        self.classes_ = np.array(listed, dtype=kind)
+        whole = self.classes_.ndim == 1 and len(self.classes_) > 1 and self.classes_.tolist() == listed
+        facts.require(whole and np.array_equal(np.unique(self.classes_), self.classes_), "its classes are no sorted labels")
+        facts.require(self.network_.outputs == self._task[1], "its classes are not those of its network")
 
 
 class NumbersMixin(RegressorMixin):
@@ -360,8 +368,13 @@ class NumbersMixin(RegressorMixin):
         }
 
     def _restore_targets(self, kept: dict[str, Any]) -> None:
-        self.target_names_, self.target_was_1d_ = kept["names"], kept["was_1d"]
-        self.target_level_, self.target_spread_ = np.array(kept["level"]), np.array(kept["spread"])
+        names, count = kept["names"], self.network_.outputs
+        fit = isinstance(names, list) and len(names) == count and all(facts.fits(name, str | int) for name in names)
+        facts.require(fit, "its targets are not those of its network")
+        facts.require(kept["was_1d"] is False or (kept["was_1d"] is True and count == 1), "its targets have no shape")
+        self.target_names_, self.target_was_1d_ = names, kept["was_1d"]
+        self.target_level_ = np.array(facts.finite(kept["level"], count))
+        self.target_spread_ = np.array(facts.finite(kept["spread"], count, positive=True))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

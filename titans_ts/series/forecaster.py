@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from sklearn.base import clone
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -17,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from titans_ts.backbones.config import BackboneConfig
+from titans_ts.files.facts import checked, history
 from titans_ts.frames.panel import Layout, Panel
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import is_stream
@@ -633,11 +633,13 @@ class TitansForecaster(BaseTitans):
         facts |= {name: None if gain is None else asdict(gain) for name, gain in gains.items()}
         return tensors, facts | {"history": self.training_history_}
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
-        self._learned(*Reader.from_file(header, tensors, precision=self.precision, device=device))
-        self.training_history_ = header["history"]
+    _network_kind = ForecastNetwork, ForecastConfig
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], network: ForecastNetwork) -> None:
+        self._learned(*Reader.from_file(header, tensors, network))
+        self.training_history_ = history(header["history"])
         for name in _GAINS:
-            setattr(self, f"{name}_", None if header[name] is None else MemoryGain(**header[name]))
+            setattr(self, f"{name}_", None if header[name] is None else checked(MemoryGain(**header[name])))
 
 
 def _check_arguments(forecaster: TitansForecaster) -> None:

@@ -150,6 +150,11 @@ class ForecastNetwork(nn.Module):
         before = self.backbone.initial_state(batch)
         return before if self.recollection is None else (*before, self.recollection.initial_state(batch))
 
+    def state_after(self, batch: int, tokens: int) -> State:
+        """Return a state of the form that reading so many tokens leaves."""
+        backbone = self.backbone.state_after(batch, tokens)
+        return backbone if self.recollection is None else (*backbone, self.recollection.initial_state(batch))
+
     def forward(
         self, lookback: Lookback, covariates: Covariates, state: State, ahead: Tensor | None = None
     ) -> tuple[Tensor, Tensor, State]:

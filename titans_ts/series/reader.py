@@ -6,29 +6,32 @@ import hashlib
 import json
 from collections import ChainMap
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from joblib import Parallel, delayed
 from torch import Tensor
 from tqdm import tqdm
 
 from titans_ts.backbones.stack import require_memory
-from titans_ts.backbones.state import pack, unpack
+from titans_ts.backbones.state import map_tensors, pack, unpack_checked
 from titans_ts.blocks.scale import Scale, unknown_scale
-from titans_ts.files.tensors import digest, read_tensors, write_tensors
+from titans_ts.files.facts import checked, fits, require
+from titans_ts.files.tensors import digest, read_tensors, under, write_tensors
 from titans_ts.frames.future import read_future
 from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import Pieces, read_pieces, rows_of, skip_rows
 from titans_ts.frames.write import Forecast, forecast_container, row_values_container
-from titans_ts.learn.saving import network_tensors, restore_network
+from titans_ts.learn.saving import network_tensors
 from titans_ts.series import reading
 from titans_ts.series.intervals import interval_bounds
 from titans_ts.series.network import ForecastNetwork
+from titans_ts.series.reading import tokens_read
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.state import MemoryState, SeriesState, original, plain
 from titans_ts.series.tensors import Preparation, SeriesTensors, learn_scale
@@ -127,19 +130,56 @@ class Reader:
     ) -> Iterator[tuple[MemoryState, SeriesState]]:
         """Yield states that :meth:`portable` made, given alone, by id or one after the other, with what is read on from.
 
-        What is no state, belongs to other weights, or lacks a part is refused.
+        What is no state, belongs to other weights, or is not of the form of a state that so many rows leave is refused.
         """
         for state in [states] if isinstance(states, MemoryState) else _values(states):
             self._check(state)
-            like = self.fresh_state(state.id)
             try:
-                yield state, unpack(like, state.tensors) if state.n_seen else like
-            except KeyError as error:
-                raise ValueError(f"the memory of series {state.id!r} is damaged: it lacks the part {error}") from None
+                self.check_last_time(state.n_seen, state.last_time)
+                if state.n_seen:
+                    yield state, self.restored(state.id, state.n_seen, state.tensors)
+                elif state.tensors:
+                    raise ValueError("it holds tensors, but has read no row")
+                else:
+                    yield state, self.fresh_state(state.id)
+            except ValueError as error:
+                raise ValueError(f"states: the memory of series {state.id!r} is damaged: {error}") from None
+
+    def restored(self, name: Hashable, n_seen: int, tensors: Mapping[str, Tensor]) -> SeriesState:
+        """Return a series' state from its tensors by name; ones that so many rows of it cannot have left are refused."""
+        config = self.network.config
+        level, fresh = tensors.get("scale.level"), self.fresh_state(name)
+        unknown = level is None or bool(level.isnan().any())
+        like = fresh._replace(
+            backbone=self.network.state_after(config.streams, tokens_read(config, n_seen, unknown=unknown)), n_seen=n_seen
+        )
+        state: SeriesState = unpack_checked(like, tensors, gaps=("rows", "past", "scale.level", "scale.spread"))
+        if unknown:
+            early = name not in self.scales and n_seen < max(config.lookback, config.patch_length + 1)
+            require(early and bool(torch.cat(state.scale).isnan().all()), "its part 'scale' is not known")
+        elif name in self.scales:
+            require(all(map(torch.equal, state.scale, fresh.scale)), "its part 'scale' is not the one that fit found")
+        else:
+            require(bool((state.scale.spread > 0).all()), "its part 'scale.spread' is not above 0")
+        return state._replace(backbone=map_tensors(lambda x: x.to(self.network.device), state.backbone))
+
+    def check_last_time(self, n_seen: int, last_time: Any) -> None:
+        """Refuse a last time stamp that series of this layout cannot have after so many rows."""
+        if not n_seen:
+            fit = last_time is None
+        elif not self.layout.has_times:
+            fit = fits(last_time, int) and last_time == n_seen - 1
+        elif self.layout.integer_times:
+            fit = isinstance(last_time, int | np.integer) and not isinstance(last_time, bool)
+        else:
+            fit = isinstance(last_time, np.datetime64) and not np.isnat(last_time)
+        require(fit, f"last_time={last_time!r} cannot be that of its row {n_seen}")
 
     def _check(self, state: MemoryState) -> None:
         if not isinstance(state, MemoryState):
             raise TypeError(f"states holds a {type(state).__name__}; expected a MemoryState, as state_ gives it")
+        if not (fits(state.n_seen, int) and state.n_seen >= 0 and isinstance(state.tensors, Mapping)):
+            raise ValueError(f"states: the memory of series {state.id!r} is damaged: n_seen={state.n_seen!r} is no count")
         whose = "" if state.id is None else f" of series {state.id!r}"
         if state.model != self.fingerprint:
             raise ValueError(
@@ -177,20 +217,30 @@ class Reader:
 
     @classmethod
     def from_file(
-        cls, header: dict[str, Any], tensors: dict[str, Tensor], *, precision: str, device: torch.device
+        cls, header: dict[str, Any], tensors: dict[str, Tensor], network: ForecastNetwork
     ) -> tuple[Reader, Reading]:
-        """Return a reader, and the states, of what :meth:`kept` returned."""
-        network = ForecastNetwork(ForecastConfig.from_dict(header["network"]))
+        """Return a reader, and the states, of what :meth:`kept` returned, beside the network that holds its weights."""
         preparation, layout = Preparation.from_dict(header["preparation"]), Layout.from_dict(header["layout"])
-        reader = cls(restore_network(network, tensors, precision, device), preparation, layout, {}, {}, {})
-        read, like = Reading({}, {}, layout), reader.fresh_state()
+        _check_together(network.config, preparation, layout)
+        reader, read = cls(network, preparation, layout, {}, {}, {}), Reading({}, {}, layout)
+        scales, states = _by_place("scale", tensors), _by_place("state", tensors)
+        fresh = unknown_scale(network.config.channels)
         for place, fact in enumerate(header["series"]):
-            name, last = original(fact["id"]), original(fact["last_time"])
-            read.states[name] = unpack(like, tensors, prefix=f"state.{place}")
+            name, last, first = (original(fact[key]) for key in ("id", "last_time", "first_time"))
+            alone = (name is None) == layout.is_single and name not in read.states
+            require(alone, f"the series {name!r} is there twice, or does not fit the layout")
             if fact["known"]:
-                reader.scales[name] = unpack(like.scale, tensors, prefix=f"scale.{place}")
-                reader.training_rows[name] = fact["training_rows"]
-                reader.first_times[name] = original(fact["first_time"])
+                scale = unpack_checked(fresh, scales[place])
+                require(bool((scale.spread > 0).all()), f"the scale of series {name!r} is not above 0")
+                require(fits(fact["training_rows"], int), f"the rows of series {name!r} are no count")
+                reader.scales[name], reader.training_rows[name] = scale, fact["training_rows"]
+                reader.first_times[name] = first
+            try:
+                n_seen = int(states[place]["n_seen"])
+                reader.check_last_time(n_seen, last)
+                read.states[name] = reader.restored(name, n_seen, states[place])
+            except ValueError as error:
+                raise ValueError(f"the memory of series {name!r}: {error}") from None
             if last is not None:
                 read.last_times[name] = last
         return reader, read
@@ -309,12 +359,20 @@ class ReadingLog:
                 "had been read; give another path, or delete the file to read the stream from its first row"
             )
         try:
-            like = self.reader.fresh_state()
-            states = {original(name): unpack(like, tensors, prefix=str(place)) for place, name in enumerate(facts["ids"])}
+            kept = _by_place("", tensors)
+            names = [original(name) for name in facts["ids"]]
             last = {original(name): original(time) for name, time in facts["last_times"]}
-            return states, last, int(facts["rows"])
-        except KeyError as error:
-            raise ValueError(f"checkpoint {str(self.path)!r} is damaged: it lacks the part {error}; delete it") from None
+            require(len(set(names)) == len(names) and set(last) <= set(names), "its series do not fit its time stamps")
+            require(fits(facts["rows"], int) and facts["rows"] > 0, "its rows are no count")
+            states = {}
+            for place, name in enumerate(names):
+                n_seen = int(kept[place]["n_seen"])
+                self.reader.check_last_time(n_seen, last.get(name))
+                states[name] = self.reader.restored(name, n_seen, kept[place])
+            return states, last, facts["rows"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            what = f"it lacks the part {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"checkpoint {str(self.path)!r} is damaged: {what}; delete it") from None
 
     def write(self, states: States, last_times: Mapping[Hashable, Any], rows: int) -> None:
         """Write how far reading came."""
@@ -350,6 +408,36 @@ def some(names: Iterable[Hashable], count: int = 5) -> str:
     """Name the first few of many."""
     listed = list(names)
     return ", ".join(map(repr, listed[:count])) + (f" and {len(listed) - count} more" if len(listed) > count else "")
+
+
+def _by_place(kind: str, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Return the tensors of a file that are named ``kind.place.name``, by place and name."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, x in (under(f"{kind}.", tensors) if kind else dict(tensors)).items():
+        place, _, part = name.partition(".")
+        require(place.isdecimal() and len(place) < 10, f"it holds {name!r}, which is of no series")
+        found.setdefault(int(place), {})[part] = x
+    return found
+
+
+def _check_together(config: ForecastConfig, preparation: Preparation, layout: Layout) -> None:
+    """Refuse a network, a preparation and a layout from one file that do not fit each other."""
+    checked(preparation)
+    for one in fields(layout):
+        value = getattr(layout, one.name)
+        plain_one = fits(value, str | int | bool | None) or fits(value, tuple[str | int, ...])
+        require(plain_one, f"layout: {one.name}={value!r} is neither a name nor names")
+    found = {
+        "targets": (config.channels, len(layout.target_columns), config.channels),
+        "calendar features": (config.calendar, preparation.calendar, config.calendar),
+        "past covariates": (config.past, len(layout.past_columns), len(preparation.past)),
+        "future covariates": (config.future, len(layout.future_columns), len(preparation.future)),
+        "static covariates": (config.static, len(layout.static_columns), len(preparation.static)),
+    }
+    for name, (asked, *others) in found.items():
+        require(others == [asked, asked], f"its network has {asked} {name}, its layout and preparation {others}")
+    spreads = [spread for pairs in (preparation.past, preparation.future, preparation.static) for _, spread in pairs]
+    require(all(spread > 0 for spread in spreads), "the spread of a covariate is not above 0")
 
 
 def _values(states: Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Iterable[MemoryState]:

@@ -20,6 +20,7 @@ from titans_ts.backbones.stack import State, require_memory
 from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.scale import Scale, long_run_scale
 from titans_ts.series.network import Forecast, ForecastNetwork
+from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.state import SeriesState
 from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, join, look_back, to_device
 
@@ -94,6 +95,11 @@ def completes_patch(network: ForecastNetwork, state: SeriesState, rows: int) -> 
     return len(_unread_ends(network, state, rows)) > 0
 
 
+def tokens_read(config: ForecastConfig, n_seen: int, *, unknown: bool) -> int:
+    """Return how many tokens the memory of a series has read after so many rows; none while its scale is unknown."""
+    return 0 if unknown else max(n_seen - 1, 0) // config.patch_length
+
+
 def forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> Forecasts:
     """Forecast the rows that follow what the state of one series has read; see :func:`forecast_together`."""
     return forecast_together(network, [state], [future])[0]
@@ -132,7 +138,7 @@ def rolling_forecasts(
     if state is None:
         state = start_state(network, static=series.static, scale=series.scale)
     backbone = state.backbone
-    absorbed = max((state.n_seen - 1) // patch, 0)
+    absorbed = tokens_read(network.config, state.n_seen, unknown=False)
     groups: dict[int, list[int]] = {}
     for origin in origins:
         groups.setdefault((origin - 1) // patch, []).append(origin)

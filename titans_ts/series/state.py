@@ -13,7 +13,8 @@ from torch import Tensor
 from titans_ts.backbones.stack import State
 from titans_ts.backbones.state import pack
 from titans_ts.blocks.scale import Scale
-from titans_ts.files.tensors import read_tensors, write_tensors
+from titans_ts.files.facts import fits
+from titans_ts.files.tensors import Form, read_tensors, write_tensors
 
 
 class SeriesState(NamedTuple):
@@ -109,13 +110,25 @@ class MemoryState:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is damaged, foreign, or holds something else.
+            If it is damaged, foreign, or holds something else. Whether it fits a model is told by ``remember``.
         """
-        tensors, header = read_tensors(path)
-        facts = header.get("memory_state")
-        if not isinstance(facts, dict):
-            raise ValueError(f"{str(path)!r} holds no memory of a series; a fitted model is read by titans_ts.load")
-        return cls(original(facts["id"]), facts["n_seen"], original(facts["last_time"]), facts["model"], tensors)
+
+        def check(header: dict[str, Any], forms: Mapping[str, Form]) -> None:
+            facts = header.get("memory_state")
+            if not isinstance(facts, dict):
+                raise ValueError(f"{str(path)!r} holds no memory of a series; a fitted model is read by titans_ts.load")
+            n_seen: Any = facts.get("n_seen")
+            counted = fits(n_seen, int) and n_seen >= 0 and bool(n_seen) == bool(forms)
+            if not (counted and isinstance(facts.get("model"), str) and {"id", "last_time"} <= set(facts)):
+                raise ValueError(f"{str(path)!r} is damaged: its facts are not those of a memory; save the memory again")
+
+        tensors, header = read_tensors(path, check=check)
+        facts = header["memory_state"]
+        try:
+            name, last_time = original(facts["id"]), original(facts["last_time"])
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} is damaged: {error}; save the memory again") from None
+        return cls(name, facts["n_seen"], last_time, facts["model"], tensors)
 
 
 def plain(value: Any) -> Any:
@@ -133,9 +146,13 @@ def plain(value: Any) -> Any:
     raise TypeError(f"the series id {value!r} ({type(value).__name__}) cannot be kept in a file; use text or numbers")
 
 
-def original(kept: list[Any] | None) -> Any:
-    """Return what :func:`plain` was given."""
-    if kept is None:
-        return None
-    kind, value = kept
-    return np.datetime64(int(value), "ns") if kind == "time" else value
+def original(kept: Any) -> Any:
+    """Return what :func:`plain` was given; what it cannot have returned is refused."""
+    match kept:
+        case None:
+            return None
+        case ["time", str(text)] if text.removeprefix("-").isdecimal() and -(2**63) <= int(text) < 2**63:
+            return np.datetime64(int(text), "ns")
+        case ["plain", value] if fits(value, str | float | bool | None):
+            return value
+    raise ValueError(f"{kept!r} is neither an id nor a time stamp")

@@ -11,6 +11,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from titans_ts.files import facts
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.estimator import COUNT, POSITIVE
 from titans_ts.windows.foretelling import UnsupervisedWindows
@@ -126,12 +127,12 @@ class TitansAnomalyDetector(OutlierMixin, UnsupervisedWindows):
         self.step_offset_ = float(np.quantile(np.concatenate(found), self.contamination))
 
     def _kept(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        tensors, facts = super()._kept()
-        return tensors, {**facts, "offsets": [self.offset_, self.step_offset_]}
+        tensors, kept = super()._kept()
+        return tensors, {**kept, "offsets": [self.offset_, self.step_offset_]}
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, Any], device: Any) -> None:
-        super()._restore(header, tensors, device)
-        self.offset_, self.step_offset_ = header["offsets"]
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Any], network: Any) -> None:
+        super()._restore(header, tensors, network)
+        self.offset_, self.step_offset_ = facts.finite(header["offsets"], 2)
 
 
 def _window_score(steps: NDArray[np.float64]) -> float:

@@ -15,7 +15,6 @@ from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from titans_ts.blocks.chance import drawing
-from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import POSITIVE, all_or_nothing
@@ -166,9 +165,14 @@ class SupervisedWindows(WindowEstimator, SupervisedTitans):
         """Return the network in float64: answers then do not depend on what else is in a batch, to 1e-9."""
         return network.double()
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
-        network = WindowNetwork(WindowConfig.from_dict(header["network"]))
-        self._restore_fit(header, persistence.restore_network(network, tensors, "float64", device))
+    _network_kind = WindowNetwork, WindowConfig
+
+    @property
+    def _kept_kind(self) -> torch.dtype:
+        return torch.float64
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], network: WindowNetwork) -> None:
+        super()._restore(header, tensors, network)
         self._restore_seen(header["seen"])
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
+from titans_ts.files import facts
 from titans_ts.frames.numbers import unmasked
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.estimator import POSITIVE, BaseTitans
@@ -100,8 +101,17 @@ class WindowEstimator(BaseTitans):
 
     def _restore_seen(self, seen: dict[str, Any]) -> None:
         """Put back what :meth:`_seen` returned."""
-        for name, value in seen.items():
-            setattr(self, name, np.array(value, dtype=object) if isinstance(value, list) else value)
+        channels, steps = seen["n_channels_"], seen.get("n_features_in_")
+        facts.require(channels == self.network_.config.channels, "its channels are not those of its network")
+        self.n_channels_ = channels
+        if steps is not None:
+            facts.require(type(steps) is int and steps > 0, f"n_features_in_={steps!r} is no number of steps")
+            self.n_features_in_ = steps
+        if "feature_names_in_" in seen:
+            names = seen["feature_names_in_"]
+            fit = isinstance(names, list) and len(names) == steps and all(isinstance(name, str) for name in names)
+            facts.require(fit, "its feature_names_in_ are no names of its steps")
+            self.feature_names_in_ = np.array(names, dtype=object)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

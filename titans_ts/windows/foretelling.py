@@ -12,6 +12,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
+from titans_ts.files import facts
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.batches import batches_by_length
@@ -180,11 +181,16 @@ class UnsupervisedWindows(WindowEstimator):
         self.training_history_ = run.told()
 
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        facts = {"network": self.network_.config.to_dict(), "history": self.training_history_, "seen": self._seen()}
-        return persistence.network_tensors(self.network_), facts
+        kept = {"network": self.network_.config.to_dict(), "history": self.training_history_, "seen": self._seen()}
+        return persistence.network_tensors(self.network_), kept
 
-    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> None:
-        network = ReaderNetwork(ReaderConfig.from_dict(header["network"]))
-        self.network_ = persistence.restore_network(network, tensors, "float64", device)
-        self.training_history_ = header["history"]
+    _network_kind = ReaderNetwork, ReaderConfig
+
+    @property
+    def _kept_kind(self) -> torch.dtype:
+        return torch.float64
+
+    def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], network: ReaderNetwork) -> None:
+        self.network_ = network
+        self.training_history_ = facts.history(header["history"])
         self._restore_seen(header["seen"])
