@@ -94,15 +94,15 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
     )
 
     @followed
-    def fit(self, X: Any, y: None = None) -> DNALanguageModel:
+    def fit(self, X: Any, y: Any = None) -> DNALanguageModel:
         """Learn from sequences.
 
         Parameters
         ----------
         X : list of str, column of strings, list of SeqRecord, or path of a FASTA or GenBank file
             Sequences of any lengths; long ones are sampled in crops, along which the memory is carried.
-        y : None
-            Ignored; it is there for scikit-learn.
+        y : Any
+            Not used: a pipeline hands the labels of its last step to every step before.
 
         Returns
         -------
@@ -238,15 +238,15 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
             return np.array([state.mean for state in self._read_pieces(stream_pieces(X), {}).values()])
         return np.array([_mean(values) for values in self.log_likelihood(X)])
 
-    def score(self, X: Any, y: None = None) -> float:
+    def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log-likelihood of all bases, in nats; a longer sequence counts for more.
 
         Parameters
         ----------
         X : container like that of ``fit``
             Sequences, each read with a fresh memory.
-        y : None
-            Ignored; it is there for scikit-learn.
+        y : Any
+            Not used, as in ``fit``.
         """
         check_is_fitted(self)
         if self._streams(X):

@@ -1,6 +1,6 @@
 """Containers out: forecasts, per-row values and backtests as the kind of container that came in.
 
-Column names are Nixtla's: ``<target>``, ``<target>-lo-80``, ``<target>-hi-80``.
+Column names are Nixtla's: ``<target>``, ``<target>-lo-80``, ``<target>-hi-80``, ``<target>-q-10``; numbers are percentages.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ def build_frame(layout: Layout, columns: Mapping[Column, Any], index: Any = None
     if layout.backend in ("numpy", "pandas"):
         import pandas as pd
 
+        if index is not None and not columns:
+            return pd.DataFrame(index=index)
         frame = pd.DataFrame(dict(columns))
         return frame if index is None else frame.set_axis(index, axis=0)
     import narwhals as nw
@@ -101,6 +103,7 @@ def time_index(layout: Layout, times: np.ndarray) -> Any:
 
 
 Bounds = Mapping[float, tuple[np.ndarray, np.ndarray]]
+Quantiles = Mapping[float, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,12 @@ class Forecast:
     point: np.ndarray  # one value a row of the horizon and channel (f, c)
     last_time: Any = None  # time stamp of the last row read; without a time axis its number, None before any row
     bounds: Bounds = field(default_factory=dict)  # by level in percent: {80: (lower, upper)}, both (f, c)
+    quantiles: Quantiles = field(default_factory=dict)  # by share: {0.1: values}, (f, c)
+
+    @property
+    def beside(self) -> dict[str, np.ndarray]:
+        """What stands beside the point, by what its column's name ends with."""
+        return _beside(self.bounds, self.quantiles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,32 +129,58 @@ class Backtest:
     actual: np.ndarray  # (k, f, c)
     forecast: np.ndarray  # (k, f, c)
     bounds: Bounds = field(default_factory=dict)  # by level in percent: (lower, upper), both (k, f, c)
+    quantiles: Quantiles = field(default_factory=dict)  # by share, (k, f, c)
+
+    @property
+    def beside(self) -> dict[str, np.ndarray]:
+        """What stands beside the forecast, by what its column's name ends with."""
+        return _beside(self.bounds, self.quantiles)
+
+
+def _beside(bounds: Bounds, quantiles: Quantiles) -> dict[str, np.ndarray]:
+    """Return bounds and quantiles by the ends of their columns' names."""
+    found = {f"-{word}-{level:g}": bounds[level][side] for level in bounds for side, word in enumerate(("lo", "hi"))}
+    return found | {f"-q-{100 * share:g}": values for share, values in quantiles.items()}
 
 
 def forecast_container(layout: Layout, forecasts: Mapping[Hashable, Forecast]) -> Any:
     """Return forecasts, all of one shape and set of levels, as the kind of container that the layout describes.
 
-    An array gives an array (f, c), also when it was 1-D, and a list a list; with bounds both give a long pandas frame
+    An array gives an array (f, c), also when it was 1-D, and a list a list; with bounds or quantiles both give a long frame
     ``unique_id, ds, y`` (``y0, y1, ...`` for several channels) with row numbers as ``ds``. Wide frames go on in their index
     or time column, long ones hold id, time and targets. A Series gives a Series, with bounds a frame.
     """
     _check_alike(forecasts)
     parts = list(forecasts.values())
-    levels = tuple(parts[0].bounds)
-    if layout.backend == "numpy" and not levels:
+    beside = tuple(parts[0].beside)
+    if layout.backend == "numpy" and not beside:
         points = [part.point.astype(layout.value_dtype) for part in parts]
         return points if layout.kind == "list" else points[0]
     names = target_names(layout)
     columns = _split(layout, names, np.concatenate([part.point for part in parts]))
-    for level in levels:
-        for side, word in enumerate(("lo", "hi")):
-            values = np.concatenate([part.bounds[level][side] for part in parts])
-            columns |= _split(layout, [f"{name}-{word}-{level:g}" for name in names], values)
+    for end in beside:
+        values = np.concatenate([part.beside[end] for part in parts])
+        columns |= _split(layout, [f"{name}{end}" for name in names], values)
     columns = {key: columns[key] for j in range(len(names)) for key in list(columns)[j :: len(names)]}  # by target
     horizon = len(parts[0].point)
     times = continue_times(layout, [part.last_time for part in parts], horizon).ravel()
     frame = _with_rows(layout, list(forecasts), np.full(len(parts), horizon), times, columns)
-    return frame[layout.target_columns[0]] if layout.was_1d and not levels and layout.kind == "wide" else frame
+    return frame[layout.target_columns[0]] if layout.was_1d and not beside and layout.kind == "wide" else frame
+
+
+def future_container(layout: Layout, last_times: Mapping[Hashable, Any], horizon: int) -> Any:
+    """Return ids and time stamps of the rows after each series' last one, as `read_future` takes them back once filled.
+
+    A frame with neither, and an array, has the columns of the covariates instead, all missing.
+    """
+    times = continue_times(layout, list(last_times.values()), horizon).ravel()
+    empty = [np.full((horizon, len(layout.future_columns)), np.nan) for _ in last_times]
+    if layout.backend == "numpy":
+        return empty if layout.kind == "list" else empty[0]
+    frame = _with_rows(layout, list(last_times), np.full(len(last_times), horizon), times, {})
+    if layout.has_times or layout.kind == "long" or layout.backend == "pandas":
+        return frame
+    return build_frame(layout, {name: empty[0][:, j] for j, name in enumerate(layout.future_columns)})
 
 
 def row_values_container(
@@ -182,12 +217,12 @@ def backtest_frame(layout: Layout, results: Mapping[Hashable, Backtest]) -> Any:
     Columns: ``unique_id, ds, cutoff, y, forecast, forecast-lo-80, ...``; rows by series, channel, cutoff and step.
     """
     parts = list(results.values())
-    levels = tuple(parts[0].bounds)
+    beside = tuple(parts[0].beside)
     horizon, channels = parts[0].forecast.shape[1:]
     times, cutoffs = [], []
     for id_, part in results.items():
-        if part.forecast.shape != (len(part.cutoffs), horizon, channels) or tuple(part.bounds) != levels:
-            raise ValueError(f"results[{id_!r}] differs from the first series in its horizon, channels or levels")
+        if part.forecast.shape != (len(part.cutoffs), horizon, channels) or tuple(part.beside) != beside:
+            raise ValueError(f"results[{id_!r}] differs from the first series in its horizon, channels, levels or quantiles")
         times.append(np.tile(continue_times(layout, list(part.cutoffs), horizon).ravel(), channels))
         cutoffs.append(np.tile(np.repeat(part.cutoffs, horizon), channels))
 
@@ -202,9 +237,8 @@ def backtest_frame(layout: Layout, results: Mapping[Hashable, Backtest]) -> Any:
         "y": flat(p.actual for p in parts),
         "forecast": flat(p.forecast for p in parts),
     }
-    for level in levels:
-        for side, word in enumerate(("lo", "hi")):
-            columns[f"forecast-{word}-{level:g}"] = flat(p.bounds[level][side] for p in parts)
+    for end in beside:
+        columns[f"forecast{end}"] = flat(p.beside[end] for p in parts)
     return build_frame(layout, columns)
 
 
@@ -228,10 +262,10 @@ def target_names(layout: Layout) -> Sequence[Column]:
 def _check_alike(forecasts: Mapping[Hashable, Forecast]) -> None:
     first = next(iter(forecasts.values()))
     for id_, part in forecasts.items():
-        if part.point.shape != first.point.shape or tuple(part.bounds) != tuple(first.bounds):
+        if part.point.shape != first.point.shape or tuple(part.beside) != tuple(first.beside):
             raise ValueError(
-                f"forecasts[{id_!r}] has shape {part.point.shape} and levels {list(part.bounds)}; "
-                f"the first series has {first.point.shape} and {list(first.bounds)}"
+                f"forecasts[{id_!r}] has shape {part.point.shape} and beside it {list(part.beside)}; "
+                f"the first series has {first.point.shape} and {list(first.beside)}"
             )
 
 

@@ -22,7 +22,7 @@ from titans_ts.frames.read import read_panel
 from titans_ts.integrations import _sktime_rows as frames
 from titans_ts.series import reading
 from titans_ts.series.forecaster import TitansForecaster
-from titans_ts.series.intervals import check_levels, interval_bounds
+from titans_ts.series.intervals import check_quantiles, quantiles_between
 
 try:
     from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
@@ -200,11 +200,11 @@ class TitansSktimeForecaster(BaseForecaster):
         return self
 
     def _predict(self, fh: Any, X: Any) -> Any:
-        index, values = self._forecast(fh, X, [""])
+        index, values = self._forecast(fh, X, [0.5])
         return frames.answer_frame(values, index, self._get_columns("predict"))
 
     def _predict_quantiles(self, fh: Any, X: Any, alpha: Sequence[float]) -> Any:
-        index, values = self._forecast(fh, X, [_suffix(share) for share in alpha])
+        index, values = self._forecast(fh, X, list(alpha))
         return frames.answer_frame(values, index, self._get_columns("predict_quantiles", alpha=alpha))
 
     def _learn(self, rows: Any) -> None:
@@ -232,22 +232,21 @@ class TitansSktimeForecaster(BaseForecaster):
         fh.freq = self.cutoff
         return {name: _steps_from(end, fh) for name, end in self._ends_by_name().items()}
 
-    def _forecast(self, fh: ForecastingHorizon, X: Any, suffixes: list[str]) -> tuple[Any, np.ndarray]:
-        """Return index and values ``(r, c, s)``, a suffix being what names a forecast or a bound after its column."""
+    def _forecast(self, fh: ForecastingHorizon, X: Any, shares: list[float]) -> tuple[Any, np.ndarray]:
+        """Return index and values ``(r, c, s)``, the quantiles of some shares; that of a half is the point forecast."""
         index, steps, horizon = self._index(fh), self._steps(fh), self.forecaster_.horizon
         if _furthest(steps) > horizon:
             raise ValueError(
                 f"fh reaches {_furthest(steps)} rows past the cutoff, but the forecaster learned horizon={horizon}; fit it "
                 "with such an fh, or with a larger horizon"
             )
-        levels = sorted({float(suffix[4:]) for suffix in suffixes if suffix})
-        check_levels(levels, self.forecaster_.network_.config.quantiles)
+        check_quantiles([share for share in shares if share != 0.5], self.forecaster_.network_.config.quantiles)
         after = np.concatenate(list(steps.values())) > 0
-        ahead = self._ahead(X, index[after], levels, suffixes) if after.any() else {}
-        behind = self._behind(steps, levels, suffixes) if not after.all() else {}
+        ahead = self._ahead(X, index[after], shares) if after.any() else {}
+        behind = self._behind(steps, shares) if not after.all() else {}
         blocks = []
         for name, wanted in steps.items():
-            block = np.full((len(wanted), len(self.forecaster_.layout_.target_columns), len(suffixes)), np.nan)
+            block = np.full((len(wanted), len(self.forecaster_.layout_.target_columns), len(shares)), np.nan)
             if (wanted > 0).any():
                 block[wanted > 0] = ahead[name][wanted[wanted > 0] - 1]
             if (wanted <= 0).any():
@@ -255,14 +254,16 @@ class TitansSktimeForecaster(BaseForecaster):
             blocks.append(block)
         return index, np.concatenate(blocks)
 
-    def _ahead(self, X: Any, asked: Any, levels: list[float], suffixes: list[str]) -> dict[Hashable, np.ndarray]:
+    def _ahead(self, X: Any, asked: Any, shares: list[float]) -> dict[Hashable, np.ndarray]:
         """Return forecasts of the rows after each series' end, ``(horizon, c, s)``."""
         future = self._future(X, asked)
         history = None if self._ends_by_name() == self._read_to else self._history()
-        frame = self.forecaster_.predict(history, level=levels or None, future=future)
-        names = [f"{column}{suffix}" for column in self.forecaster_.layout_.target_columns for suffix in suffixes]
+        beside = [share for share in shares if share != 0.5]
+        frame = self.forecaster_.predict(history, quantiles=beside or None, future=future)
+        ends = ["" if share == 0.5 else f"-q-{100 * share:g}" for share in shares]
+        names = [f"{column}{end}" for column in self.forecaster_.layout_.target_columns for end in ends]
         return {
-            name: frame[names].iloc[place].to_numpy().reshape(self.forecaster_.horizon, -1, len(suffixes))
+            name: frame[names].iloc[place].to_numpy().reshape(self.forecaster_.horizon, -1, len(shares))
             for name, place in frames.places(frame).items()
         }
 
@@ -281,21 +282,17 @@ class TitansSktimeForecaster(BaseForecaster):
         index = self._index(ForecastingHorizon(np.arange(1, self.forecaster_.horizon + 1)))
         return frames.keyed(frames.renamed(X.reindex(index, fill_value=0.0), "X"))
 
-    def _behind(
-        self, steps: dict[Hashable, np.ndarray], levels: list[float], suffixes: list[str]
-    ) -> dict[Hashable, np.ndarray]:
+    def _behind(self, steps: dict[Hashable, np.ndarray], shares: list[float]) -> dict[Hashable, np.ndarray]:
         """Return forecasts of rows up to each series' end, ``(r, c, s)``, each from the rows before it."""
         reader, answers = self.forecaster_.reader_, {}
         for one in reader.panel(self._history()):
             origins = len(one) - 1 + steps[one.id][steps[one.id] <= 0]
-            answers[one.id] = np.full((len(origins), one.values.shape[1], len(suffixes)), np.nan)
+            answers[one.id] = np.full((len(origins), one.values.shape[1], len(shares)), np.nan)
             known = origins[origins > 0].tolist()  # sorted, as sktime sorts fh
             for group, found in reading.rolling_forecasts(reader.network, reader.tensors(one), known):
-                bounds = interval_bounds(found.quantiles[:, 0].cpu().numpy(), reader.network.config.quantiles, levels)
-                values = {"": found.point[:, 0].cpu().numpy()}
-                for level, (low, high) in bounds.items():
-                    values |= {f"-lo-{level:g}": low, f"-hi-{level:g}": high}
-                answers[one.id][np.isin(origins, group)] = np.stack([values[suffix] for suffix in suffixes], axis=-1)
+                point, quantiles = (x[:, 0].cpu().numpy() for x in found)
+                values = {**quantiles_between(quantiles, reader.network.config.quantiles, shares), 0.5: point}
+                answers[one.id][np.isin(origins, group)] = np.stack([values[share] for share in shares], axis=-1)
         return answers
 
     def _history(self) -> Any:
@@ -325,9 +322,3 @@ def _steps_from(end: Any, fh: ForecastingHorizon) -> np.ndarray:
 def _furthest(steps: dict[Hashable, np.ndarray]) -> int:
     """Return the longest way ahead, at least 1."""
     return max(1, *(int(wanted.max()) for wanted in steps.values()))
-
-
-def _suffix(share: float) -> str:
-    """Return what follows a column's name for a quantile: ``-lo-80`` for 0.1, nothing for 0.5, ``-hi-80`` for 0.9."""
-    level = f"{100 * abs(1 - 2 * share):g}"
-    return "" if level == "0" else f"-{'lo' if share < 0.5 else 'hi'}-{level}"

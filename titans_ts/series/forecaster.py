@@ -26,7 +26,7 @@ from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing, validation_rows
 from titans_ts.learn.run import choose_device
 from titans_ts.series import rolling
-from titans_ts.series.intervals import check_levels
+from titans_ts.series.intervals import Asked
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reader import Reader, Reading, ReadingLog, chosen, some
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
@@ -164,7 +164,7 @@ class TitansForecaster(BaseTitans):
         X : array (t,) or (t, c), list of such arrays, wide frame, or long frame
             History, oldest row first; see :func:`titans_ts.frames.read.read_panel`.
         y : None
-            Ignored; it is there for scikit-learn.
+            What is forecast are columns of X: a y that is not None is refused.
 
         Returns
         -------
@@ -176,6 +176,7 @@ class TitansForecaster(BaseTitans):
         TypeError, ValueError
             If an argument or X cannot be used; the message names it, the place, and the remedy.
         """
+        _refuse_y(y, "fit")
         self._validate_params()
         _check_arguments(self)
         panel = read_panel(
@@ -191,7 +192,15 @@ class TitansForecaster(BaseTitans):
         )
         return self._fit_panel(panel)
 
-    def predict(self, X: Any = None, *, level: Sequence[float] | None = None, future: Any = None) -> Any:
+    def predict(
+        self,
+        X: Any = None,
+        *,
+        horizon: int | None = None,
+        level: Sequence[float] | None = None,
+        quantiles: Sequence[float] | None = None,
+        future: Any = None,
+    ) -> Any:
         """Forecast the ``horizon`` rows after the history.
 
         Parameters
@@ -200,37 +209,94 @@ class TitansForecaster(BaseTitans):
             Another history of any length, read with a fresh memory; ``state_`` is left alone. By default the history that
             ``fit`` and ``update`` have read goes on. Streams are those of ``update``: the path of a table, a lazy frame, or
             an iterator of arrays or frames.
+        horizon : int, optional
+            Rows to forecast, at most as many as ``fit`` learned, which is the default. They are the first rows of the longer
+            forecast.
         level : sequence of float, optional
             Intervals to add, in percent: ``level=[80]`` gives columns ``-lo-80`` and ``-hi-80``.
+        quantiles : sequence of float, optional
+            Quantiles to add, as shares: ``quantiles=[0.1]`` gives a column ``-q-10``, interpolated between those learned.
         future : frame or array, optional
-            Covariates known in advance, for the rows of the horizon; needed if the model was fitted with any.
+            Covariates known in advance, for the rows to forecast; needed if the model was fitted with any.
+            :meth:`future_frame` makes the frame to fill.
 
         Returns
         -------
         array, list or frame
-            The same kind of container, ``horizon`` rows a series, time stamps continued; with ``level`` an array gives a
-            long frame.
+            The same kind of container, ``horizon`` rows a series, time stamps continued; with ``level`` or ``quantiles`` an
+            array gives a long frame.
 
         Raises
         ------
         ValueError
-            If nothing was read, X or ``future`` does not fit, or a level is wider than the quantiles that were learned.
+            If nothing was read, X or ``future`` does not fit, or ``horizon``, a level or a quantile reaches beyond what was
+            learned.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from titans_ts import TitansForecaster
+        >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
+        >>> model = TitansForecaster(horizon=24, lookback=48, layers=0, random_state=0).fit(load)
+        >>> model.predict(horizon=6).shape
+        (6, 1)
+        >>> model.predict(horizon=6, level=[80], quantiles=[0.25]).columns.tolist()
+        ['unique_id', 'ds', 'y', 'y-lo-80', 'y-hi-80', 'y-q-25']
         """
         reader = self.reader_
-        levels = check_levels(level, reader.network.config.quantiles)
+        rows, asked = reader.horizon(horizon), Asked.checked(level, quantiles, reader.network.config.quantiles)
         if X is None:
-            unread = [name for name, state in self.states_.items() if not state.n_seen]
-            if unread or not self.states_:
-                whose = f" by {some(unread)}" if any(name is not None for name in unread) else ""
-                raise ValueError(
-                    f"nothing has been read since forget(){whose}: call update(rows), or predict(X) with a history"
-                )
+            self._require_read("call update(rows), or predict(X) with a history")
             read = Reading(self.states_, self.last_times_, self.layout_)
         elif is_stream(X):
             read = reader.read_stream(X, {}, {}, fresh=True)
         else:
             read = reader.read(reader.panel(X), {})
-        return reader.forecast(read, future=future, levels=levels)
+        return reader.forecast(read, horizon=rows, future=future, asked=asked)
+
+    def future_frame(self, horizon: int | None = None) -> Any:
+        """Return ids and time stamps of the rows after what was read, to be filled with covariates known in advance.
+
+        Parameters
+        ----------
+        horizon : int, optional
+            Rows a series, at most as many as ``fit`` learned to forecast, which is the default.
+
+        Returns
+        -------
+        frame, array or list
+            What ``predict(future=...)`` takes once it is filled, of the kind of container that ``fit`` saw. A frame has ids
+            and time stamps, in columns or in its index as they came; one that came with neither has the covariates' columns.
+            An array ``(horizon, covariates)``, in a list one a series, holds nothing but missing values.
+
+        Raises
+        ------
+        ValueError
+            If nothing was read, or ``horizon`` is longer than what was learned.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd
+        >>> from titans_ts import TitansForecaster
+        >>> days = pd.date_range("2024-01-01", periods=90, name="ds")
+        >>> sales = pd.DataFrame({"y": 5 + np.sin(np.arange(90.0)), "price": 2.0}, index=days)
+        >>> arguments = {"future_covariates": "price", "layers": 0, "lookback": 28, "random_state": 0}
+        >>> model = TitansForecaster(horizon=7, **arguments).fit(sales)
+        >>> future = model.future_frame(3).assign(price=[2.0, 2.5, 2.5])
+        >>> model.predict(horizon=3, future=future).index.day.tolist()
+        [31, 1, 2]
+        """
+        reader = self.reader_
+        rows = reader.horizon(horizon)
+        self._require_read("call update(rows); then there are rows that follow")
+        return reader.future_frame(self.last_times_, rows)
+
+    def _require_read(self, remedy: str) -> None:
+        """Refuse to go on from series of which nothing has been read."""
+        unread = [name for name, state in self.states_.items() if not state.n_seen]
+        if unread or not self.states_:
+            whose = f" by {some(unread)}" if any(name is not None for name in unread) else ""
+            raise ValueError(f"nothing has been read since forget(){whose}: {remedy}")
 
     def update(self, X: Any, *, checkpoint: str | Path | None = None) -> Self:
         """Absorb new rows into memory: cost grows with the new rows only, weights stay as they are.
@@ -436,6 +502,7 @@ class TitansForecaster(BaseTitans):
         step: int | None = None,
         refit: bool = False,
         level: Sequence[float] | None = None,
+        quantiles: Sequence[float] | None = None,
     ) -> tuple[Any, Any]:
         """Forecast from many origins, each knowing only the rows before it, and compare with what came.
 
@@ -451,11 +518,14 @@ class TitansForecaster(BaseTitans):
             Whether to fit anew on the rows before each origin; much slower.
         level : sequence of float, optional
             Intervals, in percent.
+        quantiles : sequence of float, optional
+            Quantiles, as shares: columns ``forecast-q-10`` and the like.
 
         Returns
         -------
         forecasts : frame
-            ``unique_id, ds, cutoff, y, forecast`` and bounds.
+            ``unique_id, ds, cutoff, y, forecast``, bounds and quantiles. To ``utilsforecast`` a column of quantiles is a
+            model of its own: name ``models=["forecast"]``.
         metrics : frame
             A row a series and column: ``mse``, ``mae``, ``mase`` against the seasonless naive forecast, and the coverage
             of each level.
@@ -466,9 +536,9 @@ class TitansForecaster(BaseTitans):
             If a series is too short for the origins asked for.
         """
         reader = self.reader_
-        levels = check_levels(level, reader.network.config.quantiles)
+        asked = Asked.checked(level, quantiles, reader.network.config.quantiles)
         fit = (lambda panel: clone(self)._fit_panel(panel).reader_) if refit else None
-        return rolling.backtest(reader, reader.panel(X), windows=windows, step=step, levels=levels, refit=fit)
+        return rolling.backtest(reader, reader.panel(X), windows=windows, step=step, asked=asked, refit=fit)
 
     def score(self, X: Any, y: None = None) -> float:
         """Return how well the rows that follow what was read are forecast; ``GridSearchCV`` and its kin compare by it.
@@ -481,7 +551,7 @@ class TitansForecaster(BaseTitans):
         X : container like that of ``fit``
             The rows that follow those already read, of all series or of some; missing values are left out.
         y : None
-            Ignored; it is there for scikit-learn.
+            The rows to compare with are X: a y that is not None is refused.
 
         Returns
         -------
@@ -493,7 +563,10 @@ class TitansForecaster(BaseTitans):
         ------
         ValueError
             If X does not follow what was read, holds a series that ``fit`` never saw, or has no observed value.
+        TypeError
+            If y is given.
         """
+        _refuse_y(y, "score")
         reader = self.reader_
         return rolling.score(reader, reader.panel(X, follow=self.last_times_), self.states_)
 
@@ -640,6 +713,18 @@ class TitansForecaster(BaseTitans):
         self.training_history_ = history(header["history"])
         for name in _GAINS:
             setattr(self, f"{name}_", None if header[name] is None else checked(MemoryGain(**header[name])))
+
+
+def _refuse_y(y: Any, method: str) -> None:
+    """Refuse a second container: what is to be forecast is a column of the first, and a y would be thrown away unread."""
+    if y is None:
+        return
+    raise TypeError(
+        f"y is a {type(y).__name__}; {method}(X) takes no y, as what is forecast are columns of X: make y one, name it in "
+        "target_columns and the others in past_covariates, future_covariates or static_covariates. In cross_val_score and "
+        "GridSearchCV leave out both y and scoring: the forecaster has a score of its own. sktime's order y, X is that of "
+        "titans_ts.integrations.sktime.TitansSktimeForecaster"
+    )
 
 
 def _check_arguments(forecaster: TitansForecaster) -> None:

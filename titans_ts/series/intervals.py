@@ -1,8 +1,9 @@
-"""Learned quantiles as intervals of a level in percent."""
+"""What is asked of a forecast beside its point: intervals of a level in percent, and quantiles, between those learned."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,22 +11,34 @@ TOLERANCE = 1e-9
 """Difference of two shares that counts as none."""
 
 
-def check_levels(level: float | Sequence[float] | None, quantiles: tuple[float, ...]) -> tuple[float, ...]:
-    """Return levels in percent; one that is no percentage, or reaches beyond the learned quantiles, is refused.
+class Asked(NamedTuple):
+    """What is asked beside the point, within reach of the quantiles that were learned."""
+
+    levels: tuple[float, ...] = ()  # in percent
+    quantiles: tuple[float, ...] = ()  # shares
+
+    @classmethod
+    def checked(
+        cls,
+        level: float | Sequence[float] | None,
+        quantiles: float | Sequence[float] | None,
+        learned: tuple[float, ...],
+    ) -> Asked:
+        """Return what a user asks for; what is out of range, or beyond the learned quantiles, is refused."""
+        return cls(check_levels(level, learned), check_quantiles(quantiles, learned))
+
+
+def check_levels(level: float | Sequence[float] | None, learned: tuple[float, ...]) -> tuple[float, ...]:
+    """Return levels in percent, each once; one that is no percentage, or reaches beyond the learned quantiles, is refused.
 
     >>> check_levels([80], (0.1, 0.5, 0.9))
     (80.0,)
     """
-    if level is None:
-        return ()
-    try:
-        levels = tuple(np.atleast_1d(np.asarray(level, dtype=np.float64)).tolist())
-    except (TypeError, ValueError):
-        levels = ()
-    if np.ndim(levels) != 1 or (np.size(level) and not levels):
-        raise ValueError(f"level must be a number or a list of numbers, in percent, got {level!r}; for example level=[80]")
-    widest = 100 * min(1 - 2 * quantiles[0], 2 * quantiles[-1] - 1)
+    levels = _numbers(level, "level must be a number or a list of numbers, in percent", "for example level=[80]")
+    widest = 100 * min(1 - 2 * learned[0], 2 * learned[-1] - 1)
     for one in levels:
+        if 0 < one < 1:
+            raise ValueError(f"level={one:g} is less than one percent: levels are percentages; did you mean {100 * one:g}?")
         if not 0 < one < 100:
             raise ValueError(f"level must be percentages between 0 and 100, got {one:g}; for example level=[80]")
         if one > widest + 1e-6:
@@ -37,14 +50,43 @@ def check_levels(level: float | Sequence[float] | None, quantiles: tuple[float, 
     return levels
 
 
-def interval_bounds(
-    quantiles: np.ndarray, shares: tuple[float, ...], levels: Sequence[float]
-) -> dict[float, tuple[np.ndarray, np.ndarray]]:
-    """Return lower and upper bounds of each level, interpolated between quantiles ``(..., q)`` at increasing ``shares``.
+def check_quantiles(quantiles: float | Sequence[float] | None, learned: tuple[float, ...]) -> tuple[float, ...]:
+    """Return quantiles, each once; one that is no share, or lies beyond the learned ones, is refused.
 
-    >>> interval_bounds(np.array([[1.0, 2.0, 4.0]]), (0.1, 0.5, 0.9), [40])
-    {40: (array([1.5]), array([3.]))}
+    >>> check_quantiles([0.3, 0.9], (0.1, 0.5, 0.9))
+    (0.3, 0.9)
     """
+    shares = _numbers(
+        quantiles, "quantiles must be a number or a list of numbers between 0 and 1", "for example quantiles=[0.1, 0.9]"
+    )
+    for one in shares:
+        if 1 <= one < 100:
+            raise ValueError(f"quantiles must lie between 0 and 1, got {one:g}; did you mean {one / 100:g}?")
+        if not 0 < one < 1:
+            raise ValueError(f"quantiles must lie between 0 and 1, got {one:g}; for example quantiles=[0.1, 0.9]")
+        if not learned[0] - TOLERANCE < one < learned[-1] + TOLERANCE:
+            raise ValueError(
+                f"quantiles: {one:g} lies beyond those learned ({learned[0]:g} to {learned[-1]:g}): fit with quantiles that "
+                f"include {one:g}"
+            )
+    return shares
+
+
+def _numbers(values: float | Sequence[float] | None, expected: str, example: str) -> tuple[float, ...]:
+    """Return what is a number, or several, without repetitions; anything else is refused."""
+    if values is None:
+        return ()
+    try:
+        found = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        found = np.empty((0, 0))
+    if found.ndim != 1:
+        raise ValueError(f"{expected}, got {values!r}; {example}")
+    return tuple(dict.fromkeys(found.tolist()))
+
+
+def quantile_at(quantiles: np.ndarray, shares: tuple[float, ...]) -> Callable[[float], np.ndarray]:
+    """Return what gives the quantile of a share, interpolated between quantiles ``(..., q)`` at increasing ``shares``."""
     known = np.asarray(shares)
 
     def at(share: float) -> np.ndarray:
@@ -55,4 +97,26 @@ def interval_bounds(
         weight = min(max(weight, 0.0), 1.0)
         return (1 - weight) * quantiles[..., right - 1] + weight * quantiles[..., right]
 
+    return at
+
+
+def interval_bounds(
+    quantiles: np.ndarray, shares: tuple[float, ...], levels: Sequence[float]
+) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+    """Return lower and upper bounds of each level, interpolated between quantiles ``(..., q)`` at increasing ``shares``.
+
+    >>> interval_bounds(np.array([[1.0, 2.0, 4.0]]), (0.1, 0.5, 0.9), [40])
+    {40: (array([1.5]), array([3.]))}
+    """
+    at = quantile_at(quantiles, shares)
     return {level: (at((1 - level / 100) / 2), at((1 + level / 100) / 2)) for level in levels}
+
+
+def quantiles_between(quantiles: np.ndarray, shares: tuple[float, ...], asked: Sequence[float]) -> dict[float, np.ndarray]:
+    """Return the quantiles that are asked for, interpolated between quantiles ``(..., q)`` at increasing ``shares``.
+
+    >>> quantiles_between(np.array([[1.0, 2.0, 4.0]]), (0.1, 0.5, 0.9), [0.3])
+    {0.3: array([1.5])}
+    """
+    at = quantile_at(quantiles, shares)
+    return {share: at(share) for share in asked}

@@ -26,10 +26,10 @@ from titans_ts.frames.future import read_future
 from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import Pieces, read_pieces, rows_of, skip_rows
-from titans_ts.frames.write import Forecast, forecast_container, row_values_container
+from titans_ts.frames.write import Forecast, forecast_container, future_container, row_values_container
 from titans_ts.learn.saving import network_tensors
 from titans_ts.series import reading
-from titans_ts.series.intervals import interval_bounds
+from titans_ts.series.intervals import Asked, interval_bounds, quantiles_between
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reading import tokens_read
 from titans_ts.series.settings import ForecastConfig
@@ -42,6 +42,7 @@ SHOWN_AFTER = 1.0
 """Seconds before progress is shown."""
 
 States = Mapping[Hashable, SeriesState]
+_NOTHING = Asked()
 
 
 class Reading(NamedTuple):
@@ -303,23 +304,43 @@ class Reader:
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def forecast(self, read: Reading, *, future: Any = None, levels: tuple[float, ...] = ()) -> Any:
-        """Return the rows after what was read, in a container of the same kind."""
+    def horizon(self, asked: int | None) -> int:
+        """Return how many rows to forecast: all that were learned, or as many as asked for; more are refused."""
+        most = self.network.config.horizon
+        if asked is None:
+            return most
+        if isinstance(asked, bool) or not isinstance(asked, int | np.integer) or asked < 1:
+            raise ValueError(f"horizon must be a whole number of rows, 1 or more, got {asked!r}; for example horizon={most}")
+        if asked > most:
+            raise ValueError(
+                f"horizon={asked} is longer than the {most} rows that the model learned to forecast; ask for {most} or "
+                f"fewer, or fit with horizon={asked}"
+            )
+        return int(asked)
+
+    def forecast(self, read: Reading, *, horizon: int, future: Any = None, asked: Asked = _NOTHING) -> Any:
+        """Return ``horizon`` rows after what was read, in a container of the same kind."""
         network = self.network
         layout = replace(self.layout, kind=read.layout.kind, backend=read.layout.backend)
-        ahead = read_future(future, layout, read.last_times, network.config.horizon)
+        ahead = read_future(future, layout, read.last_times, horizon)
 
         def forecast_one(name: Hashable, state: SeriesState) -> Forecast:
             found = reading.forecast(network, state, self.preparation.future_tensor(ahead[name]))
-            return self.answer(found, read.last_times[name], levels)
+            return self.answer(found, read.last_times[name], asked, horizon)
 
         found = self.in_parallel(delayed(forecast_one)(name, state) for name, state in read.states.items())
         return forecast_container(read.layout, dict(zip(read.states, found, strict=True)))
 
-    def answer(self, found: reading.Forecasts, last_time: Any, levels: tuple[float, ...]) -> Forecast:
+    def answer(self, found: reading.Forecasts, last_time: Any, asked: Asked, horizon: int) -> Forecast:
         """Return the forecast of one origin as it goes into a container."""
-        point, quantiles = found.point[0].cpu().numpy(), found.quantiles[0].cpu().numpy()
-        return Forecast(point, last_time, interval_bounds(quantiles, self.network.config.quantiles, levels))
+        point, quantiles = (x[0, :horizon].cpu().numpy() for x in found)
+        shares = self.network.config.quantiles
+        bounds = interval_bounds(quantiles, shares, asked.levels)
+        return Forecast(point, last_time, bounds, quantiles_between(quantiles, shares, asked.quantiles))
+
+    def future_frame(self, last_times: Mapping[Hashable, Any], horizon: int) -> Any:
+        """Return the container that covariates of the rows after the last ones go into."""
+        return future_container(self.layout, last_times, horizon)
 
     def surprise(self, X: Any) -> Any:
         """Return how much each row of a history surprised a fresh memory, in a container of the same kind."""

@@ -16,7 +16,7 @@ from titans_ts.backbones.observing import silenced
 from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.write import Backtest, backtest_frame, backtest_ids, build_frame, id_column, target_names
 from titans_ts.series import reading
-from titans_ts.series.intervals import interval_bounds
+from titans_ts.series.intervals import Asked, interval_bounds, quantiles_between
 from titans_ts.series.reader import Reader, States, some
 from titans_ts.series.state import SeriesState
 from titans_ts.series.watching import direct_only
@@ -28,7 +28,7 @@ def backtest(
     *,
     windows: int | None,
     step: int | None,
-    levels: tuple[float, ...],
+    asked: Asked,
     refit: Callable[[Panel], Reader] | None = None,
 ) -> tuple[Any, Any]:
     """Return forecasts and metrics of :meth:`TitansForecaster.backtest`; ``refit`` learns anew from earlier rows."""
@@ -43,8 +43,9 @@ def backtest(
         at, (point, quantiles) = origins[one.id], found[one.id]
         cutoffs = at - 1 if one.times is None else one.times[at - 1]
         actual = one.values[at[:, None] + np.arange(point.shape[1])]
-        bounds = interval_bounds(quantiles, reader.network.config.quantiles, levels)
-        results[one.id] = Backtest(cutoffs, actual, point, bounds)
+        shares = reader.network.config.quantiles
+        beside = interval_bounds(quantiles, shares, asked.levels), quantiles_between(quantiles, shares, asked.quantiles)
+        results[one.id] = Backtest(cutoffs, actual, point, *beside)
     steps = {one.id: _naive_error(one.values[: origins[one.id][0]]) for one in panel}
     return backtest_frame(panel.layout, results), backtest_metrics(panel.layout, results, steps)
 

@@ -132,8 +132,8 @@ class UnsupervisedWindows(WindowEstimator):
         X : array-like (n, t), ndarray (n, c, t), or list of arrays (t, c) or (t,)
             n sequences: windows of one channel as rows of a table, a block, or a list, whose sequences may differ in length;
             one long series is a list of one.
-        y : None
-            Not used.
+        y : Any
+            Not used: a pipeline hands the labels of its last step to every step before.
 
         Returns
         -------

@@ -19,7 +19,7 @@ from titans_ts.frames.panel import Series
 from titans_ts.frames.stream import is_stream
 from titans_ts.frames.write import Forecast, forecast_container
 from titans_ts.series.forecaster import TitansForecaster
-from titans_ts.series.intervals import check_levels
+from titans_ts.series.intervals import Asked
 from titans_ts.series.reader import chosen, last_time
 from titans_ts.series.reading import absorb_together, completes_patch, forecast_together
 from titans_ts.series.state import MemoryState, SeriesState, original, plain
@@ -186,15 +186,26 @@ class MemoryStore:
                     self._absorb(part)
         return self
 
-    def predict(self, ids: Hashable | Iterable[Hashable] | None = None, *, level: Sequence[float] | None = None) -> Any:
+    def predict(
+        self,
+        ids: Hashable | Iterable[Hashable] | None = None,
+        *,
+        horizon: int | None = None,
+        level: Sequence[float] | None = None,
+        quantiles: Sequence[float] | None = None,
+    ) -> Any:
         """Forecast the ``horizon`` rows after what was read; see :meth:`TitansForecaster.predict`.
 
         Parameters
         ----------
         ids : id or list of ids, optional
             Which series; all by default.
+        horizon : int, optional
+            Rows to forecast, at most as many as the model learned, which is the default.
         level : sequence of float, optional
             Intervals to add, in percent.
+        quantiles : sequence of float, optional
+            Quantiles to add, as shares.
 
         Returns
         -------
@@ -204,10 +215,11 @@ class MemoryStore:
         Raises
         ------
         ValueError
-            If there is no series of an id, or the model needs covariates known in advance.
+            If there is no series of an id, the model needs covariates known in advance, or ``horizon``, a level or a
+            quantile reaches beyond what was learned.
         """
         reader, config = self.reader, self.reader.network.config
-        levels = check_levels(level, config.quantiles)
+        rows, asked = reader.horizon(horizon), Asked.checked(level, quantiles, config.quantiles)
         if config.future:
             raise ValueError("a model with future covariates forecasts series by series: forecaster.remember(store[id])")
         names = chosen(ids, self)
@@ -219,7 +231,7 @@ class MemoryStore:
             states = self._load(part, with_memory=True)
             forecasts = forecast_together(reader.network, [states[name][0] for name in part], [ahead] * len(part))
             for name, one in zip(part, forecasts, strict=True):
-                found[name] = reader.answer(one, states[name][1], levels)
+                found[name] = reader.answer(one, states[name][1], asked, rows)
         return forecast_container(reader.layout, found)
 
     def remember(self, states: MemoryState | Iterable[MemoryState] | Mapping[Hashable, MemoryState]) -> MemoryStore:
