@@ -78,7 +78,7 @@ def bench_history(
     device: str = "auto",
     jobs: int = 1,
     data_home: str | Path | None = None,
-    verbose: int = 0,
+    verbose: int | None = 0,
 ) -> list[HistoryRow]:
     """Run what is missing in a CSV file, and return all rows asked for, the shortest history first.
 
@@ -101,7 +101,7 @@ def _is_done(rows: Sequence[HistoryRow], setting: Setting, run: Run) -> bool:
     return asked <= {(row.lag, row.length) for row in rows_of(rows, setting.name, run)}
 
 
-def _run(setting: Setting, run: Run, *, device: str, data_home: str | Path | None, verbose: int) -> list[HistoryRow]:
+def _run(setting: Setting, run: Run, *, device: str, data_home: str | Path | None, verbose: int | None) -> list[HistoryRow]:
     """Fit one model, and forecast with it after histories of every length."""
     history = make_history(run.data, setting, run.seed, data_home=data_home)
     forecaster = TitansForecaster(

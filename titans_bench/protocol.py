@@ -57,7 +57,7 @@ def evaluate(
     horizons: Sequence[int] | None = None,
     data_home: str | Path | None = None,
     max_minutes: float | None = None,
-    verbose: int = 0,
+    verbose: int | None = 0,
     **arguments: Any,
 ) -> list[Score]:
     """Fit a model for all horizons and score it on the test part, beside its linear path and a seasonal naive forecast.

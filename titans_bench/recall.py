@@ -133,7 +133,7 @@ def bench_recall(
     seeds: Sequence[int] = (0, 1, 2),
     device: str = "auto",
     jobs: int = 1,
-    verbose: int = 0,
+    verbose: int | None = 0,
 ) -> list[RecallRow]:
     """Run what is missing in a CSV file, and return the rows asked for, at the learning rates that the first seed chose.
 
@@ -176,7 +176,7 @@ def backbone_of(setting: Setting, task: Task, model: str) -> BackboneConfig:
     return matched(replace(plain, **MODELS[model]), task, setting.parameters)  # type: ignore[arg-type]
 
 
-def _run(setting: Setting, run: Run, *, device: str, verbose: int) -> list[RecallRow]:
+def _run(setting: Setting, run: Run, *, device: str, verbose: int | None) -> list[RecallRow]:
     """Train one model and score it at every length."""
     task, model, rate, seed = run
     where = choose_device(device)

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
 from titans_ts.backbones.state import pack
 from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.datasets.recall import VOCABULARY, RecallSet, Task, make_recall
+from titans_ts.learn.progress import progress_bar
 from titans_ts.learn.run import learning_rate_factor, mixed_precision
 
 TOKENS_AT_ONCE = 65_536  # tokens of an evaluation that are read side by side; changes no score
@@ -87,7 +87,7 @@ def train(
     learning_rate: float,
     seed: int,
     label: str = "",
-    verbose: int = 0,
+    verbose: int | None = 0,
 ) -> None:
     """Train in place on fresh sequences at every step; a warm-up, then a cosine down to nothing."""
     device = network.answer.weight.device
@@ -99,7 +99,7 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
     network.train()
     with dropping_by(seeded_generator(seed, device), network):
-        for step in tqdm(range(steps), desc=label, disable=verbose < 1, leave=False, unit="step"):
+        for step in progress_bar(verbose, label, unit="step", iterable=range(steps)):
             made = make_recall(task, length=length, sequences=batch_size, random_state=np.random.default_rng([seed, step]))
             inputs, targets = (torch.from_numpy(x).to(device) for x in (made.inputs, made.targets))
             for group in optimizer.param_groups:

@@ -11,9 +11,9 @@ from typing import Any, TypeVar, get_type_hints
 import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
-from tqdm import tqdm
 
 from titans_ts.files.replacing import replacing
+from titans_ts.learn.progress import progress_bar
 
 Row = TypeVar("Row")  # a dataclass whose fields, each a str, int or float, are the columns
 
@@ -63,7 +63,7 @@ def fill_in(
     kind: type[Row],
     setting: str,
     jobs: int,
-    verbose: int,
+    verbose: int | None,
 ) -> list[Row]:
     """Run what is missing, write the file after each run, and return all rows.
 
@@ -75,14 +75,14 @@ def fill_in(
         done = Parallel(return_as="generator_unordered")(
             delayed(_made)(work, run, verbose=verbose, alone=jobs == 1) for run in missing
         )
-        for run, made in tqdm(done, total=len(missing), disable=verbose < 1, leave=False, unit="run"):
+        for run, made in progress_bar(verbose, "bench", unit="run", iterable=done, total=len(missing)):
             old = rows_of(rows, setting, run)
             rows = [row for row in rows if row not in old] + made
             write_rows(out, rows, kind)
     return rows
 
 
-def _made(work: Callable[..., list[Row]], run: Any, *, verbose: int, alone: bool) -> tuple[Any, list[Row]]:
+def _made(work: Callable[..., list[Row]], run: Any, *, verbose: int | None, alone: bool) -> tuple[Any, list[Row]]:
     if not alone:
         torch.set_num_threads(1)
     return run, work(run, verbose=verbose if alone else 0)

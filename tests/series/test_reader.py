@@ -150,8 +150,7 @@ def test_a_bad_piece_is_named_and_nothing_is_absorbed(wide, tmp_path, monkeypatc
     assert_same_state(forecaster, fresh(wide, tmp_path))
 
 
-def test_progress_is_shown_when_asked(wide, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(reader, "SHOWN_AFTER", 0)
+def test_progress_is_shown_when_asked(wide, tmp_path, capsys):
     written(stamped(), tmp_path / "rows.parquet")
     forecaster = fresh(wide, tmp_path).set_params(verbose=1)
     forecaster.predict(tmp_path / "rows.parquet")

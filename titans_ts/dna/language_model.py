@@ -16,7 +16,6 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from tqdm import tqdm
 
 from titans_ts.backbones.state import pack
 from titans_ts.dna.bases import Codes, decode
@@ -32,6 +31,7 @@ from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans
+from titans_ts.learn.progress import progress_bar
 from titans_ts.learn.run import choose_device
 
 
@@ -404,7 +404,7 @@ class DNALanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseTi
 
     def _shown(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Yield pieces while a bar counts their bases."""
-        with tqdm(desc="reading", unit="base", unit_scale=True, disable=self.verbose < 1, leave=False) as progress:
+        with progress_bar(self.verbose, "reading", unit="base", unit_scale=True) as progress:
             for piece in pieces:
                 yield piece
                 progress.update(len(piece.codes))

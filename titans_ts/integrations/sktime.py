@@ -139,7 +139,7 @@ class TitansSktimeForecaster(BaseForecaster):
         precision: str = "auto",
         n_jobs: int | None = None,
         random_state: Any = None,
-        verbose: int = 0,
+        verbose: int | None = None,
         warm_start: bool = False,
         callbacks: Sequence[Callable[..., Any]] | None = None,
     ) -> None:

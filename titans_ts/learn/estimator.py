@@ -40,9 +40,9 @@ DOCUMENTATION = "https://pypi.org/project/titans-ts/{version}/"
 class BaseTitans(CallbackSupportMixin, BaseEstimator):
     """Base of every estimator.
 
-    Progress is shown in three ways: ``verbose=1`` shows a bar, functions in ``callbacks`` are called after every step, and
-    ``set_callbacks`` takes those of scikit-learn 1.9 or newer (``sklearn.callback.ProgressBar``), which show a fit within
-    its pipeline and its search.
+    Progress is shown in three ways: as bars (``verbose``); to functions in ``callbacks``, called after every step; and to
+    callbacks of scikit-learn 1.9 or newer (``set_callbacks``; ``sklearn.callback.ProgressBar`` shows a fit within its
+    pipeline and its search).
     """
 
     variant: str = argument(
@@ -85,7 +85,13 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
         doc='Number format; ``"auto"`` is bfloat16 products on a GPU and float32 elsewhere.',
     )
     random_state: Any = argument(None, "random_state", doc="Seed of all chance; the global generators are left as they are.")
-    verbose: int = argument(0, "verbose", doc="1 shows progress.")
+    verbose: Any = argument(
+        None,
+        None,
+        "verbose",
+        doc="1 shows progress bars, 0 none; None shows them where standard error is a terminal and the work takes "
+        "more than a few seconds.",
+    )
     warm_start: bool = argument(False, "boolean", doc="Whether ``fit`` goes on from the weights of the last one.")
     callbacks: Any = argument(
         None,
@@ -146,7 +152,7 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
         """Return what a run of training calls after every step, and whether it shows progress."""
         follower = vars(self).get("_step_follower")
         callbacks = (*(self.callbacks or ()), *(() if follower is None else (follower,)))
-        return {"callbacks": callbacks, "verbose": int(self.verbose)}
+        return {"callbacks": callbacks, "verbose": self.verbose}
 
     def _most_steps(self) -> int:
         """Return the training steps of a fit, at most."""

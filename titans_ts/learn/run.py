@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from titans_ts.backbones.state import map_tensors, pack, unpack
 from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.files.tensors import under
+from titans_ts.learn.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Run:
     callbacks : sequence of callable, default=()
         Each is called with the run and a :class:`Report` after every step; a true answer stops training. One that has
         ``before_step`` or ``resume`` is called by them before each step and at the beginning.
-    verbose : int, default=0
-        1 or more shows progress.
+    verbose : int or None, default=0
+        Whether bars are shown, see :func:`titans_ts.learn.progress.shows_progress`.
     """
 
     phase: Any = None  # what is being trained, where one thing is after another
@@ -80,7 +80,7 @@ class Run:
         config: RunConfig,
         *,
         callbacks: Sequence[Callable[[Any, Report], Any]] = (),
-        verbose: int = 0,
+        verbose: int | None = 0,
     ) -> None:
         self.network, self.config, self.callbacks, self.verbose = network, config, callbacks, verbose
         self.best = BestWeights(config.patience)
@@ -90,6 +90,7 @@ class Run:
         self.step = self.steps = 0  # done, and at most, in this phase
         self.halted = False  # by a callback
         self._identity = ""
+        self._began = time.perf_counter()
 
     def optimize(self, groups: list[dict[str, Any]], *, trained: Sequence[nn.Parameter] | None = None) -> None:
         """Set up AdamW for groups of parameters, each with the ``peak`` of its learning rate.
@@ -122,8 +123,9 @@ class Run:
         """Yield the number of each step to take, until the last, the end of patience, or a callback's word."""
         self.steps = self.steps if self.step else steps  # a run that is taken up has begun
         what = self.phase or self.label
-        bar = tqdm(total=steps, initial=self.step, desc=what, disable=self.verbose < 1, unit="step", leave=False)
-        with bar:
+        waited = time.perf_counter() - self._began
+        counted: Any = {"total": steps, "initial": self.step}
+        with progress_bar(self.verbose, self._title(what), unit="step", waited=waited, **counted) as bar:
             while self.step < self.steps and not (self.halted or self.impatient):
                 for callback in self.callbacks:
                     if hasattr(callback, "before_step"):
@@ -132,11 +134,16 @@ class Run:
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["peak"] * factor
                 yield self.step
-                bar.update()
                 if self.report.validation is not None:
-                    bar.set_postfix(validation=f"{self.report.validation:.4f}", best=f"{self.best.error:.4f}")
+                    errors = {"validation": f"{self.report.validation:.4f}", "best": f"{self.best.error:.4f}"}
+                    bar.set_postfix(errors, refresh=False)  # or it would appear before its time
+                bar.update()
                 for callback in self.callbacks:
                     self.halted |= bool(callback(self, self.report))
+
+    def _title(self, what: str) -> str:
+        """Return what a bar says of a phase: which of how many it is, where there are several."""
+        return what
 
     def done(self, loss: Tensor, validate: Callable[[], float] | None = None) -> None:
         """End a step: lower its loss, and evaluate where that is due."""

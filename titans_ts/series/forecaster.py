@@ -624,7 +624,7 @@ class TitansForecaster(BaseTitans):
             time_column=self.time_column,
             freq=self.freq,
             n_jobs=self.n_jobs,
-            verbose=int(self.verbose),
+            verbose=self.verbose,
         )
 
     def __sklearn_tags__(self) -> Tags:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 from torch import Tensor
-from tqdm import tqdm
 
 from titans_ts.backbones.stack import require_memory
 from titans_ts.backbones.state import map_tensors, pack, unpack_checked
@@ -27,6 +26,7 @@ from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import Pieces, read_pieces, rows_of, skip_rows
 from titans_ts.frames.write import Forecast, forecast_container, future_container, row_values_container
+from titans_ts.learn.progress import progress_bar
 from titans_ts.learn.saving import network_tensors
 from titans_ts.series import reading
 from titans_ts.series.intervals import Asked, interval_bounds, quantiles_between
@@ -38,8 +38,6 @@ from titans_ts.series.tensors import Preparation, SeriesTensors, learn_scale
 
 ROWS_AT_ONCE = 65_536
 """Rows of a piece; bounds what a stream holds in memory and never changes an answer."""
-SHOWN_AFTER = 1.0
-"""Seconds before progress is shown."""
 
 States = Mapping[Hashable, SeriesState]
 _NOTHING = Asked()
@@ -67,7 +65,7 @@ class Reader:
     time_column: str = "ds"
     freq: Any = None
     n_jobs: int | None = None
-    verbose: int = 0
+    verbose: int | None = 0
 
     def panel(self, X: Any, *, follow: Mapping[Hashable, Any] | None = None, like: Layout | None = None) -> Panel:
         """Return the series of a container like that of ``fit``; with ``follow`` they begin after those last rows."""
@@ -279,8 +277,8 @@ class Reader:
         found, ends, done = ({}, {}, 0) if log is None else log.resume()
         kept, known = ChainMap(found, dict(states)), ChainMap(ends, dict(last_times))
         before: Layout | None = None
-        shown: dict[str, Any] = {"unit": "row", "unit_scale": True, "leave": False, "delay": SHOWN_AFTER}
-        with tqdm(total=pieces.total, initial=done, disable=self.verbose < 1, **shown) as progress:
+        counted: Any = {"total": pieces.total, "initial": done, "unit_scale": True}
+        with progress_bar(self.verbose, "reading", unit="row", **counted) as progress:
             for piece in skip_rows(pieces, done):
                 try:
                     panel = self._panel_alone(piece, before, known) if fresh else self.panel(piece, follow=known)

@@ -200,6 +200,10 @@ class Training(Run):
             begins, tokens = next(segments)
             self.done(self._loss(begins, to_device(tokens, self.network.device)), validate)
 
+    def _title(self, what: str) -> str:
+        phases = list(self.steps_of_phases)
+        return f"{what} ({phases.index(self.phase) + 1} of {len(phases)})"
+
     @property
     def impatient(self) -> bool:
         """Whether training stops; the direct path always takes all its steps."""

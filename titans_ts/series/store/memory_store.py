@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from titans_ts.backbones.state import pack, unpack
 from titans_ts.frames.panel import Series
 from titans_ts.frames.stream import is_stream
 from titans_ts.frames.write import Forecast, forecast_container
+from titans_ts.learn.progress import progress_bar
 from titans_ts.series.forecaster import TitansForecaster
 from titans_ts.series.intervals import Asked
 from titans_ts.series.reader import chosen, last_time
@@ -296,7 +296,7 @@ class MemoryStore:
 
     def _batches(self, items: list[Any]) -> Iterator[list[Any]]:
         firsts = range(0, len(items), self.batch_size)
-        shown = tqdm(firsts, disable=self.reader.verbose < 1, leave=False, unit="batch")
+        shown = progress_bar(self.reader.verbose, "series", unit="batch", iterable=firsts)
         return (items[first : first + self.batch_size] for first in shown)
 
     def _last_times(self) -> dict[Hashable, Any]:

@@ -1,0 +1,36 @@
+"""Progress bars: who sees them, and when."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from multiprocessing import parent_process
+from typing import Any
+
+from tqdm import tqdm
+
+SHOWN_AFTER = 3.0
+"""Seconds that work takes before a bar nobody asked for appears."""
+
+
+def shows_progress(verbose: int | None) -> bool:
+    """Say whether bars are shown: never with 0, always with 1 or more, with None where somebody watches a terminal.
+
+    Several fits of a search would write over each other's bars: with None those of other threads and processes are silent.
+    """
+    if verbose is not None:
+        return verbose >= 1
+    alone = threading.current_thread() is threading.main_thread() and parent_process() is None
+    try:
+        return alone and sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is no standard error, or it is closed
+        return False
+
+
+def progress_bar(verbose: int | None, what: str, *, unit: str, waited: float = 0.0, **shown: Any) -> tqdm:
+    """Return a bar to update; ``shown`` goes to :class:`tqdm.tqdm`.
+
+    With ``verbose=None`` it appears once the work has taken some seconds, of which ``waited`` have passed.
+    """
+    delay = max(SHOWN_AFTER - waited, 0.0) if verbose is None else 0.0
+    return tqdm(desc=what, unit=unit, disable=not shows_progress(verbose), delay=delay, leave=False, **shown)
