@@ -23,6 +23,15 @@ def test_future_rows_are_found_by_time_stamp(library):
     assert {id_: x[:, 0].tolist() for id_, x in found.items()} == {"b": [11, 12], "a": [3, 4]}
 
 
+def test_future_rows_may_come_in_any_order(library):
+    layout, last = future_layout()
+    hours = pd.date_range("2024-01-01", periods=8, freq="h")
+    frame = pd.DataFrame({"unique_id": ["a"] * 8 + ["b"] * 8, "ds": [*hours] * 2, "x": np.arange(16.0)})
+    for mixed in (frame[::-1], frame.sample(frac=1, random_state=0)):
+        found = read_future(library.frame(mixed.reset_index(drop=True)), layout, last, horizon=2)
+        assert {id_: x[:, 0].tolist() for id_, x in found.items()} == {"b": [11, 12], "a": [3, 4]}
+
+
 def test_refused_future():
     layout, last = future_layout()
     hours = pd.date_range("2024-01-01 03:00", periods=2, freq="h")
@@ -37,8 +46,8 @@ def test_refused_future():
         read_future(frame.rename(columns={"x": "z"}), layout, last, 2)
     with pytest.raises(ValueError, match=r"future has nan in row 3, id 'b', column 'x'"):
         read_future(frame.assign(x=[1, 2, 3, np.nan]), layout, last, 2)
-    with pytest.raises(ValueError, match=r"future: the time stamp .*\(row 1, id 'a'\) goes back"):
-        read_future(frame.iloc[[1, 0, 2, 3]], layout, last, 2)
+    with pytest.raises(ValueError, match=r"future: the time stamp .*\(row 4, id 'a'\) repeats .*\(row 0, id 'a'\)"):
+        read_future(frame.iloc[[0, 1, 2, 3, 0]], layout, last, 2)
     with pytest.raises(ValueError, match=r"future has time stamps of .* in time zone UTC; expected"):
         read_future(frame.assign(ds=frame["ds"].dt.tz_localize("UTC")), layout, last, 2)
     with pytest.raises(ValueError, match=r"future has no time stamps; give it those of the rows .*in column 'ds'"):

@@ -45,10 +45,11 @@ def test_static_covariates_survive_gaps_and_future_ones_refuse_them():
 STAMPS = [
     (
         ["2024-01-01", "2024-01-03", "2024-01-02"],
-        {},
-        r"2024-01-02 00:00:00 \(row 2\) goes back from 2024-01-03.*sort X",
+        {"first_row": 100},
+        r"2024-01-02 00:00:00 \(row 2\) goes back from 2024-01-03.*sort it by time",
     ),
-    (["2024-01-01", "2024-01-02", "2024-01-02"], {}, r"2024-01-02 00:00:00 \(row 2\) repeats .*\(row 1\)"),
+    (["2024-01-01", "2024-01-02", "2024-01-02"], {}, r"2024-01-02 00:00:00 \(row 2\) repeats .*\(row 1\); drop one"),
+    (["2024-01-02", "2024-01-01", "2024-01-02"], {}, r"2024-01-02 00:00:00 \(row 2\) repeats .*\(row 0\); drop one"),
     (["2024-01-01", None, "2024-01-02"], {}, r"no time stamp \(NaT or null\) in row 1 of column 'ds'"),
     (
         ["2024-01-01", "2024-01-02", "2024-01-03 01:00"],
@@ -90,4 +91,33 @@ def test_refused_time_columns():
     with pytest.raises(ValueError, match=r"freq='h': the time stamps are integers"):
         read_panel(wide([1, 2, 3], a=1.0), freq="h")
     with pytest.raises(ValueError, match=r"2 \(row 3, id 'a'\) goes back from 3 \(row 1, id 'a'\)"):
-        read_panel(pd.DataFrame({"unique_id": list("baba"), "ds": [1, 3, 2, 2], "y": 1.0}))
+        read_panel(pd.DataFrame({"unique_id": list("baba"), "ds": [1, 3, 2, 2], "y": 1.0}), first_row=0)
+
+
+def test_rows_in_any_order_are_read_in_order_of_time(library):
+    frame = pd.concat(
+        [long().assign(s=[5.0, 1.0] * 3), long().iloc[:2].assign(ds=pd.Timestamp("2024-01-01 03:00"), s=[5, 1])]
+    )
+    frame = frame.assign(x=np.arange(8.0)).reset_index(drop=True)
+    columns = {"future_covariates": "x", "static_covariates": "s"}
+    whole = read_panel(library.frame(frame), **columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing need be said of a long frame
+        for seed in range(5):
+            mixed = frame.sample(frac=1, random_state=seed).reset_index(drop=True)
+            panel = read_panel(library.frame(mixed), **columns)
+            assert panel.layout == whole.layout
+            for one in panel:
+                for part in ("values", "times", "future", "static"):
+                    np.testing.assert_array_equal(getattr(one, part), getattr(whole[one.id], part))
+
+
+def test_a_wide_frame_upside_down_is_sorted_with_one_warning(library):
+    frame = wide(pd.date_range("2024-01-01", periods=6)[[5, 4, 3, 1, 0]])
+    with pytest.warns(UserWarning, match="X: ") as told:
+        panel = read_panel(library.frame(frame))
+    messages = [str(each.message) for each in told]
+    assert len(messages) == 2  # the other one is of the gap
+    assert "2024-01-05 00:00:00 (row 1) comes after 2024-01-06 00:00:00; they were sorted by its column 'ds'" in messages[0]
+    np.testing.assert_array_equal(panel[None].values[:, 0], [4, 3, np.nan, 2, 1, 0])
+    np.testing.assert_array_equal(panel.order, [4, 3, 2, 1, 0])

@@ -190,10 +190,20 @@ def test_row_values_line_up_with_what_came_in():
         row_values_container(panel.layout, panel, {None: score[:3]})
 
 
-def test_row_values_of_indices_without_time_and_of_polars():
-    frame = pd.DataFrame({"a": [1.0, 2]}, index=["x", "y"])
+@pytest.mark.filterwarnings("ignore:X. its rows:UserWarning", "ignore:X. 1 missing:UserWarning")
+def test_row_values_of_rows_in_another_order_stay_beside_them(library):
+    when = pd.to_datetime(["2024-01-04", "2024-01-01", "2024-01-05", "2024-01-02"])
+    frame = pd.DataFrame({"ds": when, "a": [3.0, 0.0, 4.0, 1.0]})
+    panel = read_panel(library.frame(frame))
+    out = library.to_pandas(row_values_container(panel.layout, panel, {None: panel[None].values}))
+    assert (out["ds"] == when).all()
+    assert out["a"].tolist() == [3, 0, 4, 1]
+    frame = frame.set_index("ds")
     panel = read_panel(frame)
-    assert row_values_container(panel.layout, panel, {None: np.ones((2, 1))}).index.tolist() == ["x", "y"]
+    pd.testing.assert_frame_equal(row_values_container(panel.layout, panel, {None: panel[None].values}), frame)
+
+
+def test_row_values_of_polars():
     frame = pl.from_pandas(long()[KEYS])
     panel = read_panel(frame)
     out = row_values_container(panel.layout, panel, {s.id: s.values for s in panel})

@@ -155,7 +155,7 @@ WRONG: dict[str, Wrong] = {
     "a channel more": wrong(ValueError, lambda _: model(MAC).update(waves(9, 2)), "2 columns", "1"),
     "time going back": wrong(
         ValueError,
-        lambda _: model(WIDE).predict(wide_frame(40).iloc[[0, 1, 2, 5, 4, 6]]),
+        lambda _: model(WIDE).predict(iter([wide_frame(40).iloc[[0, 1, 2, 5, 4, 6]]])),
         "2024-03-29 04:00",
         "row 4",
         "sort",

@@ -13,7 +13,7 @@ from titans_ts.frames.columns import Request
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Table
 from titans_ts.frames.read import is_frame, read_array_table, read_frame_table
-from titans_ts.frames.regular import note_disorder
+from titans_ts.frames.regular import note_disorder, sort_rows
 
 
 def read_future(
@@ -36,6 +36,7 @@ def read_future(
     try:
         table = _take_apart(future, layout, found)
         if table.times is not None and layout.has_times:
+            table = sort_rows(table)
             note_disorder(table, found)
     except (TypeError, ValueError) as error:
         raise type(error)(_of_future(str(error))) from error

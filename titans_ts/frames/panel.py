@@ -61,6 +61,11 @@ class Layout:
         return self.time_dtype is not None and self.time_dtype.lower().startswith(("int", "uint"))
 
     @property
+    def numbered_index(self) -> bool:
+        """Whether the time stamps are whole numbers in the index of a pandas object."""
+        return self.time_in_index and self.integer_times
+
+    @property
     def time_axis(self) -> str:
         """What the time stamps are, for a message."""
         if self.time_dtype is None or self.integer_times:
@@ -99,6 +104,7 @@ class Panel:
     series: tuple[Series, ...]
     layout: Layout
     index: Any = field(default=None, repr=False)  # of a wide pandas frame: results by row line up with it
+    order: np.ndarray | None = field(default=None, repr=False)  # of a wide frame that had to be sorted: where each row was
 
     def __len__(self) -> int:
         return len(self.series)
@@ -141,6 +147,12 @@ class Table:
     def lengths(self) -> np.ndarray:
         """Rows of each series, (n,)."""
         return np.diff(self.bounds)
+
+    def reordered(self, order: np.ndarray) -> Table:
+        """Return the table with its rows (r,) in another order, which keeps each series in its place."""
+        by_row = ("values", "past", "future", "static", "times", "rows")
+        parts = {name: part[order] for name in by_row if (part := getattr(self, name)) is not None}
+        return replace(self, **({"rows": order} | parts))
 
     def spread(self, per_series: np.ndarray) -> np.ndarray:
         """Repeat one value a series (n,) over its rows (r,)."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from titans_ts.frames.clock import Clock
+from titans_ts.frames.clock import Clock, infer_frequency
 from titans_ts.frames.columns import (
     Request,
     Roles,
@@ -23,10 +23,11 @@ from titans_ts.frames.columns import (
     frame_roles,
 )
 from titans_ts.frames.faults import Faults
+from titans_ts.frames.index import index_axis
 from titans_ts.frames.numbers import column_numbers, is_numeric, read_array, shown
 from titans_ts.frames.panel import Column, Layout, Panel, Series, Table
-from titans_ts.frames.regular import continue_from, regularise
-from titans_ts.frames.stamps import Stamps, index_stamps, read_stamps
+from titans_ts.frames.regular import continue_from, number_on, regularise
+from titans_ts.frames.stamps import Stamps, read_stamps
 
 Columns = Column | Sequence[Column] | None
 
@@ -45,11 +46,16 @@ def read_panel(
     follow: Mapping[Hashable, Any] | None = None,
     require_observed: bool = False,
     faults: Faults | None = None,
+    first_row: int | None = None,
 ) -> Panel:
     """Read and check a container of series; the time axis becomes regular, and rows missing in it are made and hold NaN.
 
     X is an array (t,) or (t, c), or nested lists that make one; a list of arrays, one a series; a wide frame (or Series) of
     pandas, polars or pyarrow; or a long frame, which has `id_column`. Column arguments are those of `TitansForecaster`.
+
+    The index of a wide pandas frame is its time axis, of dates, periods or whole numbers, unless it is the default one,
+    0 ... n-1. Rows may come in any order, if no time stamp of a series is there twice. Those of a piece of a stream, which
+    begins at its `first_row`, must be in order, and its default index may count on from there.
 
     With `like`, the layout seen at fit, X must have its columns and kind of time stamps, and the column arguments are not
     used. With `follow`, the last time stamp absorbed of each series, rows must come after it (those of arrays are taken to
@@ -66,7 +72,10 @@ def read_panel(
         column_names(future_covariates, "future_covariates"),
         column_names(static_covariates, "static_covariates"),
     )
-    table = read_frame_table(X, request, like) if is_frame(X) else read_array_table(X, request, like, faults)
+    if is_frame(X):
+        table = read_frame_table(X, request, like, first_row=first_row or 0)
+    else:
+        table = read_array_table(X, request, like, faults)
     _note_values(table, faults)
     if require_observed:
         _note_unobserved(table, faults)
@@ -76,9 +85,10 @@ def read_panel(
     else:
         table = _match(table, like, follow)
         freq = like.frequency if freq is None and table.layout.integer_times == like.integer_times else freq
-    table = regularise(table, freq, follow if like is None or like.has_times else None, faults)
+    follow = follow if like is None or like.has_times or table.layout.integer_times else None
+    table = regularise(table, freq, follow, faults, in_order=first_row is not None)
     faults.settle()
-    return Panel(tuple(_split(table)), table.layout, table.index)
+    return Panel(tuple(_split(table)), table.layout, table.index, _order(table))
 
 
 def is_frame(X: Any) -> bool:
@@ -109,7 +119,7 @@ def names_of(table: Any) -> list[str]:
     return [] if known.name in (None, "") else [str(known.name)]
 
 
-def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: bool = True) -> Table:
+def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: bool = True, first_row: int = 0) -> Table:
     """Take a frame apart: wide, or long when it has the id column.
 
     With `like` its columns must be those seen at fit; without `target` only the covariates of `request` are read.
@@ -120,7 +130,7 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
         raise ValueError(f"X is empty: 0 sample(s) (shape={(0, len(columns))}) while a minimum of 1 is required.")
     index: Any = frame.to_native().index if backend == "pandas" else None
     long = request.id_column in columns
-    stamps, in_index = _find_stamps(frame, columns, index, request)
+    stamps, in_index = _find_stamps(frame, columns, index, request, like, first_row)
     reserved = {request.id_column} if long else set()
     reserved |= {request.time_column} if stamps is not None and not in_index else set()
     numeric = partial(is_numeric, frame)
@@ -216,6 +226,8 @@ def _match(table: Table, like: Layout, follow: Mapping[Hashable, Any] | None) ->
             f"X is of kind {layout.kind!r}, but the model was fitted on kind {like.kind!r}: it is not clear which "
             f"series the rows belong to; pass {want.get(like.kind, 'one array or a wide frame')}"
         )
+    if not layout.has_times and not like.has_times:
+        return number_on(table, follow or {})
     if layout.backend == "numpy":
         if like.has_times and follow:
             if like.frequency is None:
@@ -226,6 +238,8 @@ def _match(table: Table, like: Layout, follow: Mapping[Hashable, Any] | None) ->
         name = "its index" if like.time_in_index else f"column {like.time_column!r}"
         raise ValueError(f"X has no time stamps, but the model was fitted with time stamps in {name}; add them to X")
     if layout.has_times and not like.has_times:
+        if layout.numbered_index:
+            return replace(table, layout=replace(layout, frequency=_one_by_one(table)))
         if follow is not None:
             raise ValueError(
                 f"X has time stamps ({layout.time_dtype}), but the model was fitted without; pass rows without them"
@@ -238,6 +252,18 @@ def _match(table: Table, like: Layout, follow: Mapping[Hashable, Any] | None) ->
     return table
 
 
+def _one_by_one(table: Table) -> int:
+    """Return the step of numbered rows, 1; refuse an index whose steps are longer."""
+    assert table.times is not None
+    step = infer_frequency(np.diff(np.sort(table.times)), table.times, None)
+    if step not in (None, 1):
+        raise ValueError(
+            f"X has whole numbers in its index, {step} apart, but the model was fitted without time stamps, on rows that "
+            "follow one another; if those of X do too, pass X.reset_index(drop=True), or fit with such an index"
+        )
+    return 1
+
+
 def _refuse_without_stamps(table: Table, freq: Any) -> None:
     """Refuse a step of the time axis where there is none; rows without time stamps are 1 apart."""
     if freq is None or table.layout.has_times or (freq == 1 and not isinstance(freq, bool)):
@@ -245,6 +271,14 @@ def _refuse_without_stamps(table: Table, freq: Any) -> None:
     what = "an array" if table.layout.backend == "numpy" else "a frame"
     remedy = "; set_index(...) to its dates, or name their column in time_column" if what == "a frame" else ""
     raise ValueError(f"freq={freq!r}: X is {what} without time stamps, its rows follow one another; leave freq out{remedy}")
+
+
+def _order(table: Table) -> np.ndarray | None:
+    """Return where each row of a wide frame was, if they had to be sorted."""
+    if table.rows is None or not table.layout.is_single:
+        return None
+    order = table.rows[table.rows >= 0]
+    return order if (np.diff(order) < 0).any() else None
 
 
 def _note_unobserved(table: Table, faults: Faults) -> None:
@@ -302,22 +336,22 @@ def _check_names(columns: list[Any]) -> None:
         seen.add(name)
 
 
-def _find_stamps(frame: Any, columns: list[Column], index: Any, request: Request) -> tuple[Stamps | None, bool]:
+def _find_stamps(
+    frame: Any, columns: list[Column], index: Any, request: Request, like: Layout | None, first_row: int
+) -> tuple[Stamps | None, bool]:
     """Return the time stamps, if there are any, and whether they are the index of a pandas frame."""
     name = request.time_column
-    if index is not None:
-        import pandas as pd
-
-        if isinstance(index, pd.MultiIndex) or (index.name is not None and index.name == request.id_column):
-            raise ValueError(f"X has the ids in its index {list(index.names)}; make columns of it with X.reset_index()")
-        if name not in columns and (
-            pd.api.types.is_datetime64_any_dtype(index.dtype)
-            or isinstance(index, pd.PeriodIndex)
-            or (index.name is not None and index.name == name)
-        ):
-            return index_stamps(index), True
+    if index is not None and (index.nlevels > 1 or (index.name is not None and index.name == request.id_column)):
+        raise ValueError(f"X has the ids in its index {list(index.names)}; make columns of it with X.reset_index()")
     if name in columns:
         return read_stamps(frame.get_column(name), f"column {name!r}"), False
+    if index is not None:
+        named = index.name is not None and index.name == name
+        numbered = like is not None and like.numbered_index
+        long = request.id_column in columns
+        stamps = index_axis(index, named=named, numbered=numbered, long=long, first_row=first_row)
+        if stamps is not None:
+            return stamps, True
     if name != "ds":
         raise ValueError(f"time_column={name!r} is not in X; its columns: {columns}")
     return None, False
@@ -367,9 +401,7 @@ def _group_by_id(table: Table, column: Any) -> Table:
     )
     if (np.diff(codes) >= 0).all():
         return table
-    order = np.argsort(codes, kind="stable")
-    sortable = ("values", "past", "future", "static", "rows", *(("times",) if table.times is not None else ()))
-    return replace(table, **{name: getattr(table, name)[order] for name in sortable})
+    return table.reordered(np.argsort(codes, kind="stable"))
 
 
 def _table(

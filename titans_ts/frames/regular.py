@@ -13,11 +13,16 @@ from titans_ts.frames.clock import Clock, infer_frequency, parse_frequency, show
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Table
 
+_IN_PIECES = "; X is read in pieces, so the rows of each series must be in order of time: sort it by time stamp first"
 _MOST_FILLED_ROWS, _MOST_FILLED_RATIO = 1000, 10
 
 
-def regularise(table: Table, freq: Any, follow: Mapping[Hashable, Any] | None, faults: Faults) -> Table:
-    """Return the table with its frequency known and a row at every step; without time stamps as it is.
+def regularise(
+    table: Table, freq: Any, follow: Mapping[Hashable, Any] | None, faults: Faults, *, in_order: bool = False
+) -> Table:
+    """Return the table with its frequency known and a row at every step in order of time; without time stamps as it is.
+
+    Rows `in_order`, of a piece of a stream, are not sorted: those that are not are refused.
 
     Rows made for a gap hold NaN and are False in `given`; a warning counts them. `freq` goes before what the layout says and
     the most common step. Rows must come after `follow`, the last time stamp absorbed of each series. Series with a fault are
@@ -25,7 +30,9 @@ def regularise(table: Table, freq: Any, follow: Mapping[Hashable, Any] | None, f
     """
     if table.times is None or not table.layout.has_times:  # an array's rows follow on by themselves
         return table
-    _note_overlaps(table, follow or {}, faults)
+    if not in_order:
+        table = _sorted(table)
+    _note_overlaps(table, follow or {}, faults, in_order)
     note_disorder(table, faults)
     table = faults.sift(table)
     given = table.layout.frequency
@@ -69,6 +76,15 @@ def continue_from(table: Table, clock: Clock, follow: Mapping[Hashable, Any]) ->
     return replace(table, times=clock.advance(table.spread(origins), steps))
 
 
+def number_on(table: Table, follow: Mapping[Hashable, Any]) -> Table:
+    """Return rows without time stamps numbered on from the last one absorbed of each series; as they are if one is new."""
+    last = [follow.get(id_) for id_ in table.ids]
+    if any(number is None for number in last):
+        return table
+    steps = np.arange(len(table.values)) - table.spread(table.bounds[:-1]) + 1
+    return replace(table, times=table.spread(_as_times(last, integer=True)) + steps)
+
+
 def _as_times(values: list[Any], *, integer: bool) -> np.ndarray:
     return np.array(values, np.int64 if integer else "M8[ns]")
 
@@ -90,7 +106,7 @@ def _last_of(table: Table, known: list[int], follow: Mapping[Hashable, Any]) -> 
     return _as_times([follow[table.ids[i]] for i in known], integer=table.times.dtype.kind != "M")
 
 
-def _note_overlaps(table: Table, follow: Mapping[Hashable, Any], faults: Faults) -> None:
+def _note_overlaps(table: Table, follow: Mapping[Hashable, Any], faults: Faults, in_order: bool) -> None:
     """Note the series whose rows do not come after what was absorbed."""
     assert table.times is not None
     known = [i for i, id_ in enumerate(table.ids) if id_ in follow]
@@ -101,7 +117,7 @@ def _note_overlaps(table: Table, follow: Mapping[Hashable, Any], faults: Faults)
         faults.note(
             table.ids[known[at]],
             f"X: {table.where(k)} ({_show(table, k)}) is not after the last absorbed time stamp {stamp}; "
-            "pass only rows that come after it",
+            f"pass only rows that come after it{_IN_PIECES if in_order else ''}",
         )
 
 
@@ -124,12 +140,17 @@ def note_disorder(table: Table, faults: Faults) -> None:
     times = table.times
 
     def reason(k: int) -> str:
-        what = "repeats" if times[k] == times[k - 1] else "goes back from"
-        local = "" if table.layout.time_zone or table.layout.integer_times else "; give local times their time zone"
-        return (
-            f"X: the time stamp {_show(table, k)} ({table.where(k)}) {what} {_show(table, k - 1)} "
-            f"({table.where(k - 1)}); sort X by time and drop duplicates{local}"
-        )
+        here, before = (f"{_show(table, at)} ({table.where(at)})" for at in (k, k - 1))
+        if times[k] < times[k - 1]:
+            return f"X: the time stamp {here} goes back from {before}{_IN_PIECES}"
+        remedy = "drop one"
+        if table.layout.is_single:
+            remedy += ", name the column of the ids in id_column if X holds several series"
+        if table.layout.is_single and table.layout.numbered_index:
+            remedy += ", or pass X.reset_index(drop=True) if its index says nothing of time"
+        if not (table.layout.time_zone or table.layout.integer_times):
+            remedy += "; give local times their time zone"
+        return f"X: the time stamp {here} repeats {before}; {remedy}"
 
     faults.note_rows(table, np.flatnonzero(_inside(table) & ~(times[1:] > times[:-1])) + 1, reason)
 
@@ -145,6 +166,34 @@ def _note_off_grid(table: Table, on_grid: np.ndarray, origins: np.ndarray, fault
         )
 
     faults.note_rows(table, np.flatnonzero(~on_grid), reason)
+
+
+def sort_rows(table: Table) -> Table:
+    """Return the table with the rows of each series in order of time; stamps that are there twice stay side by side."""
+    if table.times is None or not _backward(table).size:
+        return table
+    return table.reordered(np.lexsort((table.times, table.spread(np.arange(len(table.ids))))))
+
+
+def _sorted(table: Table) -> Table:
+    """Sort rows in time; a warning says so of a wide frame, which most often is upside down."""
+    found = sort_rows(table)
+    assert found.times is not None
+    if found is not table and table.layout.is_single and (found.times[1:] > found.times[:-1]).all():
+        k = int(_backward(table)[0])
+        by = "index" if table.layout.time_in_index else f"column {table.layout.time_column!r}"
+        warnings.warn(
+            f"X: its rows are not in order of time: {_show(table, k + 1)} ({table.where(k + 1)}) comes after "
+            f"{_show(table, k)}; they were sorted by its {by}",
+            stacklevel=5,
+        )
+    return found
+
+
+def _backward(table: Table) -> np.ndarray:
+    """Return the rows after which the time of a series goes back."""
+    assert table.times is not None
+    return np.flatnonzero(_inside(table) & (table.times[1:] < table.times[:-1]))
 
 
 def _frequency(table: Table, freq: Any, steps: np.ndarray) -> str | int | None:

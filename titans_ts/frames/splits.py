@@ -17,6 +17,7 @@ from sklearn.model_selection import BaseCrossValidator
 
 from titans_ts.frames.clock import show_time
 from titans_ts.frames.columns import Request
+from titans_ts.frames.index import without_labels
 from titans_ts.frames.panel import Column, Layout, Table
 from titans_ts.frames.read import is_frame, read_frame_table
 from titans_ts.frames.write import build_frame
@@ -204,6 +205,7 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
         """Return which sample is of which series and when, rows grouped by series."""
         if is_frame(X):
             request = Request(self.id_column, self.time_column)
+            X = X if groups is None and times is None else without_labels(X)
             table = read_frame_table(X, request, None, target=False)
             self._check_columns(table.layout, groups, times)
             if groups is None and times is None and table.times is not None:

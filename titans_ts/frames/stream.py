@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from titans_ts.files.tables import count_rows, plan_batches, read_table_batches
+from titans_ts.frames.index import is_default
 from titans_ts.frames.numbers import as_array, unmasked
 from titans_ts.frames.read import is_frame, is_list_of_arrays
 
@@ -136,7 +137,10 @@ def _iterator_pieces(X: Iterator[Any], rows: int) -> Iterator[Any]:
             columns, first = _columns(piece), i
         elif _columns(piece) != columns:
             raise _another(i, _columns(piece), first, columns)
-        yield from _cut(piece, rows)
+        numbered = (
+            i > first and hasattr(piece, "iloc") and is_default(piece.index)
+        )  # each item from 0, and so are its slices
+        yield from (part.reset_index(drop=True) if numbered else part for part in _cut(piece, rows))
     if columns is None:
         raise ValueError(f"X, a {type(X).__name__}, has no rows; expected at least 1: was it used up before?")
 

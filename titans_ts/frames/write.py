@@ -188,8 +188,9 @@ def row_values_container(
 ) -> Any:
     """Return one value a row and column, (t, m) by id, as the kind of container that the panel was read from.
 
-    Rows that were made to fill a gap are left out again. Wide frames have the index or time column that came in; long
-    frames hold id, time and columns (None takes the targets), series by series.
+    Rows that were made to fill a gap are left out again. Wide frames have the index or time column that came in, and its
+    rows in the same order; long frames hold id, time and columns (None takes the targets), series by series in order of
+    time.
     """
     names = list(target_names(layout) if columns is None else columns)
     parts = []
@@ -200,14 +201,15 @@ def row_values_container(
         parts.append(part if series.given is None else part[series.given])
     if layout.backend == "numpy":
         return [part.astype(layout.value_dtype) for part in parts] if layout.kind == "list" else parts[0]
-    data = _split(layout, names, np.concatenate(parts))
+    back = slice(None) if panel.order is None else np.argsort(panel.order)
+    data = _split(layout, names, np.concatenate(parts)[back])
     if panel.index is not None and (layout.time_in_index or not layout.has_times):
         return build_frame(layout, data, panel.index)
     if not layout.has_times:
         ids: dict[Column, Any] = {layout.id_column or "": id_column(layout, [s.id for s in panel], [len(p) for p in parts])}
         return build_frame(layout, (ids if layout.kind == "long" else {}) | data)
     times = np.concatenate([s.times if s.given is None else s.times[s.given] for s in panel if s.times is not None])
-    frame = _with_rows(layout, [s.id for s in panel], np.array([len(p) for p in parts]), times, data)
+    frame = _with_rows(layout, [s.id for s in panel], np.array([len(p) for p in parts]), times[back], data)
     return frame if panel.index is None else frame.set_axis(panel.index, axis=0)
 
 

@@ -67,8 +67,18 @@ class Reader:
     n_jobs: int | None = None
     verbose: int | None = 0
 
-    def panel(self, X: Any, *, follow: Mapping[Hashable, Any] | None = None, like: Layout | None = None) -> Panel:
-        """Return the series of a container like that of ``fit``; with ``follow`` they begin after those last rows."""
+    def panel(
+        self,
+        X: Any,
+        *,
+        follow: Mapping[Hashable, Any] | None = None,
+        like: Layout | None = None,
+        first_row: int | None = None,
+    ) -> Panel:
+        """Return the series of a container like that of ``fit``; with ``follow`` they begin after those last rows.
+
+        ``first_row`` says at which row of a stream X begins, if it is a piece of one.
+        """
         return read_panel(
             X,
             id_column=self.id_column,  # where fit saw none
@@ -76,6 +86,7 @@ class Reader:
             freq=self.freq,
             like=self.layout if like is None else like,
             follow=follow,
+            first_row=first_row,
         )
 
     def pieces(self, X: Any) -> Pieces:
@@ -281,7 +292,10 @@ class Reader:
         with progress_bar(self.verbose, "reading", unit="row", **counted) as progress:
             for piece in skip_rows(pieces, done):
                 try:
-                    panel = self._panel_alone(piece, before, known) if fresh else self.panel(piece, follow=known)
+                    if fresh:
+                        panel = self._panel_alone(piece, before, known, done)
+                    else:
+                        panel = self.panel(piece, follow=known, first_row=done)
                     new = self.read(panel, kept)
                 except (ValueError, TypeError) as error:
                     place = f"the rows of X from row {done:,} on (rows are counted from there): " if done else ""
@@ -294,11 +308,11 @@ class Reader:
                     log.write(found, ends, done)
         return Reading(found, ends, self.layout if before is None else before)
 
-    def _panel_alone(self, piece: Any, before: Layout | None, known: Mapping[Hashable, Any]) -> Panel:
-        """Read a piece of a history that stands for itself: it follows the piece before it, if both have time stamps."""
-        if before is None or not (before.has_times and self.layout.has_times):
-            return self.panel(piece)
-        return self.panel(piece, follow=known, like=replace(self.layout, kind=before.kind))
+    def _panel_alone(self, piece: Any, before: Layout | None, known: Mapping[Hashable, Any], first_row: int) -> Panel:
+        """Read a piece of a history that stands for itself: it follows the piece before it, where both count time alike."""
+        if before is None or (before.has_times != self.layout.has_times and not before.numbered_index):
+            return self.panel(piece, first_row=first_row)
+        return self.panel(piece, follow=known, like=replace(self.layout, kind=before.kind), first_row=first_row)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

@@ -180,7 +180,7 @@ class MemoryStore:
             If rows overlap what was read, or X does not fit; of that piece nothing is absorbed then.
         """
         for piece in self.reader.pieces(X) if is_stream(X) else [X]:
-            panel = self.reader.panel(piece, follow=self._last_times())
+            panel = self.reader.panel(piece, follow=self._last_times(), first_row=0 if is_stream(X) else None)
             with self._writing():
                 for part in self._batches(list(panel)):
                     self._absorb(part)
