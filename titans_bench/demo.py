@@ -19,7 +19,7 @@ HORIZON = 144  # three days of half hours
 ORIGINS = 40
 
 
-def run_demo(folder: Path, *, seed: int = 0, max_steps: int = 75, verbose: bool = True) -> str:
+def run_demo(folder: Path, *, seed: int = 0, max_steps: int = 75, verbose: int | None = None) -> str:
     """Fit the series, score its held-out end, write ``forecast.csv`` and ``forecast.png``, and return what to print."""
     if not folder.is_dir():
         raise FileNotFoundError(f"--out: there is no folder {str(folder)!r}; make it first")
@@ -27,7 +27,7 @@ def run_demo(folder: Path, *, seed: int = 0, max_steps: int = 75, verbose: bool 
     frame = dataset.frame[["ds", *dataset.target_columns]]
     known = len(frame) - dataset.n_test // 2
     history, held_out = frame.iloc[:known], frame.iloc[known:]
-    settings: dict[str, Any] = {"horizon": HORIZON, "random_state": seed, "verbose": int(verbose)}
+    settings: dict[str, Any] = {"horizon": HORIZON, "random_state": seed, "verbose": verbose}
     begun = time.perf_counter()
     linear = TitansForecaster(layers=0, **settings).fit(history)
     ours = TitansForecaster(max_steps=max_steps, **settings).fit(history)

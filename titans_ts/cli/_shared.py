@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "M",
         "help": "minutes of training at most; the best model until then is kept",
     },
-    "--quiet": {"action": "store_true", "help": "no progress bars"},
+    "--quiet": {"action": "store_true", "help": "no progress bars, which otherwise a terminal sees"},
     "--debug": {"action": "store_true", "help": "show the whole traceback of an error"},
 }
 """Options of more than one command."""
@@ -83,7 +83,7 @@ def training_of(arguments: argparse.Namespace) -> dict[str, Any]:
     from titans_ts.learn.run import stop_after
 
     callbacks = None if arguments.max_minutes is None else [stop_after(60 * arguments.max_minutes)]
-    shown = {"random_state": arguments.seed, "verbose": int(not arguments.quiet), "callbacks": callbacks}
+    shown = {"random_state": arguments.seed, "verbose": 0 if arguments.quiet else None, "callbacks": callbacks}
     return shown | steps_of(arguments)
 
 

@@ -105,7 +105,7 @@ def _common(arguments: argparse.Namespace) -> dict[str, Any]:
         "seeds": arguments.seeds or ((0,) if arguments.quick else (0, 1, 2)),
         "device": arguments.device,
         "jobs": arguments.jobs,
-        "verbose": int(not arguments.quiet),
+        "verbose": 0 if arguments.quiet else None,
     }
 
 

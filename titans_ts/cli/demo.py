@@ -26,4 +26,4 @@ def run(arguments: argparse.Namespace) -> None:
     from titans_bench.demo import run_demo
 
     steps = 10 if arguments.quick else arguments.max_steps
-    print(run_demo(arguments.out, seed=arguments.seed, max_steps=steps, verbose=not arguments.quiet))
+    print(run_demo(arguments.out, seed=arguments.seed, max_steps=steps, verbose=0 if arguments.quiet else None))

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         horizons=arguments.horizons,
         data_home=arguments.data_home,
         max_minutes=arguments.max_minutes,
-        verbose=int(not arguments.quiet),
+        verbose=0 if arguments.quiet else None,
         **steps_of(arguments),
     )
     table = format_table(scores)

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--horizon is needed to fit a model: the rows to forecast, such as --horizon 24")
     level = arguments.level or None
     if arguments.model is not None:
-        forecaster = _loaded(arguments).set_params(verbose=int(not arguments.quiet))
+        forecaster = _loaded(arguments).set_params(verbose=0 if arguments.quiet else None)
         names = {"time_column": forecaster.time_column, "id_column": forecaster.id_column}
         tail = Tail(read_pieces(arguments.file, **names))  # the file never lies whole in memory
         found = forecaster.predict(tail, level=level)
