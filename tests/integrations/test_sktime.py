@@ -359,6 +359,33 @@ def test_a_forecast_needs_its_own_row_of_exogenous_data_and_no_other():
     assert not np.isclose(forecaster.predict(X=X.iloc[[291, 295]] + 1.0), whole).any()
 
 
+KINDS = {
+    "truth values": lambda x: x > 0,
+    "truth values that may be missing": lambda x: (x > 0).astype("boolean"),
+    "whole numbers": lambda x: x.round().astype(int),
+    "bytes": lambda x: x.round().clip(0).astype("uint8"),
+    "whole numbers that may be missing": lambda x: x.round().astype("Int64"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exogenous_data_of_any_kind_serve_an_fh_shorter_than_the_horizon(kind):
+    y, X = column()[:290], KINDS[kind](covariate())
+    forecaster = fitted(y, X=X[:290], fh=[2, 3])
+    with torch.no_grad():
+        forecaster.forecaster_.network_.direct.future.straight.weight += 1.0
+    same(forecaster.predict(X=X[291:293]), forecaster.predict(X=X).to_numpy())
+    same(forecaster.predict(X=X[291:293].astype(float)), forecaster.predict(X=X))
+
+
+def test_truth_values_in_a_panel_serve_a_short_fh():
+    y = panel()
+    longer = covariate(pd.date_range(HOURS[0], periods=302, freq="h")) > 0
+    X = pd.concat(dict.fromkeys(NAMES, longer)).rename_axis(y.index.names)
+    forecaster = fitted(y, X=X, fh=[2])
+    same(forecaster.predict(X=X), forecaster.predict(X=X.astype(float)))
+
+
 def test_wrong_exogenous_data_are_refused_by_name():
     y, X = column()[:290], covariate()
     forecaster = fitted(y, X=X, fh=FH)

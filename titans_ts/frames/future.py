@@ -65,7 +65,7 @@ def read_future(
 
 def _of_future(message: str) -> str:
     """Return what a reader says of X as said of future."""
-    return re.sub(r"(?<!')\bX\b(?!')", "future", message)
+    return re.sub(r"(?<!['\"])\bX\b(?!')", "future", message)
 
 
 def _take_apart(future: Any, layout: Layout, faults: Faults) -> Table:

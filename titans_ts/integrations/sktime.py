@@ -268,7 +268,7 @@ class TitansSktimeForecaster(BaseForecaster):
         }
 
     def _future(self, X: Any, asked: Any) -> Any:
-        """Return X over the whole horizon: a row that is not asked for may be anything, as no other forecast sees it."""
+        """Return X over the whole horizon: a row that is not asked for repeats one that is, as no other forecast sees it."""
         covariates = self.forecaster_.future_covariates
         if X is None and covariates is None:
             return None
@@ -280,7 +280,8 @@ class TitansSktimeForecaster(BaseForecaster):
         if len(absent):
             raise ValueError(f"X lacks {len(absent)} of the {len(asked)} rows to forecast; the first is {absent[0]}")
         index = self._index(ForecastingHorizon(np.arange(1, self.forecaster_.horizon + 1)))
-        return frames.keyed(frames.renamed(X.reindex(index, fill_value=0.0), "X"))
+        known = np.where(index.isin(asked), X.index.get_indexer(index), X.index.get_indexer(asked[:1]))
+        return frames.keyed(frames.renamed(X.iloc[known].set_axis(index), "X"))
 
     def _behind(self, steps: dict[Hashable, np.ndarray], shares: list[float]) -> dict[Hashable, np.ndarray]:
         """Return forecasts of rows up to each series' end, ``(r, c, s)``, each from the rows before it."""
