@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 import numpy as np
 
 from titans_ts.dna.bases import Codes, encode
+from titans_ts.frames.numbers import is_missing
 from titans_ts.frames.read import is_frame
 
 _WANTED = "DNA sequences: a list of str, a column of strings, Biopython records, or the path of a FASTA or GenBank file"
@@ -299,13 +300,6 @@ def _text_and_id(row: Any, where: str) -> tuple[str, str | None]:
 def _is_biopython(row: Any) -> bool:
     """Say whether this is a ``Seq`` or ``SeqRecord``, without importing Biopython."""
     return any(each.__module__ in ("Bio.Seq", "Bio.SeqRecord") for each in type(row).__mro__)
-
-
-def is_missing(value: Any) -> bool:
-    """Say whether this is None, NaN, NaT or pandas' NA; Biopython's records refuse to be compared."""
-    if isinstance(value, float | np.floating):
-        return bool(np.isnan(value))
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def has_sequence_suffix(path: str | os.PathLike[str]) -> bool:

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 from titans_ts.dna.bases import Codes, N, encode
 from titans_ts.dna.genome import Genome, check_stretch
-from titans_ts.dna.sequences import existing_file, is_missing, lines_of_cells, open_text
+from titans_ts.dna.sequences import existing_file, lines_of_cells, open_text
+from titans_ts.frames.numbers import is_missing
 from titans_ts.frames.read import is_frame
 
 _COLUMNS = {

@@ -51,7 +51,7 @@ def _numbers_of(column: Any, name: Column) -> np.ndarray:
     native = column.to_native()
     if column.implementation.is_pandas():
         if str(native.dtype) == "object":
-            return _each_number(native.to_numpy(), lambda k: f"in row {k[0]}, column {name!r}")
+            return each_number(native.to_numpy(), lambda k: f"in row {k[0]}, column {name!r}")
         if isinstance(native.dtype, np.dtype) or str(native.dtype).startswith("Sparse"):
             with np.errstate(over="ignore"):  # a long double past float64 is infinite, and refused as such
                 return np.asarray(native).astype(np.float64)
@@ -71,7 +71,7 @@ def read_array(X: Any, name: str) -> np.ndarray:
     if array.dtype.kind == "c":
         raise ValueError(f"{name} has dtype {array.dtype}. {_UNREAL}")
     if array.dtype.kind == "O" and array.ndim:
-        array = _each_number(array, lambda k: f"at {k}", name)
+        array = each_number(array, lambda k: f"at {k}", name)
     if array.dtype.kind not in "fiub" or array.ndim == 0:
         raise TypeError(
             f"{name} is a {type(X).__name__} of dtype {array.dtype}; expected an array of numbers, a list of such "
@@ -126,11 +126,11 @@ def _strided(tensor: Any, name: str) -> Any:
     return tensor.float() if shortened else tensor  # numpy has no bfloat16
 
 
-def _each_number(values: np.ndarray, place: Callable[[tuple[int, ...]], str], name: str = "X") -> np.ndarray:
+def each_number(values: np.ndarray, place: Callable[[tuple[int, ...]], str], name: str = "X") -> np.ndarray:
     """Return an array of Python objects as float64; None and the like are missing, text is refused, not parsed."""
     found = np.empty(values.shape)
     for k, value in np.ndenumerate(values):
-        if value is None or type(value).__name__ in _MISSING:
+        if is_missing(value):
             found[k] = np.nan
             continue
         if isinstance(value, str | bytes):
@@ -148,6 +148,13 @@ def _each_number(values: np.ndarray, place: Callable[[tuple[int, ...]], str], na
             what = f"{name} has {shown(value)} {place(k)}, a {type(value).__name__} and no number: {error}"
             raise type(error)(what) from error
     return found
+
+
+def is_missing(value: Any) -> bool:
+    """Say whether this is None, NaN, NaT, pandas' NA or masked; Biopython's records refuse to be compared."""
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ in _MISSING
 
 
 def shown(value: Any) -> str:

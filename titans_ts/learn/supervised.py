@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import Tensor
 
 from titans_ts.files import facts
+from titans_ts.frames.numbers import as_array, is_missing
 from titans_ts.frames.read import names_of
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.acceptance import MemoryGain
@@ -277,8 +278,8 @@ class LabelsMixin(ClassifierMixin):
     def _labels(self, y: Any, n: int, name: str) -> NDArray[Any]:
         if y is None:
             raise ValueError(_missing(self, name, "a label"))
-        labels = np.asarray(column_or_1d(y, warn=True))
-        missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]
+        labels = np.asarray(column_or_1d(_plain(y, name), warn=True))
+        missing = [i for i, label in enumerate(labels.tolist()) if is_missing(label)]
         if missing:
             raise ValueError(f"{name}[{missing[0]}] is missing ({labels[missing[0]]}); drop the row, or give it a label")
         if len(labels) != n:
@@ -346,8 +347,8 @@ class NumbersMixin(RegressorMixin):
         if y is None:
             raise ValueError(_missing(self, name, "a number"))
         try:
-            values = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name)
-        except (TypeError, ValueError) as error:
+            values = check_array(_plain(y, name), ensure_2d=False, dtype=np.float64, input_name=name)
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{name} must hold a finite number for every sequence: {_told(error)}") from None
         if len(values) != n:
             raise ValueError(f"{name} has {len(values)} rows for {n} sequences; give one each")
@@ -386,6 +387,16 @@ def _missing(estimator: Any, name: str, what: str) -> str:
     """Return the message about missing targets, in scikit-learn's words."""
     of = f"{type(estimator).__name__} requires {name} to be passed, but the target {name} is None"
     return f"{of}; give {what} for every sequence"
+
+
+def _plain(y: Any, name: str) -> Any:
+    """Return targets that scikit-learn can read: of a tensor its numbers; a masked one is refused by its place."""
+    if isinstance(y, np.ma.MaskedArray):
+        hidden = np.argwhere(np.ma.getmaskarray(y))
+        if len(hidden):
+            raise ValueError(f"{name}[{hidden[0][0]}] is masked, so missing; drop the row, or give it a value")
+        return y.data
+    return as_array(y, name) if isinstance(y, Tensor) else y
 
 
 def _told(error: Exception) -> str:

@@ -5,7 +5,11 @@ An estimator reads them, a network gets a batch of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,7 @@ from torch import Tensor
 
 from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
 from titans_ts.files import facts
-from titans_ts.frames.numbers import unmasked
+from titans_ts.frames.numbers import as_array, each_number
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.estimator import POSITIVE, BaseTitans
 
@@ -57,20 +61,20 @@ class WindowEstimator(BaseTitans):
 
     def _read_items(self, X: Any, *, reset: bool = False, name: str = "X") -> list[Window]:
         """Return the sequences of a container; ``reset`` notes what ``fit`` saw, else they must fit it."""
-        X = unmasked(X)  # scikit-learn would read what a mask hides
+        _refuse_one_series(X, name)
+        settings: dict[str, Any] = {"dtype": np.float64, "ensure_all_finite": False}  # infinite ones are refused by place
         if is_table(X) and (reset or hasattr(self, "n_features_in_")):
-            fewest = self._fewest if reset else 1
-            settings = {"dtype": np.float64, "ensure_all_finite": "allow-nan", "ensure_min_samples": fewest}
-            table = validate_data(self, X, reset=reset, **settings)
+            settings["ensure_min_samples"] = self._fewest if reset else 1
+            table = _checked(lambda rows: validate_data(self, rows, reset=reset, **settings), X, name)
             if table.shape[1] == 1:
                 raise ValueError(
                     f"n_features=1: {name} is a table of windows, a row each, and these have one step; one long series is a "
                     "list of one, [series]"
                 )
-            windows = [row[:, None] for row in table]
+            windows = _rows(table, name)
         elif not reset and len(getattr(X, "shape", ())) == 2:  # a table, where fit saw a block or a list
-            table = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", input_name=name)
-            windows = [row[:, None] for row in table]
+            table = _checked(lambda rows: check_array(rows, input_name=name, **settings), X, name)
+            windows = _rows(table, name)
         else:
             windows = read_windows(X, name=name)
             if reset:
@@ -133,7 +137,54 @@ def is_table(X: Any) -> bool:
             return False  # a list of one array: one sequence
         shapes = [np.shape(one) if hasattr(one, "shape") or not _ragged(one) else None for one in X]
         return all(shape is not None and len(shape) <= 1 for shape in shapes) and len(set(shapes)) == 1
-    return getattr(X, "ndim", None) != 3
+    return getattr(X, "ndim", None) != 3 and any(hasattr(X, name) for name in ("shape", "__array__", "__dataframe__"))
+
+
+def _refuse_one_series(X: Any, name: str) -> None:
+    """Raise if a container is one series alone, the likeliest mistake, and say how it is given."""
+    if isinstance(X, list | tuple):
+        steps = len(X) if all(isinstance(one, Real | Decimal | np.generic) for one in X) else 0
+    else:
+        has_steps = hasattr(X, "__len__") and (hasattr(X, "to_numpy") or hasattr(X, "shape"))
+        steps = len(X) if has_steps and len(getattr(X, "shape", (0,))) == 1 else 0
+    if steps:
+        raise ValueError(
+            f"{name} is one series of {steps} steps, not {_EXPECTED}; [{name}] is a list of one, read as one long series. "
+            "Reshape your data to (n, t) if it is n windows of equal length"
+        )
+
+
+def _checked(check: Callable[[Any], NDArray[np.float64]], X: Any, name: str) -> NDArray[np.float64]:
+    """Return a table as scikit-learn checks it, which is shown no tensor, mask or Python object, and forgets the name."""
+    if hasattr(X, "iloc"):
+        if (X.dtypes == object).any():
+            X = X.__class__(_cells(X.to_numpy(object), name), columns=X.columns, index=X.index)
+    elif isinstance(X, list | tuple | np.ndarray | Tensor):
+        X = as_array(X, name)
+        X = _cells(X, name) if X.dtype.kind == "O" else X
+    try:
+        return check(X)
+    except (TypeError, ValueError) as error:
+        if re.search(rf"\b{name}\b", str(error)):
+            raise
+        told = re.sub(r"np\.str_\((.*?)\)", r"\1", str(error).splitlines()[0])  # an array that is shown takes many lines
+        raise type(error)(f"{name} cannot be read as a table of windows: {told}") from error
+
+
+def _rows(table: NDArray[np.float64], name: str) -> list[Window]:
+    """Return each row ``(t,)`` of a table as a window ``(t, 1)``."""
+    windows = [row[:, None] for row in table]
+    _refuse_infinite(windows, name)
+    return windows
+
+
+def _cells(values: NDArray[np.object_], name: str, axes: tuple[str, ...] = ("row", "column")) -> NDArray[np.float64]:
+    """Return Python objects as numbers, those written as text among them, as scikit-learn reads them."""
+    parsed = values.copy()
+    for place, value in np.ndenumerate(values):
+        with suppress(ValueError):
+            parsed[place] = float(value) if isinstance(value, str) else value
+    return each_number(parsed, lambda place: "at " + ", ".join(f"{axes[j]} {k}" for j, k in enumerate(place)), name)
 
 
 def read_windows(X: Any, *, name: str = "X") -> list[Window]:
@@ -153,14 +204,7 @@ def read_windows(X: Any, *, name: str = "X") -> list[Window]:
         if not one.size:
             raise ValueError(f"{name}[{i}] holds nothing, shape {one.shape}; drop it, or give it a step and a channel")
     _refuse_unequal_channels(found, name)
-    for i, one in enumerate(found):
-        where = np.argwhere(np.isinf(one))
-        if len(where):
-            step, channel = where[0].tolist()
-            raise ValueError(
-                f"{name}[{i}] is {one[step, channel]} at step {step}, channel {channel}; give a finite number, or NaN where "
-                "nothing was measured"
-            )
+    _refuse_infinite(found, name)
     return found
 
 
@@ -171,14 +215,16 @@ def _ragged(one: Any) -> bool:
 
 def _numbers(values: Any, name: str) -> NDArray[np.float64]:
     """Return something as float64; what is no number is refused."""
-    found = np.asarray(unmasked(values))
+    found = as_array(values, name)
     if found.dtype.kind in "mM":
         raise ValueError(f"{name} holds times, of type {found.dtype}; give numbers")
     if found.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} is of type {found.dtype}; give real numbers")
+    if found.dtype.kind == "O" and found.ndim:
+        return _cells(found, name, ("step", "channel") if found.ndim < 3 else ("sequence", "channel", "step"))
     try:
         return found.astype(np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is of type {found.dtype} and holds something that is no number: {error}") from None
 
 
@@ -206,6 +252,17 @@ def _refuse_unequal_channels(found: list[Window], name: str) -> None:
     if len({len(one) for one in found}) == 1:
         message += f". All have {len(found[0])} rows: transposed? Then give (t, c), {name}[i].T"
     raise ValueError(message)
+
+
+def _refuse_infinite(windows: list[Window], name: str) -> None:
+    for i, one in enumerate(windows):
+        where = np.argwhere(np.isinf(one))
+        if len(where):
+            step, channel = where[0].tolist()
+            raise ValueError(
+                f"{name}[{i}] is {one[step, channel]} at step {step}, channel {channel}; give a finite number, or NaN where "
+                "nothing was measured"
+            )
 
 
 def common_scale(windows: Sequence[Window]) -> Scale:
