@@ -230,10 +230,16 @@ WRONG = {
     "labels that are numbers": (lambda: fit("classifier", NUMBERS), "Unknown label type: continuous"),
     "a label that is missing": (lambda: fit("classifier", with_nan(LABELS, None)), "y.*(missing|None|NaN)"),
     "a label that is NaN": (lambda: fit("classifier", with_nan(CLASSES * 1.0)), r"y\[0\] is missing \(nan\)"),
-    "a label that pandas misses": (lambda: fit("classifier", pd.Series(with_nan(LABELS, pd.NA))), r"y\[0\] is missing \(<NA>"),
+    "a label that pandas misses": (
+        lambda: fit("classifier", pd.Series(with_nan(LABELS, pd.NA))),
+        r"y\[0\] is missing \((nan|<NA>)\); drop the row",
+    ),
     "a masked label": (lambda: fit("classifier", np.ma.array(LABELS, mask=np.arange(40) == 3)), r"y\[3\] is masked"),
     "a masked number": (lambda: fit("regressor", np.ma.array(NUMBERS, mask=np.arange(40) == 3)), r"y\[3\] is masked"),
-    "a number past float64": (lambda: fit("regressor", with_nan(NUMBERS, 10**400)), "y must hold a finite number.*too large"),
+    "a number past float64": (
+        lambda: fit("regressor", with_nan(NUMBERS, 10**400)),
+        "y must hold a finite number.*too large",
+    ),
     "NaN": (lambda: fit("regressor", with_nan(NUMBERS)), "y contains NaN"),
     "inf": (lambda: fit("regressor", with_nan(NUMBERS, np.inf)), "y contains infinity"),
     "text": (lambda: fit("regressor", LABELS), "y.*'(fast|slow)'"),

@@ -278,10 +278,13 @@ class LabelsMixin(ClassifierMixin):
     def _labels(self, y: Any, n: int, name: str) -> NDArray[Any]:
         if y is None:
             raise ValueError(_missing(self, name, "a label"))
-        labels = np.asarray(column_or_1d(_plain(y, name), warn=True))
-        missing = [i for i, label in enumerate(labels.tolist()) if is_missing(label)]
-        if missing:
-            raise ValueError(f"{name}[{missing[0]}] is missing ({labels[missing[0]]}); drop the row, or give it a label")
+        y = _plain(y, name)
+        objects = np.asarray(y, dtype=object)
+        if objects.shape in ((objects.size,), (objects.size, 1)):  # others are refused by column_or_1d
+            for i, label in enumerate(objects.ravel()):
+                if is_missing(label):
+                    raise ValueError(f"{name}[{i}] is missing ({label}); drop the row, or give it a label")
+        labels = np.asarray(column_or_1d(y, warn=True))
         if len(labels) != n:
             raise ValueError(f"{name} has {len(labels)} labels for {n} sequences; give one each")
         check_classification_targets(labels)

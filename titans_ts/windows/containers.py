@@ -157,7 +157,7 @@ def _refuse_one_series(X: Any, name: str) -> None:
 def _checked(check: Callable[[Any], NDArray[np.float64]], X: Any, name: str) -> NDArray[np.float64]:
     """Return a table as scikit-learn checks it, which is shown no tensor, mask or Python object, and forgets the name."""
     if hasattr(X, "iloc"):
-        if (X.dtypes == object).any():
+        if "object" in map(str, X.dtypes):
             X = X.__class__(_cells(X.to_numpy(object), name), columns=X.columns, index=X.index)
     elif isinstance(X, list | tuple | np.ndarray | Tensor):
         X = as_array(X, name)
