@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from titans_ts.frames.panel import Table
+from titans_ts.frames.panel import Panel, Table
 
 LISTED = 5
 """Series that a message names, with the reason of each; it counts the others."""
+_BETWEEN = ("titans_ts", "sklearn")  # fits are called through scikit-learn's callbacks, searches and pipelines
 REMEDY = 'on_error="skip" leaves such series out'
 
 
@@ -40,11 +42,6 @@ class Faults:
         self.skip = skip
         self.reasons: dict[Hashable, str] = {}
 
-    @classmethod
-    def asked(cls, on_error: str) -> Faults:
-        """Return what is meant by ``on_error="raise"`` or ``"skip"``."""
-        return cls(skip=on_error == "skip")
-
     def note(self, name: Hashable, reason: str) -> None:
         """Note what is wrong with a series, unless something is known already."""
         self.reasons.setdefault(name, reason)
@@ -67,15 +64,26 @@ class Faults:
             raise NothingLeftError(self.message(others=False))
         return table.only(kept)
 
+    def sift_panel(self, panel: Panel) -> Panel:
+        """Return a panel without the series that were noted; refuse these, unless they may be left out."""
+        kept = tuple(one for one in panel if one.id not in self.reasons)
+        self.settle(others=bool(kept))
+        return panel if len(kept) == len(panel) else replace(panel, series=kept)
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether the series that were noted may be left out."""
+        return self.skip and None not in self.reasons  # a series without an id stands alone
+
     def settle(self, *, others: bool = True) -> None:
         """Refuse what was noted, unless it may be left out and others are there."""
-        if self.reasons and not (self.skip and others):
+        if self.reasons and not (self.may_skip and others):
             raise (ValueError if others else NothingLeftError)(self.message(others=others))
 
     def tell(self) -> None:
         """Warn once of the series that were left out, at the line that called the library."""
         if self.reasons:
-            said = f"{len(self.reasons)} series cannot be used and were left out:{self._listed()}"
+            said = f"left out {len(self.reasons)} series that cannot be used:{self._listed()}"
             warnings.warn(SkippedSeries(said, dict(self.reasons)), stacklevel=_outside())
 
     def message(self, *, others: bool) -> str:
@@ -94,9 +102,9 @@ class Faults:
 
 
 def _outside() -> int:
-    """Return how many calls up the first code is that is not of this package, as `warnings.warn` counts for its caller."""
+    """Return how many calls up the user's code is, as `warnings.warn` counts for whoever asks."""
     frame: Any = sys._getframe(1)
     depth = 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "titans_ts":
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         frame, depth = frame.f_back, depth + 1
     return depth

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.files.facts import checked, history
+from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Panel
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import is_stream
@@ -28,7 +29,7 @@ from titans_ts.learn.run import choose_device
 from titans_ts.series import rolling
 from titans_ts.series.intervals import Asked
 from titans_ts.series.network import ForecastNetwork
-from titans_ts.series.reader import Reader, Reading, ReadingLog, chosen, some
+from titans_ts.series.reader import Reader, Reading, ReadingLog, chosen, kept_reasons, reasons_to_keep, some
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
 from titans_ts.series.state import MemoryState
 from titans_ts.series.tensors import Preparation, learn_scale
@@ -67,6 +68,9 @@ class TitansForecaster(BaseTitans):
     memory_gain_ : MemoryGain or None
         What the memory's correction gained on validation, how sure that is, and how much of it is used
         (:class:`titans_ts.learn.acceptance.MemoryGain`); None without a memory or a validation part.
+    skipped_ : dict of id to str
+        Series that the last ``fit`` or ``update`` left out, and why; empty with ``on_error="raise"``. The warning of every
+        call has the same in its attribute ``skipped``.
     recollection_gain_ : MemoryGain or None
         The same of what ``recollection`` adds to that.
     training_history_ : list of dict
@@ -117,6 +121,12 @@ class TitansForecaster(BaseTitans):
     freq: Any = argument(None, None, object, doc="Step of the time stamps, as pandas spells it; inferred by default.")
     id_column: str = argument("unique_id", str, doc="A frame with this column is a long one, of many series.")
     time_column: str = argument("ds", str, doc="Column of the time stamps.")
+    on_error: str = argument(
+        "raise",
+        StrOptions({"raise", "skip"}),
+        doc='What is done about series that cannot be used, of several: ``"raise"`` names all of them and the reason of '
+        'each, ``"skip"`` leaves them out with one warning; the others get the numbers that they get without them.',
+    )
     target_columns: Any = argument(
         None,
         *_COLUMNS,
@@ -179,6 +189,7 @@ class TitansForecaster(BaseTitans):
         _refuse_y(y, "fit")
         self._validate_params()
         _check_arguments(self)
+        faults = Faults(skip=self.on_error == "skip")
         panel = read_panel(
             X,
             id_column=self.id_column,
@@ -189,8 +200,12 @@ class TitansForecaster(BaseTitans):
             static_covariates=() if self.static_covariates is None else self.static_covariates,
             freq=self.freq,
             require_observed=True,
+            faults=faults,
         )
-        return self._fit_panel(panel)
+        faults.tell()
+        self._fit_panel(panel)
+        self.skipped_ = faults.reasons
+        return self
 
     def predict(
         self,
@@ -244,15 +259,18 @@ class TitansForecaster(BaseTitans):
         ['unique_id', 'ds', 'y', 'y-lo-80', 'y-hi-80', 'y-q-25']
         """
         reader = self.reader_
+        faults = reader.faults
         rows, asked = reader.horizon(horizon), Asked.checked(level, quantiles, reader.network.config.quantiles)
         if X is None:
-            self._require_read("call update(rows), or predict(X) with a history")
+            self._require_read("call update(rows), or predict(X) with a history", faults)
             read = Reading(self.states_, self.last_times_, self.layout_)
         elif is_stream(X):
-            read = reader.read_stream(X, {}, {}, fresh=True)
+            read = reader.read_stream(X, {}, {}, fresh=True, faults=faults)
         else:
-            read = reader.read(reader.panel(X), {})
-        return reader.forecast(read, horizon=rows, future=future, asked=asked)
+            read = reader.read(reader.panel(X, faults=faults), {}, faults=faults)
+        answer = reader.forecast(read, horizon=rows, future=future, asked=asked, faults=faults)
+        faults.tell()
+        return answer
 
     def future_frame(self, horizon: int | None = None) -> Any:
         """Return ids and time stamps of the rows after what was read, to be filled with covariates known in advance.
@@ -287,14 +305,19 @@ class TitansForecaster(BaseTitans):
         [31, 1, 2]
         """
         reader = self.reader_
+        faults = reader.faults
         rows = reader.horizon(horizon)
-        self._require_read("call update(rows); then there are rows that follow")
+        self._require_read("call update(rows); then there are rows that follow", faults)
+        faults.tell()
         return reader.future_frame(self.last_times_, rows)
 
-    def _require_read(self, remedy: str) -> None:
-        """Refuse to go on from series of which nothing has been read."""
+    def _require_read(self, remedy: str, faults: Faults) -> None:
+        """Refuse to go on from series of which nothing has been read, or note them if they may be left out."""
         unread = [name for name, state in self.states_.items() if not state.n_seen]
-        if unread or not self.states_:
+        if faults.skip and len(unread) < len(self.states_):
+            for name in unread:
+                faults.note(name, "nothing has been read since forget()")
+        elif unread or not self.states_:
             whose = f" by {some(unread)}" if any(name is not None for name in unread) else ""
             raise ValueError(f"nothing has been read since forget(){whose}: {remedy}")
 
@@ -324,14 +347,17 @@ class TitansForecaster(BaseTitans):
             absorbed then.
         """
         reader = self.reader_
+        faults = reader.faults
         if is_stream(X) or checkpoint is not None:
             stream = X if is_stream(X) else iter([X])
             log = None if checkpoint is None else ReadingLog(checkpoint, reader, self.states_)
-            read = reader.read_stream(stream, self.states_, self.last_times_, log=log)
+            read = reader.read_stream(stream, self.states_, self.last_times_, log=log, faults=faults)
         else:
-            read = reader.read(reader.panel(X, follow=self.last_times_), self.states_)
+            read = reader.read(reader.panel(X, follow=self.last_times_, faults=faults), self.states_, faults=faults)
         self.states_ |= read.states
         self.last_times_ |= read.last_times
+        self.skipped_ = faults.reasons
+        faults.tell()
         return self
 
     def remember(self, states: MemoryState | Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Self:
@@ -413,7 +439,11 @@ class TitansForecaster(BaseTitans):
         ValueError
             If the model has no memory, by its variant or with ``layers=0``, or X does not fit.
         """
-        return self.reader_.surprise(X)
+        reader = self.reader_
+        faults = reader.faults
+        answer = reader.surprise(X, faults)
+        faults.tell()
+        return answer
 
     def watch(self, X: Any) -> Any:
         """Return what happened in each layer of the memory while it read X afresh, patch by patch.
@@ -453,7 +483,10 @@ class TitansForecaster(BaseTitans):
         ([15, 31, 47], ['layer', 'surprise', 'retention'])
         """
         reader = self.reader_
-        return watch_panel(reader, reader.panel(X))
+        faults = reader.faults
+        answer = watch_panel(reader, reader.panel(X, faults=faults))
+        faults.tell()
+        return answer
 
     def memory_table(self, ids: Hashable | Iterable[Hashable] | None = None) -> Any:
         """Return what the memory holds of what ``fit`` and ``update`` have read, by layer and head.
@@ -536,9 +569,13 @@ class TitansForecaster(BaseTitans):
             If a series is too short for the origins asked for.
         """
         reader = self.reader_
+        faults = reader.faults
         asked = Asked.checked(level, quantiles, reader.network.config.quantiles)
         fit = (lambda panel: clone(self)._fit_panel(panel).reader_) if refit else None
-        return rolling.backtest(reader, reader.panel(X), windows=windows, step=step, asked=asked, refit=fit)
+        panel = reader.panel(X, faults=faults)
+        answer = rolling.backtest(reader, panel, windows=windows, step=step, asked=asked, refit=fit, faults=faults)
+        faults.tell()
+        return answer
 
     def score(self, X: Any, y: None = None) -> float:
         """Return how well the rows that follow what was read are forecast; ``GridSearchCV`` and its kin compare by it.
@@ -568,7 +605,11 @@ class TitansForecaster(BaseTitans):
         """
         _refuse_y(y, "score")
         reader = self.reader_
-        return rolling.score(reader, reader.panel(X, follow=self.last_times_), self.states_)
+        faults = reader.faults
+        panel = reader.panel(X, follow=self.last_times_, faults=faults)
+        answer = rolling.score(reader, panel, self.states_, faults)
+        faults.tell()
+        return answer
 
     def rolling_errors(
         self,
@@ -625,6 +666,7 @@ class TitansForecaster(BaseTitans):
             freq=self.freq,
             n_jobs=self.n_jobs,
             verbose=self.verbose,
+            on_error=self.on_error,
         )
 
     def __sklearn_tags__(self) -> Tags:
@@ -704,13 +746,14 @@ class TitansForecaster(BaseTitans):
         tensors, facts = self.reader_.kept(self.states_, self.last_times_)
         gains = {name: getattr(self, f"{name}_") for name in _GAINS}
         facts |= {name: None if gain is None else asdict(gain) for name, gain in gains.items()}
-        return tensors, facts | {"history": self.training_history_}
+        return tensors, facts | {"history": self.training_history_} | reasons_to_keep(self.skipped_)
 
     _network_kind = ForecastNetwork, ForecastConfig
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], network: ForecastNetwork) -> None:
         self._learned(*Reader.from_file(header, tensors, network))
         self.training_history_ = history(header["history"])
+        self.skipped_ = kept_reasons(header)
         for name in _GAINS:
             setattr(self, f"{name}_", None if header[name] is None else checked(MemoryGain(**header[name])))
 

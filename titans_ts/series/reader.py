@@ -21,6 +21,7 @@ from titans_ts.backbones.state import map_tensors, pack, unpack_checked
 from titans_ts.blocks.scale import Scale, unknown_scale
 from titans_ts.files.facts import checked, fits, require
 from titans_ts.files.tensors import digest, read_tensors, under, write_tensors
+from titans_ts.frames.faults import Faults, NothingLeftError
 from titans_ts.frames.future import read_future
 from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.read import read_panel
@@ -66,6 +67,12 @@ class Reader:
     freq: Any = None
     n_jobs: int | None = None
     verbose: int | None = 0
+    on_error: str = "raise"  # or "skip": what is done about series that cannot be used
+
+    @property
+    def faults(self) -> Faults:
+        """What a call will find wrong with single series, and what is done about it."""
+        return Faults(skip=self.on_error == "skip")
 
     def panel(
         self,
@@ -74,6 +81,7 @@ class Reader:
         follow: Mapping[Hashable, Any] | None = None,
         like: Layout | None = None,
         first_row: int | None = None,
+        faults: Faults | None = None,
     ) -> Panel:
         """Return the series of a container like that of ``fit``; with ``follow`` they begin after those last rows.
 
@@ -87,6 +95,7 @@ class Reader:
             like=self.layout if like is None else like,
             follow=follow,
             first_row=first_row,
+            faults=faults,
         )
 
     def pieces(self, X: Any) -> Pieces:
@@ -257,9 +266,27 @@ class Reader:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def read(self, panel: Panel, states: States, tensors: Mapping[Hashable, SeriesTensors] | None = None) -> Reading:
+    def begin_all(
+        self, panel: Panel, states: States, faults: Faults | None = None
+    ) -> tuple[Panel, dict[Hashable, SeriesState]]:
+        """Return the series that can be read on, and the state from which each is."""
+        faults, begun = Faults() if faults is None else faults, {}
+        for one in panel:
+            try:
+                begun[one.id] = self.begin(one, states.get(one.id))
+            except ValueError as error:
+                faults.note(one.id, str(error))
+        return faults.sift_panel(panel), begun
+
+    def read(
+        self,
+        panel: Panel,
+        states: States,
+        tensors: Mapping[Hashable, SeriesTensors] | None = None,
+        faults: Faults | None = None,
+    ) -> Reading:
         """Read a panel on from states, which are left as they are; a series that has none begins afresh."""
-        begun = {one.id: self.begin(one, states.get(one.id)) for one in panel}
+        panel, begun = self.begin_all(panel, states, faults)
 
         def read_one(one: Series) -> SeriesState:
             state = begun[one.id]
@@ -278,41 +305,52 @@ class Reader:
         *,
         fresh: bool = False,
         log: ReadingLog | None = None,
+        faults: Faults | None = None,
     ) -> Reading:
         """Read a stream (:func:`titans_ts.frames.stream.read_pieces`) on from states, which are left as they are.
 
         ``fresh`` says that X stands for itself, as in ``predict(X)``. ``log`` is written after every piece, and taken up
-        where it is there already. An error says at which row of X its piece begins.
+        where it is there already. An error says at which row of X its piece begins. A series with a fault is left out whole,
+        rows before the fault and after it included.
         """
         pieces = self.pieces(X)
-        found, ends, done = ({}, {}, 0) if log is None else log.resume()
+        faults = Faults() if faults is None else faults
+        found, ends, done = ({}, {}, 0) if log is None else log.resume(faults)
         kept, known = ChainMap(found, dict(states)), ChainMap(ends, dict(last_times))
         before: Layout | None = None
         counted: Any = {"total": pieces.total, "initial": done, "unit_scale": True}
         with progress_bar(self.verbose, "reading", unit="row", **counted) as progress:
             for piece in skip_rows(pieces, done):
                 try:
-                    if fresh:
-                        panel = self._panel_alone(piece, before, known, done)
-                    else:
-                        panel = self.panel(piece, follow=known, first_row=done)
-                    new = self.read(panel, kept)
+                    like = self._like_before(before) if fresh else None
+                    follow = None if fresh and like is None else known
+                    panel = self.panel(piece, follow=follow, like=like, first_row=done, faults=faults)
+                    new = self.read(panel, kept, faults=faults)
+                    found.update(new.states)
+                    ends.update(new.last_times)
+                    before = new.layout
                 except (ValueError, TypeError) as error:
-                    place = f"the rows of X from row {done:,} on (rows are counted from there): " if done else ""
-                    raise type(error)(f"{place}{error}") from error
-                found.update(new.states)
-                ends.update(new.last_times)
-                before, done = panel.layout, done + rows_of(piece)
+                    if not (isinstance(error, NothingLeftError) and faults.may_skip):
+                        place = f"the rows of X from row {done:,} on (rows are counted from there): " if done else ""
+                        raise type(error)(f"{place}{error}") from error
+                for name in faults.reasons:
+                    found.pop(name, None)
+                    ends.pop(name, None)
+                done += rows_of(piece)
                 progress.update(rows_of(piece))
                 if log is not None:
-                    log.write(found, ends, done)
+                    log.write(found, ends, done, faults)
+        faults.settle(others=bool(found))
         return Reading(found, ends, self.layout if before is None else before)
 
-    def _panel_alone(self, piece: Any, before: Layout | None, known: Mapping[Hashable, Any], first_row: int) -> Panel:
-        """Read a piece of a history that stands for itself: it follows the piece before it, where both count time alike."""
+    def _like_before(self, before: Layout | None) -> Layout | None:
+        """Return what a piece of a history that stands for itself must be like to follow the piece before it.
+
+        It follows where both count time alike.
+        """
         if before is None or (before.has_times != self.layout.has_times and not before.numbered_index):
-            return self.panel(piece, first_row=first_row)
-        return self.panel(piece, follow=known, like=replace(self.layout, kind=before.kind), first_row=first_row)
+            return None
+        return replace(self.layout, kind=before.kind)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -330,18 +368,27 @@ class Reader:
             )
         return int(asked)
 
-    def forecast(self, read: Reading, *, horizon: int, future: Any = None, asked: Asked = _NOTHING) -> Any:
+    def forecast(
+        self,
+        read: Reading,
+        *,
+        horizon: int,
+        future: Any = None,
+        asked: Asked = _NOTHING,
+        faults: Faults | None = None,
+    ) -> Any:
         """Return ``horizon`` rows after what was read, in a container of the same kind."""
         network = self.network
         layout = replace(self.layout, kind=read.layout.kind, backend=read.layout.backend)
-        ahead = read_future(future, layout, read.last_times, horizon)
+        ahead = read_future(future, layout, read.last_times, horizon, faults)
 
-        def forecast_one(name: Hashable, state: SeriesState) -> Forecast:
-            found = reading.forecast(network, state, self.preparation.future_tensor(ahead[name]))
+        def forecast_one(name: Hashable) -> Forecast:
+            found = reading.forecast(network, read.states[name], self.preparation.future_tensor(ahead[name]))
             return self.answer(found, read.last_times[name], asked, horizon)
 
-        found = self.in_parallel(delayed(forecast_one)(name, state) for name, state in read.states.items())
-        return forecast_container(read.layout, dict(zip(read.states, found, strict=True)))
+        names = [name for name in read.states if name in ahead]
+        found = self.in_parallel(delayed(forecast_one)(name) for name in names)
+        return forecast_container(read.layout, dict(zip(names, found, strict=True)))
 
     def answer(self, found: reading.Forecasts, last_time: Any, asked: Asked, horizon: int) -> Forecast:
         """Return the forecast of one origin as it goes into a container."""
@@ -354,12 +401,12 @@ class Reader:
         """Return the container that covariates of the rows after the last ones go into."""
         return future_container(self.layout, last_times, horizon)
 
-    def surprise(self, X: Any) -> Any:
+    def surprise(self, X: Any, faults: Faults | None = None) -> Any:
         """Return how much each row of a history surprised a fresh memory, in a container of the same kind."""
         if not self.network.config.backbone.layers:
             raise ValueError("layers=0: this model has no memory that could be surprised")
         require_memory(self.network, to_be="surprised")
-        panel = self.panel(X)
+        panel = self.panel(X, faults=faults)
         values = {one.id: reading.surprise(self.network, self.tensors(one)).double().cpu().numpy() for one in panel}
         columns = ["surprise"] if self.network.config.mixed else None
         return row_values_container(panel.layout, panel, values, columns=columns)
@@ -380,8 +427,11 @@ class ReadingLog:
         seen = [[plain(name), state.n_seen] for name, state in states.items()]
         self.identity = [reader.fingerprint, hashlib.sha256(json.dumps(seen).encode()).hexdigest()]
 
-    def resume(self) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any], int]:
-        """Return states, last time stamps and rows read so far; nothing without a file; one that does not fit is refused."""
+    def resume(self, faults: Faults) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any], int]:
+        """Return states, last time stamps and rows read so far; nothing without a file; one that does not fit is refused.
+
+        What was wrong with single series until then is noted in ``faults``.
+        """
         if not self.path.exists():
             return {}, {}, 0
         tensors, header = read_tensors(self.path)
@@ -402,12 +452,14 @@ class ReadingLog:
                 n_seen = int(kept[place]["n_seen"])
                 self.reader.check_last_time(n_seen, last.get(name))
                 states[name] = self.reader.restored(name, n_seen, kept[place])
+            for name, reason in kept_reasons(facts).items():
+                faults.note(name, reason)
             return states, last, facts["rows"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             what = f"it lacks the part {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"checkpoint {str(self.path)!r} is damaged: {what}; delete it") from None
 
-    def write(self, states: States, last_times: Mapping[Hashable, Any], rows: int) -> None:
+    def write(self, states: States, last_times: Mapping[Hashable, Any], rows: int, faults: Faults) -> None:
         """Write how far reading came."""
         tensors: dict[str, Tensor] = {}
         for place, state in enumerate(states.values()):
@@ -417,8 +469,20 @@ class ReadingLog:
             "rows": rows,
             "ids": [plain(name) for name in states],
             "last_times": [[plain(name), plain(time)] for name, time in last_times.items()],
-        }
+        } | reasons_to_keep(faults.reasons)
         write_tensors(self.path, tensors, {"reading": facts})
+
+
+def reasons_to_keep(reasons: Mapping[Hashable, str]) -> dict[str, Any]:
+    """Return why series were left out as plain facts of a file; nothing where none was."""
+    return {"skipped": [[plain(name), reason] for name, reason in reasons.items()]} if reasons else {}
+
+
+def kept_reasons(facts: Mapping[str, Any]) -> dict[Hashable, str]:
+    """Return what :func:`reasons_to_keep` was given."""
+    reasons = {original(name): reason for name, reason in facts.get("skipped", [])}
+    require(all(isinstance(reason, str) for reason in reasons.values()), "what it says of series left out is no text")
+    return reasons
 
 
 def last_time(series: Series, after: SeriesState) -> Any:

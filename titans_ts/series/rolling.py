@@ -13,6 +13,7 @@ from joblib import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from titans_ts.backbones.observing import silenced
+from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.write import Backtest, backtest_frame, backtest_ids, build_frame, id_column, target_names
 from titans_ts.series import reading
@@ -30,9 +31,18 @@ def backtest(
     step: int | None,
     asked: Asked,
     refit: Callable[[Panel], Reader] | None = None,
+    faults: Faults | None = None,
 ) -> tuple[Any, Any]:
     """Return forecasts and metrics of :meth:`TitansForecaster.backtest`; ``refit`` learns anew from earlier rows."""
-    origins = {one.id: _choose_origins(reader, one, windows, step) for one in panel}
+    if not (step is None or _is_count(step)) or not (windows is None or _is_count(windows)):
+        raise ValueError(f"windows and step must be whole numbers, 1 or more, got windows={windows!r} and step={step!r}")
+    faults, origins = Faults() if faults is None else faults, {}
+    for one in panel:
+        try:
+            origins[one.id] = _choose_origins(reader, one, windows, step)
+        except ValueError as error:
+            faults.note(one.id, str(error))
+    panel = faults.sift_panel(panel)
     if refit is None:
         _warn_if_seen(reader, panel, origins)
         found = {one.id: _roll(reader, one, origins[one.id]) for one in panel}
@@ -92,22 +102,27 @@ def rolling_errors(
     return {horizon: (total[0] / total[2], total[1] / total[2]) for horizon, total in sums.items()}
 
 
-def score(reader: Reader, panel: Panel, states: States) -> float:
+def score(reader: Reader, panel: Panel, states: States, faults: Faults | None = None) -> float:
     """Return the score of :meth:`TitansForecaster.score`, forecasting on from states."""
+    faults = Faults() if faults is None else faults
     for one in panel:
         name = "" if one.id is None else f" {one.id!r}"
         if one.id not in reader.scales:
-            raise ValueError(
+            faults.note(
+                one.id,
                 f"X holds the series{name}, which fit never saw, and so knows no spread to measure its errors by; leave it "
-                f"out, or fit with it: fit saw {some(reader.scales)}"
+                f"out, or fit with it: fit saw {some(reader.scales)}",
             )
-        if not states[one.id].n_seen:
-            raise ValueError(
+        elif not states[one.id].n_seen:
+            faults.note(
+                one.id,
                 f"nothing has been read of series{name} since forget(), so there is nothing to forecast X from: call "
-                "update(rows) with the rows before X"
+                "update(rows) with the rows before X",
             )
-    begun = [reader.begin(one, states[one.id]) for one in panel]
-    sums = reader.in_parallel(delayed(_scaled_errors)(reader, one, state) for one, state in zip(panel, begun, strict=True))
+    panel, begun = reader.begin_all(faults.sift_panel(panel), states, faults)
+    sums = reader.in_parallel(
+        delayed(_scaled_errors)(reader, one, state) for one, state in zip(panel, begun.values(), strict=True)
+    )
     error, count = (sum(part) for part in zip(*sums, strict=True))
     if not count:
         raise ValueError("X has no observed value, so there is nothing to score; give rows that were measured")
@@ -168,8 +183,6 @@ def _head(series: Series, rows: int) -> Series:
 def _choose_origins(reader: Reader, series: Series, windows: int | None, step: int | None) -> np.ndarray:
     horizon = reader.network.config.horizon
     step = horizon if step is None else step
-    if not _is_count(step) or (windows is not None and not _is_count(windows)):
-        raise ValueError(f"windows and step must be whole numbers, 1 or more, got windows={windows!r} and step={step!r}")
     last = len(series) - horizon
     first = reader.training_rows.get(series.id, 1) if windows is None else last - (windows - 1) * step
     if first < 1 or last < first:
