@@ -33,10 +33,11 @@ _OLD = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | 
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, only_new: bool = False) -> Iterator[Path]:
     """Hand out a temporary file that takes the place of `path` when the block ends well, and vanishes otherwise.
 
-    A file that is there keeps its mode and, where allowed, its owner. A link stays, and what it leads to is replaced.
+    A file that is there keeps its mode and, where allowed, its owner. A link stays, and what it leads to is replaced. With
+    `only_new` a file that is there by then stays as it is, and FileExistsError is raised.
     """
     path = Path(path)
     target, old = _target(path)
@@ -51,7 +52,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             if fcntl is None:  # Windows moves no open file
                 os.close(descriptor)
                 descriptor = -1
-            os.replace(temporary, target)
+            (_move_if_new if only_new else os.replace)(temporary, target)
         except OSError as error:
             if error.filename not in (None, os.fspath(temporary)):
                 raise  # about another file, which was used inside the block
@@ -61,6 +62,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _move_if_new(temporary: Path, target: Path) -> None:
+    """Give a file its name, unless there is one of it; a file system without links is believed when it shows none."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS) or os.path.lexists(target):
+            raise
+        os.replace(temporary, target)
 
 
 def clear_partial(path: str | os.PathLike[str]) -> None:

@@ -1,6 +1,8 @@
 """Many series' memories in one file: read on as each alone, whole or not at all, only what is asked for."""
 
 import sqlite3
+from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from series.estimator_cases import fitted, wave
 from titans_ts import MemoryStore, TitansForecaster, load
 from titans_ts.series import reader
 from titans_ts.series.store import memory_store
+from titans_ts.series.store.tables import Tables
 
 ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16}
 IDS = [f"well {i}" for i in range(7)]
@@ -25,6 +28,12 @@ def frame(first: int, rows: int, ids=IDS) -> pl.DataFrame:
         for i, name in enumerate(ids)
     ]
     return pl.concat(parts).sort("ds", maintain_order=True)
+
+
+def asked(path, statement: str, *values):
+    """Ask or change the file behind a store's back."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        return file.execute(statement, values).fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +79,14 @@ def test_a_store_reads_on_as_a_forecaster_does(step, store, forecaster, tmp_path
 
 def test_a_row_that_completes_no_patch_leaves_the_memory_untouched(store, monkeypatch):
     store.update(frame(0, 50))
-    table = "SELECT place, tensors FROM memory ORDER BY place"
-    before = store._file.execute(table).fetchall()
-    read = []
-    monkeypatch.setattr(
-        memory_store, "_decoded", lambda blob, *rest, real=memory_store._decoded: read.append(len(blob)) or real(blob, *rest)
-    )
+    memories = partial(asked, store.path, "SELECT place, tensors FROM memory ORDER BY place")
+    before, read, real = memories(), [], Tables._tensors
+    monkeypatch.setattr(Tables, "_tensors", lambda tables, name, *rest: read.append(name) or real(tables, name, *rest))
     store.update(frame(50, 1))
-    assert store._file.execute(table).fetchall() == before
-    assert max(read) < min(len(blob) for _, blob in before)
+    assert memories() == before
+    assert set(read) == {"waiting"}
     store.update(frame(51, 2))  # row 53 follows the patch of rows 48 .. 51
-    assert all(new != old for new, old in zip(store._file.execute(table).fetchall(), before, strict=True))
+    assert all(new != old for new, old in zip(memories(), before, strict=True))
 
 
 def test_streams_and_strangers(store, tmp_path, monkeypatch):
@@ -162,7 +168,7 @@ def test_files_of_others_are_refused(store, forecaster, tmp_path):
         MemoryStore(tmp_path / "wells.memory", forecaster, batch_size=0)
     with pytest.raises(ValueError, match="fitted on one series without an id"):
         MemoryStore(tmp_path / "one.memory", fitted(wave(160, 1), **ARGUMENTS))
-    store._file.execute("UPDATE memory SET tensors = substr(tensors, 1, 900) WHERE place = 2")
+    asked(store.path, "UPDATE memory SET tensors = substr(tensors, 1, 900) WHERE place = 2")
     with pytest.raises(ValueError, match=r"damaged at series 'well 1': forget\(\) it and read its rows again"):
         store["well 1"]
 
