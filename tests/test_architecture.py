@@ -47,7 +47,12 @@ MAY_USE_THE_TOP_LEVEL = {*FACES, BENCH, "cli"}
 AT_THE_TOP = {"__init__", "__main__"}
 MOST_MODULES = 14
 NOT_IN_OPS = ("torch.nn.Module", "torch.nn.Parameter", "numpy.random", "random")
-RANDOM_IN_TORCH = {"manual_seed", "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "bernoulli"}
+GLOBAL_CHANCE = {"manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state", "random", "default_generator"}
+DRAWS = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "bernoulli", "multinomial", "normal", "poisson"}
+DRAWS_IN_PLACE = {"normal_", "uniform_", "bernoulli_", "random_", "exponential_", "geometric_", "cauchy_", "log_normal_"}
+DROPS = ("nn.Dropout", "F.dropout", "functional.dropout")
+ONES_OWN_IN_NUMPY = {"default_rng", "Generator", "RandomState", "SeedSequence"}
+HOME_OF_CHANCE = "titans_ts.blocks.chance"
 
 
 @dataclass(frozen=True)
@@ -166,9 +171,44 @@ def broken_ops_rules(module: Module) -> list[str]:
     for node in ast.walk(module.tree):
         if not isinstance(node, ast.Attribute):
             continue
-        if node.attr in {"Module", "Parameter"} or ast.unparse(node) in {f"torch.{name}" for name in RANDOM_IN_TORCH}:
+        if node.attr in {"Module", "Parameter"} or ast.unparse(node) in {f"torch.{name}" for name in DRAWS | GLOBAL_CHANCE}:
             faults.append(f"{module.name}:{node.lineno} uses {ast.unparse(node)}; ops knows no layer and no randomness")
     return faults
+
+
+def broken_chance_rules(modules: list[Module]) -> list[str]:
+    """Say where a generator is used that all threads share: torch's, numpy's or Python's.
+
+    What draws is handed a generator. First weights are drawn in constructors without one: ``drawing`` gives them theirs.
+    """
+    faults = []
+    for module in modules:
+        faults += [
+            f"{module.name}:{each.line} imports {each.target}, whose chance all threads share"
+            for each in module.imports()
+            if each.target == "random" or each.target.startswith(("random.", "numpy.random."))
+        ]
+        if module.name != HOME_OF_CHANCE:
+            faults += [f"{module.name}:{line} {what}" for line, what in _shared_chance(module.tree, in_constructor=False)]
+    return faults
+
+
+def _shared_chance(node: ast.AST, *, in_constructor: bool) -> Iterator[tuple[int, str]]:
+    if isinstance(node, ast.FunctionDef):
+        in_constructor = node.name in ("__init__", "reset_parameters")
+    if isinstance(node, ast.Attribute):
+        place, name = ast.unparse(node.value), node.attr
+        shared = place in ("torch", "torch.random", "torch.cuda") and name in GLOBAL_CHANCE
+        shared |= place in ("np.random", "numpy.random") and name not in ONES_OWN_IN_NUMPY
+        if shared or ast.unparse(node).endswith(DROPS):
+            yield node.lineno, f"uses {ast.unparse(node)}; take a generator of one's own ({HOME_OF_CHANCE})"
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not in_constructor:
+        name, given = node.func.attr, any(keyword.arg == "generator" for keyword in node.keywords)
+        draws = name in DRAWS_IN_PLACE or (ast.unparse(node.func.value) == "torch" and name in DRAWS)
+        if draws and not given:
+            yield node.lineno, f"draws by {ast.unparse(node.func)} without generator="
+    for child in ast.iter_child_nodes(node):
+        yield from _shared_chance(child, in_constructor=in_constructor)
 
 
 def import_cycles(modules: list[Module]) -> list[str]:
@@ -200,7 +240,13 @@ def import_cycles(modules: list[Module]) -> list[str]:
     return faults
 
 
-RULES = {"rooms": broken_room_rules, "plan": broken_plan, "libraries": broken_library_rules, "cycles": import_cycles}
+RULES = {
+    "rooms": broken_room_rules,
+    "plan": broken_plan,
+    "libraries": broken_library_rules,
+    "chance": broken_chance_rules,
+    "cycles": import_cycles,
+}
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -229,6 +275,14 @@ def test_the_house_keeps_its_rules(rule):
         ("libraries", "ops/rule.py", "from torch import nn", "ops knows no layer"),
         ("libraries", "ops/rule.py", "import torch\nx = torch.randn(3)", "no randomness"),
         ("libraries", "ops/rule.py", "import torch\nclass A(torch.nn.Module): pass", "ops knows no layer"),
+        ("chance", "learn/run.py", "import torch\ntorch.manual_seed(0)", "uses torch.manual_seed"),
+        ("chance", "learn/run.py", "import torch\nwith torch.random.fork_rng(): pass", "uses torch.random"),
+        ("chance", "learn/run.py", "import torch\ntorch.cuda.set_rng_state(x)", "uses torch.cuda.set_rng_state"),
+        ("chance", "learn/run.py", "import numpy as np\nnp.random.seed(0)", "uses np.random.seed"),
+        ("chance", "learn/run.py", "from random import choice", "imports random.choice"),
+        ("chance", "learn/run.py", "def f(x):\n    x.normal_()", "draws by x.normal_"),
+        ("chance", "learn/run.py", "import torch\ndef f():\n    return torch.randn(3)", "draws by torch.randn"),
+        ("chance", "blocks/layers.py", "from torch import nn\nx = nn.Dropout(0.1)", "uses nn.Dropout"),
         ("cycles", "memory/gates.py", "from titans_ts.memory import presets", "is a cycle"),
         (
             "cycles",

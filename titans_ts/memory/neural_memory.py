@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from titans_ts.blocks.convolution import CausalConvolution
 from titans_ts.blocks.layers import HeadNorm, join_heads, rotate, split_heads, unit_length
+from titans_ts.blocks.switches import OfThisThread
 from titans_ts.memory.gates import Store, TokenGates
 from titans_ts.memory.presets import find_preset
 from titans_ts.memory.written import Observation
@@ -48,6 +49,9 @@ class NeuralMemory(nn.Module):
     (arXiv 2501.00663, section 3; appendix C for the family.)
     """
 
+    observer = OfThisThread(default=None)  # called with an Observation of every piece that is written
+    silent = OfThisThread(default=False)  # whether it answers zeros; it is written and recalled from all the same
+
     def __init__(
         self,
         width: int,
@@ -78,8 +82,6 @@ class NeuralMemory(nn.Module):
             damping=damping and preset.anchored,
         )
         self.heads, self.chunk_size = heads, chunk_size
-        self.observer: Callable[[Observation], object] | None = None  # called with every piece that is written
-        self.silent = False  # whether it answers nothing but zeros; it is written and recalled from all the same
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.convolution = CausalConvolution(3 * width, kernel=convolution)
         self.gates = TokenGates(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.blocks.layers import unit_length
+from titans_ts.blocks.switches import OfThisThread
 from titans_ts.memory.neural_memory import in_full_precision
 from titans_ts.ops import Gates, StoreState, WriteRule, memory_chunked
 from titans_ts.ops.rule import LOG_FLOOR
@@ -52,6 +53,8 @@ class Recollection(nn.Module):
     (arXiv 2501.00663, equations 8 to 15; 2406.06484 for the rule; Rahimi and Recht, NeurIPS 2007, for the features.)
     """
 
+    silent = OfThisThread(default=False)
+
     def __init__(self, lookback: int, horizon: int, patch_length: int, *, features: int, channels: int = 1) -> None:
         super().__init__()
         self.patch_length, self.horizon, self.channels, self.features = patch_length, horizon, channels, features
@@ -68,7 +71,6 @@ class Recollection(nn.Module):
             gates.bias.copy_(torch.tensor([STEP_START] * HEADS + [0.0] * HEADS))
         self.gates = nn.Sequential(nn.Linear(self.patches, GATE_WIDTH), nn.SiLU(), gates)
         self.trust = nn.Parameter(torch.zeros(HEADS, self.foretold))
-        self.silent = False
 
     @torch.no_grad()
     def open(self) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -225,7 +226,8 @@ def _frame(
 @contextmanager
 def direct_only(network: ForecastNetwork) -> Iterator[None]:
     """Leave the memory's corrections out inside the block: the direct linear path as it was trained beside them."""
-    handle = network.head.register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
+    here = get_ident()
+    handle = network.head.register_forward_hook(lambda *seen: torch.zeros_like(seen[-1]) if get_ident() == here else None)
     try:
         with silent(network, (Recollection,)):
             yield
