@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from titans_ts.series.intervals import Asked, check_levels, check_quantiles, interval_bounds, quantiles_between
+from titans_ts.series.intervals import Asked, check_levels, check_quantiles, quantiles_at
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 QUANTILES = np.array([[-9.0, -4.0, -1.0, 0.0, 0.5, 3.0, 20.0], [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0]])
@@ -11,7 +11,8 @@ QUANTILES = np.array([[-9.0, -4.0, -1.0, 0.0, 0.5, 3.0, 20.0], [0.0, 1.0, 2.0, 4
 
 @pytest.mark.parametrize("level", [1, 33, 50, 60, 80, 87.5, 90])
 def test_bounds_lie_between_quantiles_as_numpy_interpolates(level):
-    [(low, high)] = interval_bounds(QUANTILES, SHARES, [level]).values()
+    asked = Asked((level,))
+    [(low, high)] = asked.parted(quantiles_at(QUANTILES, SHARES, asked.shares))[0].values()
     for bound, share in ((low, (1 - level / 100) / 2), (high, (1 + level / 100) / 2)):
         np.testing.assert_allclose(bound, [np.interp(share, SHARES, row) for row in QUANTILES], rtol=1e-12, atol=1e-12)
 
@@ -24,14 +25,9 @@ def test_levels_wider_than_the_quantiles_are_refused_with_those_to_fit():
 
 @pytest.mark.parametrize("share", [0.05, 0.07, 0.25, 1 / 3, 0.5, 0.93, 0.95])
 def test_a_quantile_lies_between_those_learned_as_numpy_interpolates(share):
-    [found] = quantiles_between(QUANTILES, SHARES, [share]).values()
+    asked = Asked((80.0,), (share,))
+    [found] = asked.parted(quantiles_at(QUANTILES, SHARES, asked.shares))[1].values()
     np.testing.assert_allclose(found, [np.interp(share, SHARES, row) for row in QUANTILES], rtol=1e-12, atol=1e-12)
-
-
-def test_an_interval_is_two_quantiles():
-    [(low, high)] = interval_bounds(QUANTILES, SHARES, [70]).values()
-    found = quantiles_between(QUANTILES, SHARES, [0.15, 0.85])
-    np.testing.assert_allclose([found[0.15], found[0.85]], [low, high], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("level", "meant"), [(0.8, "80"), ([80, 0.95], "95"), ([0.005], "0.5")])

@@ -5,10 +5,10 @@ A reader of frames and a reader of arrays make a `Table`; what follows does not 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,13 @@ from titans_ts.frames.stamps import Stamps, read_stamps
 Columns = Column | Sequence[Column] | None
 
 
+class Domain(NamedTuple):
+    """What a target must be."""
+
+    refuses: Callable[[np.ndarray], np.ndarray]  # says which of (r, c) are outside; missing values never are
+    reason: str  # what a message says after the value and its place
+
+
 def read_panel(
     X: Any,
     *,
@@ -47,6 +54,7 @@ def read_panel(
     require_observed: bool = False,
     faults: Faults | None = None,
     first_row: int | None = None,
+    domains: Sequence[Domain] = (),
 ) -> Panel:
     """Read and check a container of series; the time axis becomes regular, and rows missing in it are made and hold NaN.
 
@@ -61,7 +69,8 @@ def read_panel(
     used. With `follow`, the last time stamp absorbed of each series, rows must come after it (those of arrays are taken to
     come right after it), and X must address the series as at fit. `require_observed` refuses a target that is never seen.
 
-    What is wrong with single series is noted in `faults`, which refuse them, all at once, or leave them out.
+    What is wrong with single series is noted in `faults`, which refuse them, all at once, or leave them out: so are targets
+    outside one of `domains`.
     """
     faults = Faults() if faults is None else faults
     request = Request(
@@ -77,6 +86,9 @@ def read_panel(
     else:
         table = read_array_table(X, request, like, faults)
     _note_values(table, faults)
+    for domain in domains:
+        said = f"X has {{value}} in {{where}}, column {{column!r}}, {domain.reason.replace('{', '{{').replace('}', '}}')}"
+        _note_cells(table, table.values, table.layout.target_columns, domain.refuses(table.values), said, faults)
     if require_observed:
         _note_unobserved(table, faults)
     table = faults.sift(table)

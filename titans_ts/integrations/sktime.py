@@ -22,7 +22,7 @@ from titans_ts.frames.read import read_panel
 from titans_ts.integrations import _sktime_rows as frames
 from titans_ts.series import reading
 from titans_ts.series.forecaster import TitansForecaster
-from titans_ts.series.intervals import check_quantiles, quantiles_between
+from titans_ts.series.intervals import check_quantiles
 
 try:
     from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
@@ -43,7 +43,7 @@ class TitansSktimeForecaster(BaseForecaster):
         given there; with a number ``fh`` may come with ``predict``, and be any steps up to it.
     lookback, patch_length, channels, quantiles, variant, memory, width, layers, heads, memory_depth, refresh_every
         As in :class:`titans_ts.TitansForecaster`; intervals reach as far as ``quantiles`` do.
-    window, persistent_tokens, convolution, momentum, forgetting, damping, recollection, dropout,
+    window, persistent_tokens, convolution, momentum, forgetting, damping, recollection, minimum, transform, dropout,
     max_steps, learning_rate
         As there.
     batch_size, validation_fraction, patience, caution, device, precision, n_jobs, random_state, verbose, callbacks
@@ -128,6 +128,8 @@ class TitansSktimeForecaster(BaseForecaster):
         forgetting: bool = True,
         damping: bool = True,
         recollection: int = 0,
+        minimum: float | None = None,
+        transform: Any = None,
         dropout: float = 0.2,
         max_steps: int = 300,
         learning_rate: float = 1e-3,
@@ -291,9 +293,9 @@ class TitansSktimeForecaster(BaseForecaster):
             answers[one.id] = np.full((len(origins), one.values.shape[1], len(shares)), np.nan)
             known = origins[origins > 0].tolist()  # sorted, as sktime sorts fh
             for group, found in reading.rolling_forecasts(reader.network, reader.tensors(one), known):
-                point, quantiles = (x[:, 0].cpu().numpy() for x in found)
-                values = {**quantiles_between(quantiles, reader.network.config.quantiles, shares), 0.5: point}
-                answers[one.id][np.isin(origins, group)] = np.stack([values[share] for share in shares], axis=-1)
+                point, quantiles = (x[:, 0] for x in reader.in_units(found, shares))
+                quantiles[..., np.equal(shares, 0.5)] = point[..., None]
+                answers[one.id][np.isin(origins, group)] = quantiles
         return answers
 
     def _history(self) -> Any:

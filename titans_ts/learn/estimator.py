@@ -186,6 +186,15 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         saving.save(self, path)
 
+    def _plain_arguments(self) -> dict[str, Any]:
+        """Return the arguments as a file keeps them, if it can."""
+        return self.get_params(deep=False)  # type: ignore[no-any-return]
+
+    @classmethod
+    def _original_arguments(cls, kept: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a file as they were before :meth:`_plain_arguments`."""
+        return kept
+
     def _kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the tensors and the plain facts that a model file keeps beside the arguments."""
         raise NotImplementedError

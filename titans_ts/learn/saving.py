@@ -87,7 +87,7 @@ def load(path: str | Path, *, device: str = "auto") -> Any:
             raise ValueError(f"{str(path)!r} holds no fitted model of titans_ts; it may be a checkpoint of a training run")
         with _damage(path):
             kind = getattr(import_module(HOME_OF[name]), name)
-            blank["estimator"] = kind(**_arguments(kind, header["arguments"]))
+            blank["estimator"] = kind(**kind._original_arguments(_arguments(kind, header["arguments"])))
             blank["estimator"]._validate_params()
             network, config = kind._network_kind
             blank["network"] = blank_network(network, config.from_dict(header["network"]), under("network.", forms))
@@ -207,7 +207,7 @@ def _backbones(config: Any) -> Iterator[BackboneConfig]:
 def _json_arguments(estimator: Any) -> dict[str, Any]:
     """Return the constructor's arguments as JSON can hold them; what it cannot hold is left out with a warning."""
     kept = {}
-    for name, value in estimator.get_params(deep=False).items():
+    for name, value in estimator._plain_arguments().items():
         if name in ("callbacks", "init_from"):  # functions; and a model whose weights went into this one
             continue
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -32,6 +32,7 @@ from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reader import Reader, Reading, ReadingLog, chosen, kept_reasons, reasons_to_keep, some
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
 from titans_ts.series.state import MemoryState
+from titans_ts.series.targets import NAMED, Targets, domains, original_transformer, plain_transformer
 from titans_ts.series.tensors import Preparation, learn_scale
 from titans_ts.series.training import Training
 from titans_ts.series.watching import memory_table, watch_panel
@@ -56,7 +57,9 @@ class TitansForecaster(BaseTitans):
     last_times_, first_times_ : dict of id to time stamp
         The last row read of each series (its number without time stamps), and the first training row's stamp.
     scales_ : dict of id to Scale
-        Long-run scale of the series seen by ``fit``.
+        Long-run scale of the series seen by ``fit``, as the network reads them: after ``transform``.
+    spreads_ : dict of id to array (c,)
+        Standard deviation of their training rows in the units of X, by which ``score`` measures errors.
     training_rows_ : dict of id to int
         Rows of each that the weights were trained on.
     n_seen_ : int or dict of id to int
@@ -148,6 +151,22 @@ class TitansForecaster(BaseTitans):
         "pays where patterns recur after long absences: 256 is a beginning; what was last seen 100,000 rows ago takes "
         "2,048.",
     )
+    minimum: float | None = argument(
+        None,
+        None,
+        Interval(Real, None, None, closed="neither"),
+        doc="A number that no target lies below, as 0 for counts: a value below it is refused by its row, and no forecast, "
+        "bound or quantile falls below it.",
+    )
+    transform: Any = argument(
+        None,
+        None,
+        StrOptions(set(NAMED)),
+        HasMethods(["fit", "transform", "inverse_transform"]),
+        doc="What targets are turned into before they are scaled and learned: a name, or a transformer of scikit-learn that "
+        "is fitted to the training rows of each column. Forecasts, quantiles, backtests and scores are in the units of X; "
+        "surprise is that of a memory that reads what was transformed.",
+    )
     learning_rate: float = 1e-3
     batch_size: int = 16
     patience: int = 5
@@ -201,6 +220,7 @@ class TitansForecaster(BaseTitans):
             freq=self.freq,
             require_observed=True,
             faults=faults,
+            domains=domains(self.minimum, self.transform if isinstance(self.transform, str) else None),
         )
         faults.tell()
         self._fit_panel(panel)
@@ -661,6 +681,7 @@ class TitansForecaster(BaseTitans):
             self.scales_,
             self.training_rows_,
             self.first_times_,
+            self.spreads_,
             id_column=self.id_column,
             time_column=self.time_column,
             freq=self.freq,
@@ -693,12 +714,15 @@ class TitansForecaster(BaseTitans):
                 f"needs {self.patch_length + 1} or more (patch_length + 1), not n_samples={longest}: give more rows, or a "
                 "smaller patch_length or validation_fraction"
             )
-        preparation = Preparation.learn(panel, training_rows)
+        targets = Targets.learn(panel, training_rows, minimum=self.minimum, transform=self.transform)
+        preparation = Preparation.learn(panel, training_rows, targets)
         config = self._network_config(panel.layout, preparation)
         with all_or_nothing(self):
             seed = self._draw_seed()
             network = self._start_network(ForecastNetwork, config, seed).to(choose_device(self.device))
-            scales = {one.id: learn_scale(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)}
+            parts = [(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)]
+            scales = {one.id: preparation.scale(one, rows) for one, rows in parts}
+            spreads = {one.id: learn_scale(one.values[:rows]).spread[0].numpy() for one, rows in parts}
             series = {one.id: preparation.tensors(one, scales[one.id]) for one in panel}
             training = Training(
                 network,
@@ -710,7 +734,7 @@ class TitansForecaster(BaseTitans):
             training.run()
             rows = dict(zip(scales, training_rows, strict=True))
             firsts = {one.id: None if one.times is None else one.times[0] for one in panel}
-            reader = Reader(network, preparation, panel.layout, scales, rows, firsts, n_jobs=self.n_jobs)
+            reader = Reader(network, preparation, panel.layout, scales, rows, firsts, spreads, n_jobs=self.n_jobs)
             self._learned(reader, reader.read(panel, {}, series))
             self.memory_gain_, self.recollection_gain_ = training.gain, training.recollection_gain
             self.training_history_ = training.told()
@@ -736,6 +760,7 @@ class TitansForecaster(BaseTitans):
         """Keep what was fitted and read, and note which columns were seen, as scikit-learn does."""
         self.network_, self.preparation_, self.layout_ = reader.network, reader.preparation, reader.layout
         self.scales_, self.training_rows_, self.first_times_ = reader.scales, reader.training_rows, reader.first_times
+        self.spreads_ = reader.spreads
         self.states_, self.last_times_ = read.states, read.last_times
         names = (*reader.layout.target_columns, *reader.layout.covariates)
         self.n_features_in_ = len(names)
@@ -747,6 +772,16 @@ class TitansForecaster(BaseTitans):
         gains = {name: getattr(self, f"{name}_") for name in _GAINS}
         facts |= {name: None if gain is None else asdict(gain) for name, gain in gains.items()}
         return tensors, facts | {"history": self.training_history_} | reasons_to_keep(self.skipped_)
+
+    def _plain_arguments(self) -> dict[str, Any]:
+        kept = super()._plain_arguments()
+        named = self.transform is None or isinstance(self.transform, str)
+        return kept if named else {**kept, "transform": plain_transformer(self.transform)}
+
+    @classmethod
+    def _original_arguments(cls, kept: dict[str, Any]) -> dict[str, Any]:
+        transform = kept.get("transform")
+        return kept if not isinstance(transform, dict) else {**kept, "transform": original_transformer(transform)}
 
     _network_kind = ForecastNetwork, ForecastConfig
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,21 @@ class Asked(NamedTuple):
     ) -> Asked:
         """Return what a user asks for; what is out of range, or beyond the learned quantiles, is refused."""
         return cls(check_levels(level, learned), check_quantiles(quantiles, learned))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Which quantiles are asked for in all: the two ends of each level, and then the others."""
+        return (*((1 + side * level / 100) / 2 for level in self.levels for side in (-1, 1)), *self.quantiles)
+
+    def parted(self, values: np.ndarray) -> tuple[dict[float, tuple[np.ndarray, np.ndarray]], dict[float, np.ndarray]]:
+        """Return bounds by level and quantiles by share, of values ``(..., s)`` at :attr:`shares`.
+
+        >>> Asked((80.0,), (0.3,)).parted(np.array([[1.0, 2.0, 3.0]]))
+        ({80.0: (array([1.]), array([2.]))}, {0.3: array([3.])})
+        """
+        ends = 2 * len(self.levels)
+        bounds = {level: (values[..., 2 * i], values[..., 2 * i + 1]) for i, level in enumerate(self.levels)}
+        return bounds, {share: values[..., ends + i] for i, share in enumerate(self.quantiles)}
 
 
 def check_levels(level: float | Sequence[float] | None, learned: tuple[float, ...]) -> tuple[float, ...]:
@@ -85,9 +100,13 @@ def _numbers(values: float | Sequence[float] | None, expected: str, example: str
     return tuple(dict.fromkeys(found.tolist()))
 
 
-def quantile_at(quantiles: np.ndarray, shares: tuple[float, ...]) -> Callable[[float], np.ndarray]:
-    """Return what gives the quantile of a share, interpolated between quantiles ``(..., q)`` at increasing ``shares``."""
-    known = np.asarray(shares)
+def quantiles_at(quantiles: np.ndarray, learned: tuple[float, ...], shares: Sequence[float]) -> np.ndarray:
+    """Return the quantiles of some shares ``(..., s)``, interpolated between quantiles ``(..., q)`` of increasing shares.
+
+    >>> quantiles_at(np.array([[1.0, 2.0, 4.0]]), (0.1, 0.5, 0.9), [0.3, 0.7])
+    array([[1.5, 3. ]])
+    """
+    known = np.asarray(learned)
 
     def at(share: float) -> np.ndarray:
         right = int(np.clip(np.searchsorted(known, share - TOLERANCE), 1, len(known) - 1)) if len(known) > 1 else 0
@@ -97,26 +116,4 @@ def quantile_at(quantiles: np.ndarray, shares: tuple[float, ...]) -> Callable[[f
         weight = min(max(weight, 0.0), 1.0)
         return (1 - weight) * quantiles[..., right - 1] + weight * quantiles[..., right]
 
-    return at
-
-
-def interval_bounds(
-    quantiles: np.ndarray, shares: tuple[float, ...], levels: Sequence[float]
-) -> dict[float, tuple[np.ndarray, np.ndarray]]:
-    """Return lower and upper bounds of each level, interpolated between quantiles ``(..., q)`` at increasing ``shares``.
-
-    >>> interval_bounds(np.array([[1.0, 2.0, 4.0]]), (0.1, 0.5, 0.9), [40])
-    {40: (array([1.5]), array([3.]))}
-    """
-    at = quantile_at(quantiles, shares)
-    return {level: (at((1 - level / 100) / 2), at((1 + level / 100) / 2)) for level in levels}
-
-
-def quantiles_between(quantiles: np.ndarray, shares: tuple[float, ...], asked: Sequence[float]) -> dict[float, np.ndarray]:
-    """Return the quantiles that are asked for, interpolated between quantiles ``(..., q)`` at increasing ``shares``.
-
-    >>> quantiles_between(np.array([[1.0, 2.0, 4.0]]), (0.1, 0.5, 0.9), [0.3])
-    {0.3: array([1.5])}
-    """
-    at = quantile_at(quantiles, shares)
-    return {share: at(share) for share in asked}
+    return np.stack([at(share) for share in shares], axis=-1) if len(shares) else np.empty((*quantiles.shape[:-1], 0))

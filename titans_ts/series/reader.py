@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import ChainMap
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 from titans_ts.backbones.stack import require_memory
 from titans_ts.backbones.state import map_tensors, pack, unpack_checked
 from titans_ts.blocks.scale import Scale, unknown_scale
-from titans_ts.files.facts import checked, fits, require
+from titans_ts.files.facts import checked, finite, fits, require
 from titans_ts.files.tensors import digest, read_tensors, under, write_tensors
 from titans_ts.frames.faults import Faults, NothingLeftError
 from titans_ts.frames.future import read_future
@@ -30,12 +30,12 @@ from titans_ts.frames.write import Forecast, forecast_container, future_containe
 from titans_ts.learn.progress import progress_bar
 from titans_ts.learn.saving import network_tensors
 from titans_ts.series import reading
-from titans_ts.series.intervals import Asked, interval_bounds, quantiles_between
+from titans_ts.series.intervals import Asked, quantiles_at
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reading import tokens_read
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.state import MemoryState, SeriesState, original, plain
-from titans_ts.series.tensors import Preparation, SeriesTensors, learn_scale
+from titans_ts.series.tensors import Preparation, SeriesTensors
 
 ROWS_AT_ONCE = 65_536
 """Rows of a piece; bounds what a stream holds in memory and never changes an answer."""
@@ -62,6 +62,7 @@ class Reader:
     scales: dict[Hashable, Scale]  # long-run scale of each series that was trained on
     training_rows: dict[Hashable, int]  # rows of each that weights were trained on
     first_times: dict[Hashable, Any]  # time stamp of the first row of each
+    spreads: dict[Hashable, np.ndarray]  # of the training rows of each, in its own units, (c,)
     id_column: str = "unique_id"
     time_column: str = "ds"
     freq: Any = None
@@ -96,6 +97,7 @@ class Reader:
             follow=follow,
             first_row=first_row,
             faults=faults,
+            domains=self.preparation.targets.domains(),
         )
 
     def pieces(self, X: Any) -> Pieces:
@@ -105,9 +107,8 @@ class Reader:
     def tensors(self, series: Series) -> SeriesTensors:
         """Return a whole series as the network reads it, by the scale that ``fit`` gave it or its first look-back's."""
         scale = self.scales.get(series.id)
-        return self.preparation.tensors(
-            series, learn_scale(series, self.network.config.lookback) if scale is None else scale
-        )
+        scale = self.preparation.scale(series, self.network.config.lookback) if scale is None else scale
+        return self.preparation.tensors(series, scale)
 
     # --- states -------------------------------------------------------------------------------------------------------
 
@@ -137,7 +138,7 @@ class Reader:
     @cached_property
     def fingerprint(self) -> str:
         """What tells these weights, and how they are fed, from all others."""
-        facts = [self.network.config.to_dict(), self.preparation.to_dict(), self.layout.target_columns]
+        facts = [self.network.config.to_dict(), *self.preparation.mark(), self.layout.target_columns]
         return digest(network_tensors(self.network), json.dumps(facts))
 
     def portable(self, name: Hashable, state: SeriesState, last_time: Any) -> MemoryState:
@@ -214,6 +215,7 @@ class Reader:
     def kept(self, states: States, last_times: Mapping[Hashable, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the tensors and plain facts that a model file keeps of the reader, and of states."""
         tensors, series = network_tensors(self.network), []
+        changed = self.preparation.targets.are_changed
         for place, (name, state) in enumerate(states.items()):
             tensors |= pack(state, prefix=f"state.{place}")
             known = name in self.scales
@@ -225,6 +227,7 @@ class Reader:
                     "last_time": plain(last_times.get(name)),
                     "first_time": plain(self.first_times.get(name)),
                     "training_rows": self.training_rows.get(name),
+                    **({"spread": self.spreads[name].tolist()} if known and changed else {}),
                 }
             )
         return tensors, {
@@ -241,7 +244,7 @@ class Reader:
         """Return a reader, and the states, of what :meth:`kept` returned, beside the network that holds its weights."""
         preparation, layout = Preparation.from_dict(header["preparation"]), Layout.from_dict(header["layout"])
         _check_together(network.config, preparation, layout)
-        reader, read = cls(network, preparation, layout, {}, {}, {}), Reading({}, {}, layout)
+        reader, read = cls(network, preparation, layout, {}, {}, {}, {}), Reading({}, {}, layout)
         scales, states = _by_place("scale", tensors), _by_place("state", tensors)
         fresh = unknown_scale(network.config.channels)
         for place, fact in enumerate(header["series"]):
@@ -254,6 +257,10 @@ class Reader:
                 require(fits(fact["training_rows"], int), f"the rows of series {name!r} are no count")
                 reader.scales[name], reader.training_rows[name] = scale, fact["training_rows"]
                 reader.first_times[name] = first
+                spread = scale.spread[0].numpy()
+                if preparation.targets.are_changed:
+                    spread = np.array(finite(fact["spread"], len(spread), positive=True))
+                reader.spreads[name] = spread
             try:
                 n_seen = int(states[place]["n_seen"])
                 reader.check_last_time(n_seen, last)
@@ -392,10 +399,14 @@ class Reader:
 
     def answer(self, found: reading.Forecasts, last_time: Any, asked: Asked, horizon: int) -> Forecast:
         """Return the forecast of one origin as it goes into a container."""
-        point, quantiles = (x[0, :horizon].cpu().numpy() for x in found)
-        shares = self.network.config.quantiles
-        bounds = interval_bounds(quantiles, shares, asked.levels)
-        return Forecast(point, last_time, bounds, quantiles_between(quantiles, shares, asked.quantiles))
+        point, values = (x[0, :horizon] for x in self.in_units(found, asked.shares))
+        return Forecast(point, last_time, *asked.parted(values))
+
+    def in_units(self, found: reading.Forecasts, shares: Sequence[float] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Return point forecasts ``(n, f, c)`` and the quantiles of some shares ``(n, f, c, s)`` in the user's units."""
+        targets = self.preparation.targets
+        quantiles = quantiles_at(found.quantiles.cpu().numpy(), self.network.config.quantiles, shares)
+        return targets.back(found.point.cpu().numpy()), targets.back(quantiles, axis=-2)
 
     def future_frame(self, last_times: Mapping[Hashable, Any], horizon: int) -> Any:
         """Return the container that covariates of the rows after the last ones go into."""

@@ -31,7 +31,7 @@ STREAMS_AT_ONCE = 512
 
 
 class Forecasts(NamedTuple):
-    """Forecasts of one series at ``n`` origins, in its own units, float64."""
+    """Forecasts of one series at ``n`` origins, in the units of the rows that were read, float64."""
 
     point: Tensor  # n f c, the median
     quantiles: Tensor  # n f c q

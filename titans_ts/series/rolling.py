@@ -17,7 +17,7 @@ from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.write import Backtest, backtest_frame, backtest_ids, build_frame, id_column, target_names
 from titans_ts.series import reading
-from titans_ts.series.intervals import Asked, interval_bounds, quantiles_between
+from titans_ts.series.intervals import Asked
 from titans_ts.series.reader import Reader, States, some
 from titans_ts.series.state import SeriesState
 from titans_ts.series.watching import direct_only
@@ -45,17 +45,15 @@ def backtest(
     panel = faults.sift_panel(panel)
     if refit is None:
         _warn_if_seen(reader, panel, origins)
-        found = {one.id: _roll(reader, one, origins[one.id]) for one in panel}
+        found = {one.id: _roll(reader, one, origins[one.id], asked.shares) for one in panel}
     else:
-        found = _refitted(refit, panel, origins)
+        found = _refitted(refit, panel, origins, asked.shares)
     results = {}
     for one in panel:
-        at, (point, quantiles) = origins[one.id], found[one.id]
+        at, (point, values) = origins[one.id], found[one.id]
         cutoffs = at - 1 if one.times is None else one.times[at - 1]
         actual = one.values[at[:, None] + np.arange(point.shape[1])]
-        shares = reader.network.config.quantiles
-        beside = interval_bounds(quantiles, shares, asked.levels), quantiles_between(quantiles, shares, asked.quantiles)
-        results[one.id] = Backtest(cutoffs, actual, point, *beside)
+        results[one.id] = Backtest(cutoffs, actual, point, *asked.parted(values))
     steps = {one.id: _naive_error(one.values[: origins[one.id][0]]) for one in panel}
     return backtest_frame(panel.layout, results), backtest_metrics(panel.layout, results, steps)
 
@@ -92,7 +90,7 @@ def rolling_errors(
         origins = range(start, stop - min(horizons) + 1)
         for group, found in reading.rolling_forecasts(network, reader.tensors(one), origins):
             actual = padded[np.array(group)[:, None] + np.arange(longest)]
-            error = found.point[:, :longest].cpu().numpy() - actual
+            error = reader.in_units(found)[0][:, :longest] - actual
             for horizon, total in sums.items():
                 whole = error[np.array(group) + horizon <= stop, :horizon]
                 total += np.nansum(whole**2), np.nansum(np.abs(whole)), np.isfinite(whole).sum()
@@ -132,13 +130,13 @@ def score(reader: Reader, panel: Panel, states: States, faults: Faults | None = 
 def _scaled_errors(reader: Reader, series: Series, state: SeriesState) -> tuple[float, int]:
     """Return the sum of absolute errors in spreads, and their number, of forecasts that follow on one another."""
     network = reader.network
-    spread = reader.scales[series.id].spread.numpy()  # 1 c
+    spread = reader.spreads[series.id]
     rows, horizon = reader.preparation.tensors(series, state.scale), network.config.horizon
     error, count = 0.0, 0
     for first in range(0, rows.length, horizon):
         part = rows.part(first, first + horizon)  # the last one may be shorter
-        point = reading.forecast(network, state, part.future).point[0, : part.length]
-        missed = np.abs(point.cpu().numpy() - series.values[first : first + horizon]) / spread
+        point = reader.in_units(reading.forecast(network, state, part.future))[0][0, : part.length]
+        missed = np.abs(point - series.values[first : first + horizon]) / spread
         error, count = error + float(np.nansum(missed)), count + int(np.isfinite(missed).sum())
         state = reading.absorb(network, state, part)
     return error, count
@@ -151,17 +149,18 @@ class _FromOrigins(NamedTuple):
     """Forecasts of one series from ``k`` origins."""
 
     point: np.ndarray  # k f c
-    quantiles: np.ndarray  # k f c q
+    quantiles: np.ndarray  # k f c s, of the shares that are asked for
 
 
-def _roll(reader: Reader, series: Series, origins: np.ndarray) -> _FromOrigins:
+def _roll(reader: Reader, series: Series, origins: np.ndarray, shares: Sequence[float]) -> _FromOrigins:
     """Read a series once and forecast from every origin on the way."""
-    parts = [found for _, found in reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist())]
-    return _FromOrigins(*(np.concatenate([x.cpu().numpy() for x in same]) for same in zip(*parts, strict=True)))
+    rolled = reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist())
+    parts = [reader.in_units(found, shares) for _, found in rolled]
+    return _FromOrigins(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _refitted(
-    refit: Callable[[Panel], Reader], panel: Panel, origins: Mapping[Hashable, np.ndarray]
+    refit: Callable[[Panel], Reader], panel: Panel, origins: Mapping[Hashable, np.ndarray], shares: Sequence[float]
 ) -> dict[Hashable, _FromOrigins]:
     """Fit anew before every origin; the k-th origins of all series share one fit."""
     parts: dict[Hashable, list[_FromOrigins]] = {one.id: [] for one in panel}
@@ -170,7 +169,7 @@ def _refitted(
         known = tuple(_head(one, int(origins[one.id][k])) for one in here)
         fresh = refit(replace(panel, series=known, index=None))
         for one in here:
-            parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + 1]))
+            parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + 1], shares))
     return {name: _FromOrigins(*map(np.concatenate, zip(*found, strict=True))) for name, found in parts.items()}
 
 

@@ -7,7 +7,7 @@ can be read in any pieces.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from titans_ts.frames.clock import to_wall
 from titans_ts.frames.panel import Panel, Series
 from titans_ts.ops.shapes import check_shape
 from titans_ts.series.settings import ForecastConfig
+from titans_ts.series.targets import Targets
 
 SPREAD_FLOOR = 1e-3
 """Least spread of a look-back as a share of the long-run spread: a flat stretch is not blown up to noise."""
@@ -64,16 +65,17 @@ class SeriesTensors:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What training rows say about preparing a series: calendar cycles in use, and moments of the covariates."""
+    """What training rows say about preparing a series: cycles in use, moments of covariates, the scale of targets."""
 
     cycles: tuple[str, ...]  # names from CYCLES
     time_zone: str | None  # the clock that the calendar is read on
     past: tuple[tuple[float, float], ...]  # mean and standard deviation of each column
     future: tuple[tuple[float, float], ...]
     static: tuple[tuple[float, float], ...]
+    targets: Targets = field(default_factory=Targets)
 
     @classmethod
-    def learn(cls, panel: Panel, training_rows: Sequence[int]) -> Preparation:
+    def learn(cls, panel: Panel, training_rows: Sequence[int], targets: Targets | None = None) -> Preparation:
         """Learn from the first rows of each series.
 
         A cycle counts only where training has seen it twice: from once, a season cannot be told from a trend.
@@ -91,6 +93,7 @@ class Preparation:
             past=_moments(np.concatenate([one.past[:rows] for one, rows in parts])),
             future=_moments(np.concatenate([one.future[:rows] for one, rows in parts])),
             static=_moments(np.stack([one.static for one in panel])),
+            targets=Targets() if targets is None else targets,
         )
 
     @property
@@ -102,7 +105,7 @@ class Preparation:
         """Return a series as a network reads it."""
         times = None if not self.cycles or series.times is None else to_wall(series.times, self.time_zone)
         return SeriesTensors(
-            rows=torch.from_numpy(series.values.T.copy()),
+            rows=torch.from_numpy(self.targets.forward(series.values).T.copy()),
             calendar=torch.from_numpy(calendar_features(times, self.cycles, len(series))),
             past=_standardised(series.past, self.past),
             future=self.future_tensor(series.future),
@@ -118,20 +121,32 @@ class Preparation:
         """Return static covariates, standardised, ``(s,)``."""
         return _standardised(static[None], self.static)[0]
 
+    def scale(self, series: Series, rows: int) -> Scale:
+        """Return the long-run scale of a series' first rows, ``(1, c)``, as a network reads them."""
+        return learn_scale(self.targets.forward(series.values[:rows]))
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as they go into a model file."""
-        return asdict(self)
+        """Return plain values, as they go into a model file; plain targets are left out."""
+        own = ("cycles", "time_zone", "past", "future", "static")
+        found = {name: getattr(self, name) for name in own}
+        return found if self.targets.are_plain else {**found, "targets": self.targets.to_dict()}
+
+    def mark(self) -> list[Any]:
+        """Return what tells this preparation from others, in plain values."""
+        found = replace(self, targets=Targets()).to_dict()
+        return [found] if self.targets.are_plain else [found, self.targets.mark()]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preparation:
         """Return what a model file holds."""
         pairs = {name: tuple((mean, spread) for mean, spread in values[name]) for name in ("past", "future", "static")}
-        return cls(cycles=tuple(values["cycles"]), time_zone=values["time_zone"], **pairs)
+        targets = Targets.from_dict(values["targets"]) if "targets" in values else Targets()
+        return cls(cycles=tuple(values["cycles"]), time_zone=values["time_zone"], targets=targets, **pairs)
 
 
-def learn_scale(series: Series, rows: int) -> Scale:
-    """Return the long-run scale of a series' first rows, ``(1, c)``."""
-    return long_run_scale(torch.from_numpy(series.values[:rows].T.copy())[None])
+def learn_scale(values: np.ndarray) -> Scale:
+    """Return the long-run scale ``(1, c)`` of rows ``(t, c)``."""
+    return long_run_scale(torch.from_numpy(values.T.copy())[None])
 
 
 def calendar_cycles(step_seconds: float | None) -> tuple[str, ...]:
