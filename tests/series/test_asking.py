@@ -166,6 +166,9 @@ def test_the_frame_to_fill_has_the_ids_and_stamps_of_the_forecast(kind):
         found = model.predict(horizon=horizon, future=filled)
         assert len(found) == count
         if isinstance(future, pd.DataFrame):
+            if kind == "neither":
+                assert future.columns.tolist() == ["ahead"]
+                continue
             assert future.columns.isin(["unique_id", "ds"]).all()
             assert found.index.equals(future.index)
             assert found.index.dtype == X.index.dtype

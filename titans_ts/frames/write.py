@@ -178,7 +178,7 @@ def future_container(layout: Layout, last_times: Mapping[Hashable, Any], horizon
     if layout.backend == "numpy":
         return empty if layout.kind == "list" else empty[0]
     frame = _with_rows(layout, list(last_times), np.full(len(last_times), horizon), times, {})
-    if layout.has_times or layout.kind == "long" or layout.backend == "pandas":
+    if layout.has_times or layout.kind == "long":
         return frame
     return build_frame(layout, {name: empty[0][:, j] for j, name in enumerate(layout.future_columns)})
 
