@@ -84,10 +84,11 @@ BAD = {
     ),
     "two time zones": (restamp(two_zones), "mixes time zones: row 0 is in Europe/Paris, row 20 .* in Asia/Tokyo; convert"),
     "text for time": (restamp(lambda t: t.astype(str)), "column 'ds' has dtype String.* parse it to dates"),
-    "text for numbers": (lambda x: x.assign(past="high"), r"columns \['past'\] hold no numbers"),
+    "dates for numbers": (lambda x: x.assign(past=x["ds"]), r"columns \['past'\] (hold no|do not hold) numbers"),
     "no rows": (lambda x: x[:0], "X is empty: 0 sample"),
 }
 UNLIKE = {
+    "text for numbers": (lambda x: x.assign(past="high"), r"columns \['past'\] hold no numbers, as they did at fit"),
     "time without a zone": (restamp(lambda t: t.tz_localize(None)), ZONE.format("None")),
     "another time zone": (restamp(lambda t: t.tz_convert("Asia/Tokyo")), ZONE.format("Asia/Tokyo")),
     "whole numbers for time": (lambda x: x.assign(ds=np.arange(len(x))), "X has time stamps of int64"),

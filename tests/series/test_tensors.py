@@ -15,6 +15,7 @@ from titans_ts import TitansForecaster
 from titans_ts.blocks.scale import Scale, long_run_scale, unknown_scale
 from titans_ts.frames.read import read_panel
 from titans_ts.series.tensors import (
+    AUTOMATIC,
     CYCLES,
     SPREAD_FLOOR,
     Preparation,
@@ -386,7 +387,7 @@ def at(*stamps: str, cycles=("day", "week", "year")) -> np.ndarray:
     return calendar_features(np.array(stamps, dtype="datetime64[s]"), cycles, len(stamps))
 
 
-@pytest.mark.parametrize("cycle", CYCLES)
+@pytest.mark.parametrize("cycle", AUTOMATIC)
 def test_a_cycle_returns_after_its_length_and_not_before(cycle):
     length = np.timedelta64(int(CYCLES[cycle]), "s")
     first = calendar_features(np.array([START]), (cycle,), 1)
@@ -395,13 +396,20 @@ def test_a_cycle_returns_after_its_length_and_not_before(cycle):
         assert np.abs(calendar_features(np.array([START + length // share]), (cycle,), 1) - first).max() > 0.2
 
 
-@pytest.mark.parametrize("cycle", CYCLES)
+@pytest.mark.parametrize("cycle", AUTOMATIC)
 def test_features_move_little_from_hour_to_hour(cycle):
     times = START + np.arange(24 * 400) * np.timedelta64(1, "h")
     features = calendar_features(times, (cycle,), len(times))
     waves = feature_count((cycle,)) // 2
     step = 2 * np.pi * waves * 3600 / CYCLES[cycle]
     assert np.abs(np.diff(features, axis=0)).max() <= step * 1.01 + 1e-5, "a jump at a midnight, a Monday or a new year"
+
+
+def test_a_month_begins_anew_on_its_first_day_however_long_it_is():
+    february, march, april = (at(day, cycles=("month",)) for day in ("2023-02-01", "2023-03-01", "2023-04-01"))
+    np.testing.assert_allclose(february, march, atol=1e-6)
+    np.testing.assert_allclose(march, april, atol=1e-6)
+    assert np.abs(at("2023-02-15", cycles=("month",)) - march).max() > 0.5
 
 
 def test_every_day_of_the_week_is_told_from_every_other():

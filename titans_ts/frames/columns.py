@@ -40,6 +40,7 @@ class Request:
     past: tuple[Column, ...] = ()
     future: tuple[Column, ...] = ()
     static: tuple[Column, ...] = ()
+    categorical: tuple[Column, ...] | None = None  # covariates that hold categories, where that is known beforehand
 
     @property
     def covariates(self) -> tuple[Column, ...]:
@@ -69,11 +70,12 @@ def frame_roles(
     *,
     target: bool = True,
     is_time: Callable[[Column], bool] = lambda name: False,
+    is_category: Callable[[Column], bool] = lambda name: False,
 ) -> Roles:
     """Give each column of a frame its role; without `target` it holds covariates alone.
 
-    `reserved` are its id and time columns; `is_time` tells a column of dates. A `long` frame has an id column, and "y" alone
-    is its target, if it is there.
+    `reserved` are its id and time columns; `is_time` tells a column of dates, `is_category` one that may be a covariate
+    without numbers. A `long` frame has an id column, and "y" alone is its target, if it is there.
     """
     for argument, names in _asked(request):
         absent = [name for name in names if name not in columns]
@@ -87,9 +89,13 @@ def frame_roles(
         raise ValueError(f"X has no column left to forecast; its columns: {list(columns)}; pass target_columns=[...]")
     roles = Roles(targets, request.past, request.future, request.static)
     _refuse_two_roles(roles.used + tuple(reserved))
-    wrong = [name for name in roles.used if not is_numeric(name)]
+    wrong = [name for name in roles.target if not is_numeric(name)]
     if wrong:
         raise ValueError(f"X: the columns {wrong} hold no numbers; encode them as numbers or leave them out")
+    wrong = [name for name in request.covariates if not (is_numeric(name) or is_category(name))]
+    if wrong:
+        may_be = "numbers" if request.categorical is not None else "numbers, text or categories"
+        raise ValueError(f"X: the columns {wrong} do not hold {may_be}; make them that or leave them out")
     return _with_ignored(roles, [name for name in columns if name not in reserved])
 
 
@@ -147,7 +153,13 @@ def array_roles(count: int, request: Request) -> Roles:
 
 
 def fitted_frame_roles(
-    columns: Sequence[Column], reserved: set[Any], is_numeric: Callable[[Column], bool], request: Request, like: Layout
+    columns: Sequence[Column],
+    reserved: set[Any],
+    is_numeric: Callable[[Column], bool],
+    request: Request,
+    like: Layout,
+    *,
+    is_category: Callable[[Column], bool] = lambda name: False,
 ) -> Roles:
     """Give the columns of a frame, in any order, the roles they had at fit; refuse other columns."""
     if like.backend == "numpy":  # fitted on arrays: there are no names to compare, only a count
@@ -170,7 +182,7 @@ def fitted_frame_roles(
             + (f"; missing {missing}" if missing else "")
             + (f"; not seen at fit {extra}" if extra else "")
         )
-    wrong = [name for name in roles.used if not is_numeric(name)]
+    wrong = [name for name in roles.used if not (is_numeric(name) or is_category(name))]
     if wrong:
         raise ValueError(f"X: the columns {wrong} hold no numbers, as they did at fit")
     return roles
@@ -192,7 +204,8 @@ def fitted_array_roles(count: int, like: Layout) -> tuple[Roles, Roles]:
 
 
 def _roles_of(like: Layout) -> Roles:
-    return Roles(like.target_columns, like.past_columns, like.future_columns, like.static_columns, like.ignored_columns)
+    static = () if like.static_apart else like.static_columns
+    return Roles(like.target_columns, like.past_columns, like.future_columns, static, like.ignored_columns)
 
 
 def _asked(request: Request) -> tuple[tuple[str, tuple[Column, ...]], ...]:

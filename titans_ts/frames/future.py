@@ -10,6 +10,8 @@ import numpy as np
 
 from titans_ts.frames.clock import continue_times, show_time
 from titans_ts.frames.columns import Request
+from titans_ts.frames.covariates.categories import encode, unseen_values, warn_unseen
+from titans_ts.frames.covariates.holidays import holiday_columns
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Table
 from titans_ts.frames.read import is_frame, read_array_table, read_frame_table
@@ -28,7 +30,7 @@ def read_future(
     columns = list(layout.future_columns)
     if not columns:
         if future is None:
-            return {id_: np.empty((horizon, 0)) for id_ in last_times}
+            return _with_holidays({id_: np.empty((horizon, 0)) for id_ in last_times}, layout, last_times, horizon)
         raise ValueError("future was given, but the model was fitted without future covariates; leave it out")
     if future is None:
         raise ValueError(f"future=None: the model needs the future covariates {columns} of the next {horizon} rows")
@@ -58,9 +60,23 @@ def read_future(
         except ValueError as error:
             faults.note(id_, str(error))
         else:
-            answer[id_] = matrix[rows]
+            answer[id_] = encode(matrix[rows], columns, table.labels, layout)
     faults.settle(others=bool(answer))
-    return answer
+    warn_unseen({name: new for name, new in unseen_values(table.labels, layout).items() if name in columns}, "future")
+    return _with_holidays(answer, layout, last_times, horizon)
+
+
+def _with_holidays(
+    known: dict[Hashable, np.ndarray], layout: Layout, last_times: Mapping[Hashable, Any], horizon: int
+) -> dict[Hashable, np.ndarray]:
+    """Return what is known of the rows after each series' last one, with their holidays beside it."""
+    if not layout.holidays or not known:
+        return known
+    times = continue_times(layout, [last_times[id_] for id_ in known], horizon)
+    return {
+        id_: np.concatenate([values, holiday_columns(own, layout)], axis=1)
+        for (id_, values), own in zip(known.items(), times, strict=True)
+    }
 
 
 def _of_future(message: str) -> str:
@@ -72,9 +88,16 @@ def _take_apart(future: Any, layout: Layout, faults: Faults) -> Table:
     """Read the covariates' columns, and hold the container to the ids and time stamps of the layout."""
     if is_frame(future):
         time_column = "ds" if layout.time_in_index or layout.time_column is None else layout.time_column
-        request = Request(layout.id_column or "unique_id", time_column, target=(), future=layout.future_columns)
+        categorical = tuple(one.column for one in layout.categories)
+        names = layout.id_column or "unique_id", time_column
+        request = Request(*names, target=(), future=layout.future_columns, categorical=categorical)
         table = read_frame_table(future, request, None, target=False)
     else:
+        words = [one.column for one in layout.categories if one.column in layout.future_columns]
+        if words:
+            raise TypeError(
+                f"X is no frame, but {words} hold categories; pass a frame with the columns {list(layout.future_columns)}"
+            )
         table = read_array_table(future, Request(), None, faults)
         if table.values.shape[1] != len(layout.future_columns):
             raise ValueError(

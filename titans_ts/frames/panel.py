@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -22,11 +22,39 @@ class Series:
     times: np.ndarray | None  # (t,), datetime64[ns] (UTC where the user's carry a zone) or int64; None without a time axis
     past: np.ndarray  # covariates known up to now (t, p), NaN where missing
     future: np.ndarray  # covariates known in advance (t, q), always finite
-    static: np.ndarray  # covariates constant within the series (s,), always finite
+    static: np.ndarray  # covariates constant within the series (s,), finite; NaN where a frame of their own is yet to say
     given: np.ndarray | None = None  # (t,), False in rows made to fill a gap in the time axis; None without such rows
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+@dataclass(frozen=True)
+class Categories:
+    """What training rows say of a covariate that holds categories; it becomes ``width`` columns of numbers."""
+
+    column: Column
+    values: tuple[str, ...]  # with a column each
+    rare: tuple[str, ...]  # that share the last column, if there are any
+    shares: tuple[float, ...]  # of the training rows, for each column
+
+    @property
+    def width(self) -> int:
+        """Columns of numbers."""
+        return len(self.shares)
+
+
+@dataclass(frozen=True)
+class Holidays:
+    """Holidays of a country, a part of one or a market by its code, or days of the user's own."""
+
+    name: str
+    code: str | None  # as the package `holidays` spells it: "DE", "US-CA", "XNYS"
+    days: tuple[str, ...] = ()  # ISO dates, increasing
+
+
+HOLIDAY_COLUMNS = 3
+"""Columns of numbers that holidays become: how many lie in the step before, in the step itself, and in the one after."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +77,9 @@ class Layout:
     frequency: str | int | None = None  # a pandas alias ("h", "MS"), or the step of integer times; None when unknown
     value_dtype: str = "float64"  # of forecasts; "float32" when every target was that
     was_1d: bool = False  # an array of one axis, or a series of a frame library
+    categories: tuple[Categories, ...] = ()  # covariates that are no numbers
+    holidays: tuple[Holidays, ...] = ()  # known in advance beside the future columns
+    static_apart: bool = False  # static columns come from a frame of their own, not from X
 
     @property
     def has_times(self) -> bool:
@@ -82,6 +113,39 @@ class Layout:
         """All covariate columns: past, future, static."""
         return self.past_columns + self.future_columns + self.static_columns
 
+    @property
+    def n_past(self) -> int:
+        """Numbers that a row's past covariates become."""
+        return self._width(self.past_columns)
+
+    @property
+    def n_future(self) -> int:
+        """Numbers that what is known of a row in advance becomes, holidays included."""
+        return self._width(self.future_columns) + HOLIDAY_COLUMNS * len(self.holidays)
+
+    @property
+    def n_static(self) -> int:
+        """Numbers that the static covariates of a series become."""
+        return self._width(self.static_columns)
+
+    def static_value(self, j: int, numbers: np.ndarray) -> tuple[Column, str]:
+        """Return the static covariate that a number belongs to, and what it holds where the numbers are these."""
+        known, place = {one.column: one for one in self.categories}, 0
+        for column in self.static_columns:
+            width = known[column].width if column in known else 1
+            if j < place + width:
+                break
+            place += width
+        if column not in known:
+            return column, f"{numbers[j]:g}"
+        own = numbers[place : place + width]
+        whole = [value for value, number in zip(known[column].values, own, strict=False) if number == 1]
+        return column, repr(whole[0]) if whole else "another category"
+
+    def _width(self, columns: tuple[Column, ...]) -> int:
+        widths = {one.column: one.width for one in self.categories}
+        return sum(widths.get(name, 1) for name in columns)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the layout as plain JSON values."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -94,6 +158,10 @@ class Layout:
         if wrong:
             raise ValueError(f"layout: unknown or missing keys {wrong}; was it written by another version of titans_ts?")
         plain: dict[str, Any] = {k: tuple(v) if k in _COLUMN_FIELDS else v for k, v in values.items()}
+        kinds: dict[str, type[Any]] = {"categories": Categories, "holidays": Holidays}
+        for key, kind in kinds.items():
+            parts = [{k: tuple(v) if isinstance(v, list) else v for k, v in part.items()} for part in plain.get(key, ())]
+            plain[key] = tuple(kind(**part) for part in parts)
         return cls(**plain)
 
 
@@ -105,6 +173,8 @@ class Panel:
     layout: Layout
     index: Any = field(default=None, repr=False)  # of a wide pandas frame: results by row line up with it
     order: np.ndarray | None = field(default=None, repr=False)  # of a wide frame that had to be sorted: where each row was
+    labels: Mapping[Column, Sequence[str]] = field(default_factory=dict)  # of categories that are still places among them
+    unseen: Mapping[Column, Sequence[str]] = field(default_factory=dict)  # categories that training rows did not hold
 
     def __len__(self) -> int:
         return len(self.series)
@@ -142,6 +212,7 @@ class Table:
     rows: np.ndarray | None = None  # (r,), numbers as the user counts them; None when those of a series count from 0
     given: np.ndarray | None = None  # (r,), False in rows made to fill a gap
     index: Any = None  # of a wide pandas frame
+    labels: Mapping[Column, Sequence[str]] = field(default_factory=dict)  # of categories, which stand as places among them
 
     @property
     def lengths(self) -> np.ndarray:

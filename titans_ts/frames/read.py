@@ -22,10 +22,13 @@ from titans_ts.frames.columns import (
     fitted_frame_roles,
     frame_roles,
 )
+from titans_ts.frames.covariates.categories import column_values, encode_panel, holds_categories
+from titans_ts.frames.covariates.holidays import check_dates, with_holidays
+from titans_ts.frames.covariates.static import add_static
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.index import index_axis
 from titans_ts.frames.numbers import column_numbers, is_numeric, read_array, shown
-from titans_ts.frames.panel import Column, Layout, Panel, Series, Table
+from titans_ts.frames.panel import Column, Holidays, Layout, Panel, Series, Table
 from titans_ts.frames.regular import continue_from, number_on, regularise
 from titans_ts.frames.stamps import Stamps, read_stamps
 
@@ -48,6 +51,8 @@ def read_panel(
     past_covariates: Columns = (),
     future_covariates: Columns = (),
     static_covariates: Columns = (),
+    static: Any = None,
+    holidays: tuple[Holidays, ...] = (),
     freq: Any = None,
     like: Layout | None = None,
     follow: Mapping[Hashable, Any] | None = None,
@@ -69,6 +74,10 @@ def read_panel(
     used. With `follow`, the last time stamp absorbed of each series, rows must come after it (those of arrays are taken to
     come right after it), and X must address the series as at fit. `require_observed` refuses a target that is never seen.
 
+    Covariates that hold categories become numbers by those of `like`; without it they stay places among `labels`, for
+    `learn_categories`. `static` is a frame with a row an id, whose columns are the static covariates; with `like` these are
+    NaN where they come from such a frame, for the caller to fill in. `holidays` stand beside the future covariates.
+
     What is wrong with single series is noted in `faults`, which refuse them, all at once, or leave them out: so are targets
     outside one of `domains`.
     """
@@ -81,6 +90,8 @@ def read_panel(
         column_names(future_covariates, "future_covariates"),
         column_names(static_covariates, "static_covariates"),
     )
+    apart = request.static if static is not None else ()
+    request = replace(request, static=()) if static is not None else request
     if is_frame(X):
         table = read_frame_table(X, request, like, first_row=first_row or 0)
     else:
@@ -89,6 +100,8 @@ def read_panel(
     for domain in domains:
         said = f"X has {{value}} in {{where}}, column {{column!r}}, {domain.reason.replace('{', '{{').replace('}', '}}')}"
         _note_cells(table, table.values, table.layout.target_columns, domain.refuses(table.values), said, faults)
+    if static is not None:
+        table = add_static(table, static, apart, request.id_column)
     if require_observed:
         _note_unobserved(table, faults)
     table = faults.sift(table)
@@ -100,7 +113,22 @@ def read_panel(
     follow = follow if like is None or like.has_times or table.layout.integer_times else None
     table = regularise(table, freq, follow, faults, in_order=first_row is not None)
     faults.settle()
-    return Panel(tuple(_split(table)), table.layout, table.index, _order(table))
+    panel = Panel(tuple(_split(table)), table.layout, table.index, _order(table), labels=table.labels)
+    if like is None:
+        check_dates(holidays, table.layout)
+        return with_holidays(panel, replace(table.layout, holidays=holidays))
+    panel = encode_panel(replace(panel, layout=replace(panel.layout, categories=like.categories)))
+    return with_holidays(_without_static(panel, like) if like.static_apart else panel, like)
+
+
+def _without_static(panel: Panel, like: Layout) -> Panel:
+    """Return a panel whose static covariates, which come from a frame of their own, are not known yet."""
+    unknown = np.full(like.n_static, np.nan)
+    return replace(
+        panel,
+        series=tuple(replace(one, static=unknown) for one in panel),
+        layout=replace(panel.layout, static_columns=like.static_columns, static_apart=True),
+    )
 
 
 def is_frame(X: Any) -> bool:
@@ -146,11 +174,21 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
     reserved = {request.id_column} if long else set()
     reserved |= {request.time_column} if stamps is not None and not in_index else set()
     numeric = partial(is_numeric, frame)
+    known = request.categorical if like is None else tuple(one.column for one in like.categories)
+
+    def is_category(name: Column) -> bool:
+        return (known is None or name in known) and holds_categories(frame, name)
+
     if like is None:
         is_time = partial(_is_time, frame)
-        roles = frame_roles(columns, reserved, numeric, request, long, target=target, is_time=is_time)
+        roles = frame_roles(
+            columns, reserved, numeric, request, long, target=target, is_time=is_time, is_category=is_category
+        )
     else:
-        roles = fitted_frame_roles(columns, reserved, numeric, request, like)
+        roles = fitted_frame_roles(columns, reserved, numeric, request, like, is_category=is_category)
+    covariates = roles.past + roles.future + roles.static
+    categorical = [name for name in covariates if not numeric(name)] if known is None else known
+    (past, future, static), labels = _covariates(frame, roles, categorical)
     layout = _layout("long" if long else "wide", backend, frame, roles, was_1d)
     if stamps is not None:
         layout = replace(
@@ -166,13 +204,20 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
         ids=[None],
         bounds=np.array([0, len(frame)]),
         values=column_numbers(frame, roles.target),
-        past=column_numbers(frame, roles.past),
-        future=column_numbers(frame, roles.future),
-        static=column_numbers(frame, roles.static),
+        past=past,
+        future=future,
+        static=static,
         times=None if stamps is None else stamps.times,
         index=None if long else index,
+        labels=labels,
     )
     return _group_by_id(table, frame.get_column(request.id_column)) if long else table
+
+
+def _covariates(frame: Any, roles: Roles, categorical: Sequence[Column]) -> tuple[list[np.ndarray], dict[Column, Any]]:
+    """Return past, future and static covariates, and the labels of those that are categories."""
+    found = [column_values(frame, names, categorical) for names in (roles.past, roles.future, roles.static)]
+    return [matrix for matrix, _ in found], {name: labels for _, part in found for name, labels in part.items()}
 
 
 def read_array_table(X: Any, request: Request, like: Layout | None, faults: Faults) -> Table:
@@ -209,7 +254,7 @@ def _note_values(table: Table, faults: Faults) -> None:
             _note_cells(table, matrix, columns, np.isnan(matrix), known, faults)
     changed = table.static != table.static[table.spread(table.bounds[:-1])]
     constant = (
-        "X: the static covariate {column!r} changes to {value:g} in {where}; it must be constant within a series, or be a "
+        "X: the static covariate {column!r} changes to {value} in {where}; it must be constant within a series, or be a "
         "past or future covariate"
     )
     _note_cells(table, table.static, layout.static_columns, changed, constant, faults)
@@ -224,7 +269,9 @@ def _note_cells(
 
     def filled_in(k: int) -> str:
         j = int(wrong[k].argmax())
-        return reason.format(value=matrix[k, j], where=table.where(k), column=columns[j])
+        labels, value = table.labels.get(columns[j]), matrix[k, j]
+        said = f"{value:g}" if labels is None or not np.isfinite(value) else shown(labels[int(value)])
+        return reason.format(value=said, where=table.where(k), column=columns[j])
 
     faults.note_rows(table, np.flatnonzero(wrong.any(1)), filled_in)
 

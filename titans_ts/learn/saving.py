@@ -24,6 +24,7 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
 from titans_ts.files.facts import checked
 from titans_ts.files.tensors import Form, read_tensors, under, write_tensors
+from titans_ts.frames.covariates.holidays import plain_holidays
 from titans_ts.learn.run import choose_device
 from titans_ts.memory.presets import find_preset
 
@@ -211,6 +212,7 @@ def _json_arguments(estimator: Any) -> dict[str, Any]:
         if name in ("callbacks", "init_from"):  # functions; and a model whose weights went into this one
             continue
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        value = plain_holidays(value) if name == "holidays" else value
         if isinstance(value, dict):  # JSON would make text of its keys
             plain = [[x.item() if isinstance(x, np.generic) else x for x in pair] for pair in value.items()]
             value = {"pairs": plain}

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.files.facts import checked, history
+from titans_ts.frames.covariates.categories import learn_categories
+from titans_ts.frames.covariates.holidays import read_holidays
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Panel
 from titans_ts.frames.read import read_panel
@@ -33,7 +35,7 @@ from titans_ts.series.reader import Reader, Reading, ReadingLog, chosen, kept_re
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
 from titans_ts.series.state import MemoryState
 from titans_ts.series.targets import NAMED, Targets, domains, original_transformer, plain_transformer
-from titans_ts.series.tensors import Preparation, learn_scale
+from titans_ts.series.tensors import CYCLES, Preparation, learn_scale
 from titans_ts.series.training import Training
 from titans_ts.series.watching import memory_table, watch_panel
 
@@ -117,10 +119,40 @@ class TitansForecaster(BaseTitans):
         doc="Levels learned beside the median; ``level=90`` needs .05 and .95 or wider ones.",
     )
     past_covariates: Any = argument(
-        None, *_COLUMNS, doc="Columns of X that are known up to now, by name; by number for arrays."
+        None,
+        *_COLUMNS,
+        doc="Columns of X that are known up to now, by name; by number for arrays. Text and categories are welcome here and "
+        "below: each of the 32 commonest values of the training rows becomes a column of its own, the others share one. A "
+        "value that comes later counts as an average one, with a warning. An id is better left out: nothing that is learned "
+        "of it holds for another series.",
     )
-    future_covariates: Any = argument(None, *_COLUMNS, doc="Columns that are known in advance.")
-    static_covariates: Any = argument(None, *_COLUMNS, doc="Columns that are constant within a series.")
+    future_covariates: Any = argument(
+        None, *_COLUMNS, doc="Columns that are known in advance; none of their values may be missing."
+    )
+    static_covariates: Any = argument(
+        None,
+        *_COLUMNS,
+        doc="Columns that are constant within a series; none may be missing. ``fit(X, static=frame)`` takes them from a "
+        "frame with a row a series.",
+    )
+    holidays: Any = argument(
+        None,
+        None,
+        object,
+        doc='Days off, known in advance for every row: the code of a country, a part of one or a market (``"DE"``, '
+        '``"US-CA"``, ``"XNYS"``; ``pip install \'titans-ts[holidays]\'``), a list of codes, a calendar of that package, or '
+        "days of your own, in a list or by name in a dict. What has a code or a name has an effect of its own, on the day, "
+        "the day before and the day after. Of steps longer than a day the days off are counted.",
+    )
+    calendar: Any = argument(
+        "auto",
+        None,
+        str,
+        list,
+        tuple,
+        doc='Cycles whose place is told to the memory: ``"day"``, ``"week"``, ``"month"``, ``"year"``, or a list of '
+        'them; ``"auto"`` takes day, week and year where the rows show them and training saw them twice; None takes none.',
+    )
     freq: Any = argument(None, None, object, doc="Step of the time stamps, as pandas spells it; inferred by default.")
     id_column: str = argument("unique_id", str, doc="A frame with this column is a long one, of many series.")
     time_column: str = argument("ds", str, doc="Column of the time stamps.")
@@ -185,7 +217,7 @@ class TitansForecaster(BaseTitans):
     )
 
     @followed
-    def fit(self, X: Any, y: None = None) -> TitansForecaster:
+    def fit(self, X: Any, y: None = None, *, static: Any = None) -> TitansForecaster:
         """Learn how to memorise, and read the training history.
 
         Parameters
@@ -194,6 +226,9 @@ class TitansForecaster(BaseTitans):
             History, oldest row first; see :func:`titans_ts.frames.read.read_panel`.
         y : None
             What is forecast are columns of X: a y that is not None is refused.
+        static : frame, optional
+            A row a series, with its id in the id column or in the index: what does not change within it, numbers or text.
+            All columns become static covariates, or those named in ``static_covariates``.
 
         Returns
         -------
@@ -217,6 +252,8 @@ class TitansForecaster(BaseTitans):
             past_covariates=() if self.past_covariates is None else self.past_covariates,
             future_covariates=() if self.future_covariates is None else self.future_covariates,
             static_covariates=() if self.static_covariates is None else self.static_covariates,
+            static=static,
+            holidays=read_holidays(self.holidays),
             freq=self.freq,
             require_observed=True,
             faults=faults,
@@ -235,6 +272,7 @@ class TitansForecaster(BaseTitans):
         level: Sequence[float] | None = None,
         quantiles: Sequence[float] | None = None,
         future: Any = None,
+        static: Any = None,
     ) -> Any:
         """Forecast the ``horizon`` rows after the history.
 
@@ -254,6 +292,8 @@ class TitansForecaster(BaseTitans):
         future : frame or array, optional
             Covariates known in advance, for the rows to forecast; needed if the model was fitted with any.
             :meth:`future_frame` makes the frame to fill.
+        static : frame, optional
+            Static covariates of series that ``fit`` never saw, where it took them from such a frame.
 
         Returns
         -------
@@ -285,9 +325,9 @@ class TitansForecaster(BaseTitans):
             self._require_read("call update(rows), or predict(X) with a history", faults)
             read = Reading(self.states_, self.last_times_, self.layout_)
         elif is_stream(X):
-            read = reader.read_stream(X, {}, {}, fresh=True, faults=faults)
+            read = reader.read_stream(X, {}, {}, fresh=True, faults=faults, static=reader.static(static))
         else:
-            read = reader.read(reader.panel(X, faults=faults), {}, faults=faults)
+            read = reader.read(reader.panel(X, faults=faults, static=reader.static(static)), {}, faults=faults)
         answer = reader.forecast(read, horizon=rows, future=future, asked=asked, faults=faults)
         faults.tell()
         return answer
@@ -341,7 +381,7 @@ class TitansForecaster(BaseTitans):
             whose = f" by {some(unread)}" if any(name is not None for name in unread) else ""
             raise ValueError(f"nothing has been read since forget(){whose}: {remedy}")
 
-    def update(self, X: Any, *, checkpoint: str | Path | None = None) -> Self:
+    def update(self, X: Any, *, checkpoint: str | Path | None = None, static: Any = None) -> Self:
         """Absorb new rows into memory: cost grows with the new rows only, weights stay as they are.
 
         Parameters
@@ -355,6 +395,8 @@ class TitansForecaster(BaseTitans):
             A file that is written whole after every piece. Called again with it after an interruption, from the same
             state and with the same X, reading goes on after the last piece that was written, to the same numbers. It
             stays when reading ends; delete it before rows of another stream are read.
+        static : frame, optional
+            Static covariates of new series, where ``fit`` took them from such a frame; those it knows keep theirs.
 
         Returns
         -------
@@ -367,13 +409,16 @@ class TitansForecaster(BaseTitans):
             absorbed then.
         """
         reader = self.reader_
+        given = reader.static(static)
         faults = reader.faults
         if is_stream(X) or checkpoint is not None:
             stream = X if is_stream(X) else iter([X])
             log = None if checkpoint is None else ReadingLog(checkpoint, reader, self.states_)
-            read = reader.read_stream(stream, self.states_, self.last_times_, log=log, faults=faults)
+            read = reader.read_stream(stream, self.states_, self.last_times_, log=log, faults=faults, static=given)
         else:
-            read = reader.read(reader.panel(X, follow=self.last_times_, faults=faults), self.states_, faults=faults)
+            panel = reader.panel(X, follow=self.last_times_, faults=faults, static=given, begun=self.states_)
+            read = reader.read(panel, self.states_, faults=faults)
+        self._statics |= {name: given[name] for name in read.states if name in given}
         self.states_ |= read.states
         self.last_times_ |= read.last_times
         self.skipped_ = faults.reasons
@@ -556,6 +601,7 @@ class TitansForecaster(BaseTitans):
         refit: bool = False,
         level: Sequence[float] | None = None,
         quantiles: Sequence[float] | None = None,
+        static: Any = None,
     ) -> tuple[Any, Any]:
         """Forecast from many origins, each knowing only the rows before it, and compare with what came.
 
@@ -573,6 +619,8 @@ class TitansForecaster(BaseTitans):
             Intervals, in percent.
         quantiles : sequence of float, optional
             Quantiles, as shares: columns ``forecast-q-10`` and the like.
+        static : frame, optional
+            Static covariates of series that ``fit`` never saw, where it took them from such a frame.
 
         Returns
         -------
@@ -592,7 +640,7 @@ class TitansForecaster(BaseTitans):
         faults = reader.faults
         asked = Asked.checked(level, quantiles, reader.network.config.quantiles)
         fit = (lambda panel: clone(self)._fit_panel(panel).reader_) if refit else None
-        panel = reader.panel(X, faults=faults)
+        panel = reader.panel(X, faults=faults, static=reader.static(static))
         answer = rolling.backtest(reader, panel, windows=windows, step=step, asked=asked, refit=fit, faults=faults)
         faults.tell()
         return answer
@@ -688,6 +736,7 @@ class TitansForecaster(BaseTitans):
             n_jobs=self.n_jobs,
             verbose=self.verbose,
             on_error=self.on_error,
+            statics=self._statics,
         )
 
     def __sklearn_tags__(self) -> Tags:
@@ -714,8 +763,9 @@ class TitansForecaster(BaseTitans):
                 f"needs {self.patch_length + 1} or more (patch_length + 1), not n_samples={longest}: give more rows, or a "
                 "smaller patch_length or validation_fraction"
             )
+        panel = learn_categories(panel, training_rows)
         targets = Targets.learn(panel, training_rows, minimum=self.minimum, transform=self.transform)
-        preparation = Preparation.learn(panel, training_rows, targets)
+        preparation = Preparation.learn(panel, training_rows, targets, calendar=_cycles(self.calendar))
         config = self._network_config(panel.layout, preparation)
         with all_or_nothing(self):
             seed = self._draw_seed()
@@ -734,7 +784,9 @@ class TitansForecaster(BaseTitans):
             training.run()
             rows = dict(zip(scales, training_rows, strict=True))
             firsts = {one.id: None if one.times is None else one.times[0] for one in panel}
-            reader = Reader(network, preparation, panel.layout, scales, rows, firsts, spreads, n_jobs=self.n_jobs)
+            statics = {one.id: one.static for one in panel} if panel.layout.static_apart else {}
+            facts = (scales, rows, firsts, spreads)
+            reader = Reader(network, preparation, panel.layout, *facts, n_jobs=self.n_jobs, statics=statics)
             self._learned(reader, reader.read(panel, {}, series))
             self.memory_gain_, self.recollection_gain_ = training.gain, training.recollection_gain
             self.training_history_ = training.told()
@@ -749,9 +801,9 @@ class TitansForecaster(BaseTitans):
             mixed=self.channels == "mixed",
             quantiles=tuple(map(float, self.quantiles)),
             calendar=preparation.calendar,
-            past=len(layout.past_columns),
-            future=len(layout.future_columns),
-            static=len(layout.static_columns),
+            past=layout.n_past,
+            future=layout.n_future,
+            static=layout.n_static,
             recollection=int(self.recollection),
             backbone=self._backbone_config(),
         )
@@ -762,6 +814,7 @@ class TitansForecaster(BaseTitans):
         self.scales_, self.training_rows_, self.first_times_ = reader.scales, reader.training_rows, reader.first_times
         self.spreads_ = reader.spreads
         self.states_, self.last_times_ = read.states, read.last_times
+        self._statics = dict(reader.statics)
         names = (*reader.layout.target_columns, *reader.layout.covariates)
         self.n_features_in_ = len(names)
         if all(isinstance(name, str) for name in names):
@@ -805,6 +858,17 @@ def _refuse_y(y: Any, method: str) -> None:
     )
 
 
+def _cycles(calendar: Any) -> str | tuple[str, ...] | None:
+    """Return the cycles that are asked for; an unknown one is refused."""
+    if calendar is None or calendar == "auto":
+        return calendar
+    names = (calendar,) if isinstance(calendar, str) else tuple(calendar)
+    wrong = [name for name in names if name not in CYCLES]
+    if wrong:
+        raise ValueError(f"calendar has {wrong[0]!r}; expected 'auto', None, or some of {list(CYCLES)}")
+    return names
+
+
 def _check_arguments(forecaster: TitansForecaster) -> None:
     """Refuse, by name, arguments that are wrong or do not fit each other."""
     try:
@@ -813,6 +877,7 @@ def _check_arguments(forecaster: TitansForecaster) -> None:
         levels = []
     if not levels or any(not 0 < level < 1 for level in levels) or levels != sorted(set(levels)):
         raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {forecaster.quantiles!r}")
+    _cycles(forecaster.calendar)
     if forecaster.n_jobs == 0:
         raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
     if forecaster.patch_length > forecaster.lookback:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import ChainMap
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +21,11 @@ from titans_ts.backbones.state import map_tensors, pack, unpack_checked
 from titans_ts.blocks.scale import Scale, unknown_scale
 from titans_ts.files.facts import checked, finite, fits, require
 from titans_ts.files.tensors import digest, read_tensors, under, write_tensors
+from titans_ts.frames.covariates.categories import joined_unseen, warn_unseen
+from titans_ts.frames.covariates.static import read_static, refuse_unknown
 from titans_ts.frames.faults import Faults, NothingLeftError
 from titans_ts.frames.future import read_future
-from titans_ts.frames.panel import Layout, Panel, Series
+from titans_ts.frames.panel import Column, Layout, Panel, Series
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import Pieces, read_pieces, rows_of, skip_rows
 from titans_ts.frames.write import Forecast, forecast_container, future_container, row_values_container
@@ -69,6 +71,7 @@ class Reader:
     n_jobs: int | None = None
     verbose: int | None = 0
     on_error: str = "raise"  # or "skip": what is done about series that cannot be used
+    statics: Mapping[Hashable, np.ndarray] = field(default_factory=dict)  # by id, where a frame of their own had them
 
     @property
     def faults(self) -> Faults:
@@ -83,12 +86,16 @@ class Reader:
         like: Layout | None = None,
         first_row: int | None = None,
         faults: Faults | None = None,
+        static: Mapping[Hashable, np.ndarray] | None = None,
+        begun: Container[Hashable] = (),
+        tell: bool = True,
     ) -> Panel:
         """Return the series of a container like that of ``fit``; with ``follow`` they begin after those last rows.
 
-        ``first_row`` says at which row of a stream X begins, if it is a piece of one.
+        ``first_row`` says at which row of a stream X begins, if it is a piece of one. ``static``, by id, goes before what
+        ``fit`` knew; only series of ``begun`` may be without. ``tell`` warns of categories that training never saw.
         """
-        return read_panel(
+        panel = read_panel(
             X,
             id_column=self.id_column,  # where fit saw none
             time_column=self.time_column,
@@ -99,6 +106,18 @@ class Reader:
             faults=faults,
             domains=self.preparation.targets.domains(),
         )
+        if tell:
+            warn_unseen(panel.unseen, "X")
+        if not panel.layout.static_apart:
+            return panel
+        given = {**self.statics, **(static or {})}
+        refuse_unknown([one.id for one in panel if one.id not in given and one.id not in begun])
+        series = tuple(replace(one, static=given[one.id]) if one.id in given else one for one in panel)
+        return replace(panel, series=series)
+
+    def static(self, static: Any) -> dict[Hashable, np.ndarray]:
+        """Return the static covariates of a frame with a row an id, like that of ``fit``; none without one."""
+        return {} if static is None else read_static(static, self.layout)
 
     def pieces(self, X: Any) -> Pieces:
         """Return the pieces of a stream."""
@@ -123,22 +142,27 @@ class Reader:
     def begin(self, series: Series, state: SeriesState | None) -> SeriesState:
         """Return the state from which a series is read on; rows with other static covariates than before are refused."""
         given = self.preparation.static_tensor(series.static)
+        if self.layout.static_apart and bool(given.isnan().any()):  # it goes on with those that it began with
+            if state is None or not state.n_seen:
+                refuse_unknown([series.id])
+            return state  # type: ignore[return-value]
         if state is None or not state.n_seen:
             return self.fresh_state(series.id, given)
         changed = (given != state.static).nonzero()
         if len(changed):
-            j = int(changed[0])
             name = "" if series.id is None else f", id {series.id!r}"
+            column, value = self.layout.static_value(int(changed[0]), series.static)
             raise ValueError(
-                f"X: the static covariate {self.layout.static_columns[j]!r}{name} is {series.static[j]:g} now, but was "
-                "another when the series began; forget() the series to begin anew, or fit it as a past covariate"
+                f"X: the static covariate {column!r}{name} is {value} now, but was another when the series began; forget() "
+                "the series to begin anew, or fit it as a past covariate"
             )
         return state
 
     @cached_property
     def fingerprint(self) -> str:
         """What tells these weights, and how they are fed, from all others."""
-        facts = [self.network.config.to_dict(), *self.preparation.mark(), self.layout.target_columns]
+        facts: list[Any] = [self.network.config.to_dict(), *self.preparation.mark(), self.layout.target_columns]
+        facts += [*map(asdict, self.layout.categories), *map(asdict, self.layout.holidays)]
         return digest(network_tensors(self.network), json.dumps(facts))
 
     def portable(self, name: Hashable, state: SeriesState, last_time: Any) -> MemoryState:
@@ -229,6 +253,7 @@ class Reader:
                     "training_rows": self.training_rows.get(name),
                     **({"spread": self.spreads[name].tolist()} if known and changed else {}),
                 }
+                | ({"static": self.statics[name].tolist()} if name in self.statics else {})
             )
         return tensors, {
             "network": self.network.config.to_dict(),
@@ -244,7 +269,8 @@ class Reader:
         """Return a reader, and the states, of what :meth:`kept` returned, beside the network that holds its weights."""
         preparation, layout = Preparation.from_dict(header["preparation"]), Layout.from_dict(header["layout"])
         _check_together(network.config, preparation, layout)
-        reader, read = cls(network, preparation, layout, {}, {}, {}, {}), Reading({}, {}, layout)
+        statics: dict[Hashable, np.ndarray] = {}
+        reader, read = cls(network, preparation, layout, {}, {}, {}, {}, statics=statics), Reading({}, {}, layout)
         scales, states = _by_place("scale", tensors), _by_place("state", tensors)
         fresh = unknown_scale(network.config.channels)
         for place, fact in enumerate(header["series"]):
@@ -261,6 +287,12 @@ class Reader:
                 if preparation.targets.are_changed:
                     spread = np.array(finite(fact["spread"], len(spread), positive=True))
                 reader.spreads[name] = spread
+            if "static" in fact:
+                statics[name] = np.array(fact["static"], dtype=np.float64)
+                fit = layout.static_apart and statics[name].shape == (layout.n_static,)
+                require(
+                    fit and bool(np.isfinite(statics[name]).all()), f"the static covariates of series {name!r} do not fit"
+                )
             try:
                 n_seen = int(states[place]["n_seen"])
                 reader.check_last_time(n_seen, last)
@@ -313,6 +345,7 @@ class Reader:
         fresh: bool = False,
         log: ReadingLog | None = None,
         faults: Faults | None = None,
+        static: Mapping[Hashable, np.ndarray] | None = None,
     ) -> Reading:
         """Read a stream (:func:`titans_ts.frames.stream.read_pieces`) on from states, which are left as they are.
 
@@ -325,14 +358,17 @@ class Reader:
         found, ends, done = ({}, {}, 0) if log is None else log.resume(faults)
         kept, known = ChainMap(found, dict(states)), ChainMap(ends, dict(last_times))
         before: Layout | None = None
+        unseen: list[Mapping[Column, Sequence[str]]] = []
+        given: dict[str, Any] = {"static": static, "begun": kept, "tell": False}
         counted: Any = {"total": pieces.total, "initial": done, "unit_scale": True}
         with progress_bar(self.verbose, "reading", unit="row", **counted) as progress:
             for piece in skip_rows(pieces, done):
                 try:
                     like = self._like_before(before) if fresh else None
                     follow = None if fresh and like is None else known
-                    panel = self.panel(piece, follow=follow, like=like, first_row=done, faults=faults)
+                    panel = self.panel(piece, follow=follow, like=like, first_row=done, faults=faults, **given)
                     new = self.read(panel, kept, faults=faults)
+                    unseen.append(panel.unseen)
                     found.update(new.states)
                     ends.update(new.last_times)
                     before = new.layout
@@ -348,6 +384,7 @@ class Reader:
                 if log is not None:
                     log.write(found, ends, done, faults)
         faults.settle(others=bool(found))
+        warn_unseen(joined_unseen(unseen), "X")
         return Reading(found, ends, self.layout if before is None else before)
 
     def _like_before(self, before: Layout | None) -> Layout | None:
@@ -375,6 +412,12 @@ class Reader:
             )
         return int(asked)
 
+    def ahead(self, read: Reading, horizon: int, future: Any = None, faults: Faults | None = None) -> dict[Hashable, Tensor]:
+        """Return what is known in advance of the rows after what was read, standardised, by id."""
+        layout = replace(self.layout, kind=read.layout.kind, backend=read.layout.backend)
+        found = read_future(future, layout, read.last_times, horizon, faults)
+        return {name: self.preparation.future_tensor(values) for name, values in found.items()}
+
     def forecast(
         self,
         read: Reading,
@@ -386,11 +429,10 @@ class Reader:
     ) -> Any:
         """Return ``horizon`` rows after what was read, in a container of the same kind."""
         network = self.network
-        layout = replace(self.layout, kind=read.layout.kind, backend=read.layout.backend)
-        ahead = read_future(future, layout, read.last_times, horizon, faults)
+        ahead = self.ahead(read, horizon, future, faults)
 
         def forecast_one(name: Hashable) -> Forecast:
-            found = reading.forecast(network, read.states[name], self.preparation.future_tensor(ahead[name]))
+            found = reading.forecast(network, read.states[name], ahead[name])
             return self.answer(found, read.last_times[name], asked, horizon)
 
         names = [name for name in read.states if name in ahead]
@@ -533,14 +575,18 @@ def _check_together(config: ForecastConfig, preparation: Preparation, layout: La
     checked(preparation)
     for one in fields(layout):
         value = getattr(layout, one.name)
+        if one.name in ("categories", "holidays"):
+            for part in value:
+                checked(part)
+            continue
         plain_one = fits(value, str | int | bool | None) or fits(value, tuple[str | int, ...])
         require(plain_one, f"layout: {one.name}={value!r} is neither a name nor names")
     found = {
         "targets": (config.channels, len(layout.target_columns), config.channels),
         "calendar features": (config.calendar, preparation.calendar, config.calendar),
-        "past covariates": (config.past, len(layout.past_columns), len(preparation.past)),
-        "future covariates": (config.future, len(layout.future_columns), len(preparation.future)),
-        "static covariates": (config.static, len(layout.static_columns), len(preparation.static)),
+        "past covariates": (config.past, layout.n_past, len(preparation.past)),
+        "future covariates": (config.future, layout.n_future, len(preparation.future)),
+        "static covariates": (config.static, layout.n_static, len(preparation.static)),
     }
     for name, (asked, *others) in found.items():
         require(others == [asked, asked], f"its network has {asked} {name}, its layout and preparation {others}")

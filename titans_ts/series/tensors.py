@@ -28,9 +28,11 @@ SPREAD_FLOOR = 1e-3
 TIMES_SEEN = 1.99
 """Times that training must have seen a cycle of the calendar before the place in it is a feature: two calendar years are a
 little less than two of the sun's."""
-CYCLES = {"day": 86_400.0, "week": 604_800.0, "year": 31_556_952.0}
-"""Length of each cycle in seconds."""
-HARMONICS = {"day": 2, "week": 3, "year": 1}
+CYCLES = {"day": 86_400.0, "week": 604_800.0, "month": 2_629_746.0, "year": 31_556_952.0}
+"""Length of each cycle in seconds, of a month on average."""
+AUTOMATIC = ("day", "week", "year")
+"""Cycles that a series may take up unasked."""
+HARMONICS = {"day": 2, "week": 3, "month": 2, "year": 1}
 """Waves to each cycle: the week has three, so that a Saturday is told from a Monday."""
 
 
@@ -75,18 +77,27 @@ class Preparation:
     targets: Targets = field(default_factory=Targets)
 
     @classmethod
-    def learn(cls, panel: Panel, training_rows: Sequence[int], targets: Targets | None = None) -> Preparation:
-        """Learn from the first rows of each series.
+    def learn(
+        cls,
+        panel: Panel,
+        training_rows: Sequence[int],
+        targets: Targets | None = None,
+        *,
+        calendar: str | Sequence[str] | None = "auto",
+    ) -> Preparation:
+        """Learn from the first rows of each series, with the cycles named in ``calendar``.
 
-        A cycle counts only where training has seen it twice: from once, a season cannot be told from a trend.
+        ``"auto"`` takes a cycle only where training has seen it twice: from once, a season cannot be told from a trend.
         """
         parts = list(zip(panel, training_rows, strict=True))
         stamped = [one.times[:rows] for one, rows in parts if one.times is not None and rows > 1]
         cycles: tuple[str, ...] = ()
-        if stamped and not panel.layout.integer_times:
+        if calendar != "auto":
+            cycles = tuple(name for name in CYCLES if name in (calendar or ()))
+            _refuse_cycles(cycles, panel, stamped)
+        elif stamped and not panel.layout.integer_times:
             span = max(float((times[-1] - times[0]) / np.timedelta64(1, "s")) for times in stamped)
-            step = min(float(np.median(np.diff(times) / np.timedelta64(1, "s"))) for times in stamped)
-            cycles = tuple(name for name in calendar_cycles(step) if span >= TIMES_SEEN * CYCLES[name])
+            cycles = tuple(name for name in calendar_cycles(_step(stamped)) if span >= TIMES_SEEN * CYCLES[name])
         return cls(
             cycles=cycles,
             time_zone=panel.layout.time_zone,
@@ -150,10 +161,10 @@ def learn_scale(values: np.ndarray) -> Scale:
 
 
 def calendar_cycles(step_seconds: float | None) -> tuple[str, ...]:
-    """Return the cycles of which a series of this step, in seconds or None, can show at least two steps."""
+    """Return the automatic cycles of which a series of this step, in seconds or None, can show at least two steps."""
     if step_seconds is None:
         return ()
-    return tuple(name for name, length in CYCLES.items() if length >= 2 * step_seconds)
+    return tuple(name for name in AUTOMATIC if CYCLES[name] >= 2 * step_seconds)
 
 
 def calendar_features(times: np.ndarray | None, cycles: tuple[str, ...], rows: int) -> np.ndarray:
@@ -167,10 +178,40 @@ def calendar_features(times: np.ndarray | None, cycles: tuple[str, ...], rows: i
     columns = []
     for name in cycles:
         origin = 4 * 86_400.0 if name == "week" else 0.0  # 1970-01-01 was a Thursday: weeks begin on Mondays
-        phase = 2 * np.pi * (((seconds - origin) / CYCLES[name]) % 1.0)
+        share = _of_month(times) if name == "month" else ((seconds - origin) / CYCLES[name]) % 1.0
+        phase = 2 * np.pi * share
         for wave in range(1, HARMONICS[name] + 1):
             columns += [np.sin(wave * phase), np.cos(wave * phase)]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _of_month(times: np.ndarray) -> np.ndarray:
+    """Return how much of its month has passed at each time stamp, 0 to 1."""
+    begin = times.astype("datetime64[M]")
+    end = begin + 1
+    passed, whole = (times - begin.astype(times.dtype)), (end.astype(times.dtype) - begin.astype(times.dtype))
+    return np.asarray(passed / whole)
+
+
+def _step(stamped: Sequence[np.ndarray]) -> float:
+    """Return the seconds between rows, of the series that is read most often."""
+    return min(float(np.median(np.diff(times) / np.timedelta64(1, "s"))) for times in stamped)
+
+
+def _refuse_cycles(cycles: tuple[str, ...], panel: Panel, stamped: Sequence[np.ndarray]) -> None:
+    """Refuse cycles of a calendar that the time stamps cannot show."""
+    if not cycles:
+        return
+    if not stamped or panel.layout.integer_times:
+        raise ValueError(
+            f"calendar={list(cycles)}: X has no dates, and a calendar needs them; give it such a column, or calendar='auto'"
+        )
+    wrong = [name for name in cycles if CYCLES[name] < 2 * _step(stamped)]
+    if wrong:
+        raise ValueError(
+            f"calendar={list(cycles)}: rows are {_step(stamped) / 3600:g} hours apart, too far to show the cycle "
+            f"{wrong[0]!r}; leave it out"
+        )
 
 
 def feature_count(cycles: tuple[str, ...]) -> int:

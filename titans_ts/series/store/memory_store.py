@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from titans_ts.backbones.state import pack, unpack
@@ -17,7 +16,7 @@ from titans_ts.frames.write import Forecast, forecast_container
 from titans_ts.learn.progress import progress_bar
 from titans_ts.series.forecaster import TitansForecaster
 from titans_ts.series.intervals import Asked
-from titans_ts.series.reader import chosen, last_time, some
+from titans_ts.series.reader import Reading, chosen, last_time, some
 from titans_ts.series.reading import absorb_together, completes_patch, forecast_together
 from titans_ts.series.state import MemoryState, SeriesState
 from titans_ts.series.store.file import StoreFile
@@ -157,7 +156,7 @@ class MemoryStore:
             )
         return self
 
-    def update(self, X: Any) -> MemoryStore:
+    def update(self, X: Any, *, static: Any = None) -> MemoryStore:
         """Absorb new rows of many series; see :meth:`TitansForecaster.update`.
 
         Parameters
@@ -165,6 +164,8 @@ class MemoryStore:
         X : container like that of ``fit``, or a stream
             A stream is written piece by piece: an error, or an interruption, leaves the pieces before it absorbed, and the
             error says from which row of X on to go on.
+        static : frame, optional
+            Static covariates of new series, where ``fit`` took them from such a frame.
 
         Returns
         -------
@@ -179,11 +180,12 @@ class MemoryStore:
         PermissionError, TimeoutError
             If the store is read-only, or others write to it for longer than ``timeout``.
         """
-        done = 0
+        given, done = self.reader.static(static), 0
         for piece in self.reader.pieces(X) if is_stream(X) else [X]:
             try:
                 with self._file.writing() as tables:
-                    panel = self.reader.panel(piece, follow=LastTimes(tables), first_row=0 if is_stream(X) else None)
+                    known: dict[str, Any] = {"follow": LastTimes(tables), "static": given, "begun": tables}
+                    panel = self.reader.panel(piece, first_row=0 if is_stream(X) else None, **known)
                     for part in self._batches(list(panel)):
                         self._absorb(tables, part)
             except (ValueError, TypeError) as error:
@@ -229,9 +231,8 @@ class MemoryStore:
         """
         reader, config = self.reader, self.reader.network.config
         rows, asked = reader.horizon(horizon), Asked.checked(level, quantiles, config.quantiles)
-        if config.future:
+        if reader.layout.future_columns:
             raise ValueError("a model with future covariates forecasts series by series: forecaster.remember(store[id])")
-        ahead = torch.zeros(config.horizon, 0)
         found: dict[Hashable, Forecast] = {}
         with self._file.reading() as tables:
             series = tables.rows() if ids is None else [tables[name] for name in chosen(ids, tables)]
@@ -241,7 +242,9 @@ class MemoryStore:
                 raise ValueError(f"ids: nothing was read of {some(unread)}; update() with rows of them first")
             for part in self._batches(series):
                 states = [self._state(tables, row) for row in part]
-                forecasts = forecast_together(reader.network, states, [ahead] * len(part))
+                last = Reading({}, {row.name: row.time for row in part}, reader.layout)
+                ahead = list(reader.ahead(last, config.horizon).values())
+                forecasts = forecast_together(reader.network, states, ahead)
                 for row, one in zip(part, forecasts, strict=True):
                     found[row.name] = reader.answer(one, row.time, asked, rows)
         return forecast_container(reader.layout, found)
