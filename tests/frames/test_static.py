@@ -9,6 +9,7 @@ from frames.cases import long
 
 from titans_ts.frames.covariates.categories import learn_categories
 from titans_ts.frames.covariates.static import read_static
+from titans_ts.frames.faults import Faults
 from titans_ts.frames.read import read_panel
 
 STATIC = pd.DataFrame({"unique_id": ["a", "z", "b"], "size": [1.0, 3.0, 2.0], "kind": ["x", "w", "y"]})
@@ -50,11 +51,11 @@ def test_rows_for_a_fitted_model_wait_for_their_static_covariates():
 @pytest.mark.parametrize(
     ("static", "more", "message"),
     [
-        (STATIC[:1], {}, "static has no row for 1 of the ids of X: 'b'; add them"),
+        (STATIC[:1], {}, "static has no row for the ids 'b' of X; add them"),
         (
             STATIC.assign(unique_id=[1, 2, 3]),
             {},
-            "no row for 2 of the ids of X: 'b', 'a' .ids are of type str in X, not so in static",
+            "no row for the ids 'b', 'a' of X .ids are of type str in X, not so in static",
         ),
         (pd.concat([STATIC, STATIC[:1]]), {}, "static has the id 'a' twice, in rows 0 and 3"),
         (
@@ -86,3 +87,10 @@ def test_what_is_no_frame_and_a_single_series_are_refused():
         read_static(STATIC.drop(columns="kind"), learned().layout)
     with pytest.raises(ValueError, match=r"static: the columns \['size'\] hold no numbers, as they did at fit"):
         read_static(STATIC.assign(size="big"), learned().layout)
+
+
+def test_series_without_a_row_may_be_left_out():
+    faults = Faults(skip=True)
+    panel = read_panel(long(), static=STATIC[:1], faults=faults)
+    assert [one.id for one in panel] == ["a"]
+    assert faults.reasons == {"b": "static has no row for the ids 'b' of X; add them"}

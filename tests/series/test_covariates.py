@@ -99,6 +99,15 @@ def test_new_series_need_a_row_in_static_and_known_ones_keep_theirs(model, tmp_p
     assert load(tmp_path / "model").forget("c").update(first).n_seen_["c"] == 40
 
 
+def test_series_that_static_does_not_know_may_be_left_out(model):
+    skipping = clone(model).set_params(on_error="skip", callbacks=[one_step])
+    with pytest.warns(UserWarning, match="left out 1 series .*\n *'b': static has no row"):
+        skipping.fit(SALES, static=STORES[STORES["unique_id"] == "a"])
+    with pytest.warns(UserWarning, match="left out 1 series .*\n *'b': X holds series whose static"):
+        forecast = skipping.predict(SALES, future=skipping.future_frame().assign(kind="tv"))
+    assert set(forecast["unique_id"]) == {"a"}
+
+
 def test_a_store_knows_holidays_without_being_told(tmp_path):
     model = fit(SALES.drop(columns="kind"), holidays=ALL["holidays"])
     with MemoryStore(tmp_path / "store", model) as store:

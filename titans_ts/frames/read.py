@@ -101,7 +101,7 @@ def read_panel(
         said = f"X has {{value}} in {{where}}, column {{column!r}}, {domain.reason.replace('{', '{{').replace('}', '}}')}"
         _note_cells(table, table.values, table.layout.target_columns, domain.refuses(table.values), said, faults)
     if static is not None:
-        table = add_static(table, static, apart, request.id_column)
+        table = add_static(table, static, apart, request.id_column, faults)
     if require_observed:
         _note_unobserved(table, faults)
     table = faults.sift(table)

@@ -22,7 +22,7 @@ from titans_ts.blocks.scale import Scale, unknown_scale
 from titans_ts.files.facts import checked, finite, fits, require
 from titans_ts.files.tensors import digest, read_tensors, under, write_tensors
 from titans_ts.frames.covariates.categories import joined_unseen, warn_unseen
-from titans_ts.frames.covariates.static import read_static, refuse_unknown
+from titans_ts.frames.covariates.static import note_unknown, read_static
 from titans_ts.frames.faults import Faults, NothingLeftError
 from titans_ts.frames.future import read_future
 from titans_ts.frames.panel import Column, Layout, Panel, Series
@@ -111,7 +111,8 @@ class Reader:
         if not panel.layout.static_apart:
             return panel
         given = {**self.statics, **(static or {})}
-        refuse_unknown([one.id for one in panel if one.id not in given and one.id not in begun])
+        note_unknown([one.id for one in panel if one.id not in given and one.id not in begun], faults)
+        panel = panel if faults is None else faults.sift_panel(panel)
         series = tuple(replace(one, static=given[one.id]) if one.id in given else one for one in panel)
         return replace(panel, series=series)
 
@@ -144,7 +145,7 @@ class Reader:
         given = self.preparation.static_tensor(series.static)
         if self.layout.static_apart and bool(given.isnan().any()):  # it goes on with those that it began with
             if state is None or not state.n_seen:
-                refuse_unknown([series.id])
+                note_unknown([series.id], None)
             return state  # type: ignore[return-value]
         if state is None or not state.n_seen:
             return self.fresh_state(series.id, given)

@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 
 from titans_ts.frames.covariates.categories import column_values, encode, holds_categories, unseen_values, warn_unseen
+from titans_ts.frames.faults import Faults
 from titans_ts.frames.numbers import is_numeric, shown
 from titans_ts.frames.panel import Column, Layout, Table
 
 _LISTED = 10
 
 
-def add_static(table: Table, static: Any, names: Sequence[Column], id_column: str) -> Table:
-    """Return a table with the static covariates of a frame; ``names`` chooses columns, all by default."""
+def add_static(table: Table, static: Any, names: Sequence[Column], id_column: str, faults: Faults) -> Table:
+    """Return a table with the static covariates of a frame; ``names`` chooses columns, all by default.
+
+    Series without a row there are noted in ``faults``.
+    """
     if table.layout.is_single:
         raise ValueError("static= holds a row for each series, but X holds one series alone; leave static out")
     frame, ids = _open(static, id_column)
@@ -29,7 +33,8 @@ def add_static(table: Table, static: Any, names: Sequence[Column], id_column: st
             else f"static has no column beside {id_column!r}; give it one, or leave static out"
         )
     chosen = tuple(names) or columns
-    _refuse_unknown([name for name in table.ids if name not in ids], ids)
+    _note([name for name in table.ids if name not in ids], _absent(table.ids, ids), faults)
+    table = faults.sift(table)
     frame = frame[[ids[name] for name in table.ids]]
     categorical = [name for name in chosen if not is_numeric(frame, name)]
     matrix, labels = _values(frame, chosen, categorical, table.ids)
@@ -101,19 +106,23 @@ def _values(
     return matrix, labels
 
 
-def refuse_unknown(names: Sequence[Hashable]) -> None:
-    """Refuse series whose static covariates nobody gave, all by name."""
-    _refuse_unknown(names, None)
+def note_unknown(names: Sequence[Hashable], faults: Faults | None) -> None:
+    """Note series whose static covariates nobody gave, or refuse them, all by name."""
+    reason = "X holds series whose static covariates are not known: {}; pass static=frame with a row for each of them"
+    _note(names, reason, Faults() if faults is None else faults)
 
 
-def _refuse_unknown(names: Sequence[Hashable], given: Mapping[Hashable, int] | None) -> None:
-    if not names:
-        return
-    listed = f"{', '.join(map(repr, names[:_LISTED]))}{f' and {len(names) - _LISTED} more' if len(names) > _LISTED else ''}"
-    if given is None:
-        raise ValueError(
-            f"X holds series whose static covariates are not known: {listed}; pass static=frame with a row for each of them"
-        )
-    kinds = {type(next(iter(part))).__name__ for part in (names, given) if part}
+def _absent(names: Sequence[Hashable], ids: Mapping[Hashable, int]) -> str:
+    """Return the reason against series without a row, which says where the ids are of another type."""
+    kinds = {type(next(iter(part))).__name__ for part in (names, ids) if part}
     hint = f" (ids are of type {type(names[0]).__name__} in X, not so in static)" if len(kinds) > 1 else ""
-    raise ValueError(f"static has no row for {len(names)} of the ids of X: {listed}{hint}; add them")
+    return f"static has no row for the ids {{}} of X{hint}; add them"
+
+
+def _note(names: Sequence[Hashable], reason: str, faults: Faults) -> None:
+    """Note a reason, with the name of each, where series may be left out; else refuse all of them in one sentence."""
+    if names and not faults.may_skip:
+        listed = ", ".join(map(repr, names[:_LISTED]))
+        raise ValueError(reason.format(f"{listed}{f' and {len(names) - _LISTED} more' if len(names) > _LISTED else ''}"))
+    for name in names:
+        faults.note(name, reason.format(repr(name)))
