@@ -1,7 +1,6 @@
 """Many series' memories in one file: read on as each alone, whole or not at all, only what is asked for."""
 
 import sqlite3
-from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 from learn.killing import kill_twenty_times
 from series.estimator_cases import fitted, wave
+from series.store.store_cases import asked
 
 from titans_ts import MemoryStore, TitansForecaster, load
 from titans_ts.series import reader
@@ -28,12 +28,6 @@ def frame(first: int, rows: int, ids=IDS) -> pl.DataFrame:
         for i, name in enumerate(ids)
     ]
     return pl.concat(parts).sort("ds", maintain_order=True)
-
-
-def asked(path, statement: str, *values):
-    """Ask or change the file behind a store's back."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as file:
-        return file.execute(statement, values).fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +93,16 @@ def test_streams_and_strangers(store, tmp_path, monkeypatch):
     assert len(store) == 8
     with pytest.raises(KeyError, match="there is no series 'another'"):
         store["another"]
+
+
+def test_a_stream_that_is_refused_later_keeps_what_came_before_and_says_where_to_go_on(store):
+    pieces = [frame(0, 50), frame(50, 9), frame(58, 9), frame(67, 9)]
+    with pytest.raises(
+        ValueError, match=r"(?s)the rows of X from row 413 on .*those before are absorbed.*'well 0'.*after the last"
+    ):
+        store.update(iter(pieces))
+    assert store.n_seen_ == dict.fromkeys(IDS, 59)
+    assert store.update(frame(59, 8)).n_seen_ == dict.fromkeys(IDS, 67)
 
 
 def test_states_go_in_and_out(store, forecaster):

@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Connection(sqlite3.Connection):
             )
         except sqlite3.Error as error:
             raise explained(error, path) from None
+        self.text_factory = partial(str, encoding="utf-8", errors="replace")  # what is damaged is seen by its sum
 
     def ask(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return what SQLite answers; never in a process that was forked meanwhile, whose locks it does not have."""

@@ -31,7 +31,7 @@ class StoreFile:
     open while a process forks: SQLite's locks do not follow into a child.
     """
 
-    def __init__(self, path: str | Path, model: str, *, timeout: float) -> None:
+    def __init__(self, path: str | Path, model: str, timeout: float) -> None:
         self.path, self.model, self.timeout = Path(path), model, timeout
         self.closed = False
         self._at = Path(os.path.realpath(self.path))  # a link is followed
@@ -44,6 +44,9 @@ class StoreFile:
             self._make()
         with self.reading():
             pass
+
+    def __reduce__(self) -> Any:
+        return StoreFile, (self.path, self.model, self.timeout)  # another process opens it for itself
 
     def close(self) -> None:
         """Close the file; what was not written is gone."""

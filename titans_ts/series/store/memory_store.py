@@ -82,7 +82,7 @@ class MemoryStore:
             raise ValueError("forecaster was fitted on one series without an id; fit on a long frame or a list to keep many")
         self.path, self.batch_size = Path(path), batch_size
         self._form = self.reader.fresh_state()  # what a state in the file looks like
-        self._file = StoreFile(path, self.reader.fingerprint, timeout=float(timeout))
+        self._file = StoreFile(path, self.reader.fingerprint, float(timeout))
 
     def __enter__(self) -> MemoryStore:
         return self
@@ -129,6 +129,8 @@ class MemoryStore:
 
     def check(self) -> MemoryStore:
         """Read the whole file and hold it against its checksums; what is damaged otherwise shows only when it is read.
+
+        Where pages of the file are damaged, take what is whole into a new store: ``new.remember(old[id])``.
 
         Returns
         -------
@@ -185,7 +187,7 @@ class MemoryStore:
             try:
                 with self._file.writing() as tables:
                     known: dict[str, Any] = {"follow": LastTimes(tables), "static": given, "begun": tables}
-                    panel = self.reader.panel(piece, first_row=0 if is_stream(X) else None, **known)
+                    panel = self.reader.panel(piece, first_row=done if is_stream(X) else None, **known)
                     for part in self._batches(list(panel)):
                         self._absorb(tables, part)
             except (ValueError, TypeError) as error:

@@ -32,11 +32,12 @@ _SCHEMA = {
     "waiting": "CREATE TABLE waiting (place INTEGER PRIMARY KEY, tensors BLOB NOT NULL)",
     "memory": "CREATE TABLE memory (place INTEGER PRIMARY KEY, tensors BLOB NOT NULL, sum INTEGER NOT NULL)",
 }
+_ROWS_AT_ONCE = 10_000
 _LIST = "SELECT place, id, n_seen, last_time, waiting_sum, memory_sum, sum FROM series"
 _INSERT = "INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?)"
-_COUNTED = """
-SELECT count(*), sum(sum), sum(EXISTS (SELECT 1 FROM series AS by_id INDEXED BY ids WHERE by_id.id = series.id
-    AND by_id.place = series.place)) FROM series NOT INDEXED
+_BY_ID = """
+SELECT count(*) FROM series NOT INDEXED WHERE EXISTS (SELECT 1 FROM series AS by_id INDEXED BY ids
+    WHERE by_id.id = series.id AND by_id.place = series.place)
 """
 _REMEDY = "restore it from a copy, or forget() all series and read the rows again"
 
@@ -126,9 +127,11 @@ class Tables(Collection[Hashable]):
         """Refuse a store whose list lacks a series, or has one that is not found by its id; once a change is enough."""
         if self.held == self.facts.written:
             return
-        ((count, total, by_id),) = self.ask(_COUNTED)
-        if (count, total or 0, by_id or 0) != (self._series, self._total, self._series):
-            raise self._list_is_damaged(by_id or 0)
+        for _ in self._each():
+            pass
+        ((found,),) = self.ask(_BY_ID)
+        if found != self._series:
+            raise self._list_is_damaged(found)
         self.held = self.facts.written
 
     def hold_structure(self) -> None:
@@ -137,6 +140,7 @@ class Tables(Collection[Hashable]):
         counts = [self.ask(f"SELECT count(*) FROM {table}")[0][0] for table in ("waiting", "memory")]
         if found != ["ok"] or counts != [self._series] * 2:
             raise self._list_is_damaged(min(counts))
+        self.held = ""
         self.hold()
 
     def _list_is_damaged(self, found: int) -> ValueError:
@@ -161,13 +165,21 @@ class Tables(Collection[Hashable]):
 
     def rows(self) -> list[Row]:
         """Return the whole list, in the order in which series began."""
-        rows = self._rows()
-        if (len(rows), sum(row.sum for row in rows)) != (self._series, self._total):
-            raise self._list_is_damaged(len(rows))
-        return rows
+        return list(self._each())
 
-    def _rows(self) -> list[Row]:
-        return [self._whole(Row(*values), total) for *values, total in self.ask(f"{_LIST} ORDER BY place")]
+    def _each(self) -> Iterator[Row]:
+        """Yield the rows of the list; refuse one that is damaged, and at the end a list that is not whole."""
+        count, total, place = 0, 0, -1
+        while found := self.ask(f"{_LIST} WHERE place > ? ORDER BY place LIMIT {_ROWS_AT_ONCE}", (place,)):
+            for *values, row_sum in found:
+                row = self._whole(Row(*values), row_sum)
+                count, total = count + 1, total + row_sum
+                yield row
+            if row.place <= place or count > self._series:
+                break
+            place = row.place
+        if (count, total) != (self._series, self._total):
+            raise self._list_is_damaged(count)
 
     def __getitem__(self, name: Hashable) -> Row:
         found = self.find(name)
@@ -266,8 +278,10 @@ class Tables(Collection[Hashable]):
         self._series, self._changed = self._series - 1, True
         if row.sum == total:
             self._total -= total
-        else:  # what the damaged row counted for is known if all others are whole
-            self._total = sum(other.sum for other in self._rows())
+        else:  # what the damaged row counted for is what the others leave, if none is lost
+            ((count, self._total),) = self.ask("SELECT count(*), coalesce(sum(CAST(sum AS INTEGER)), 0) FROM series")
+            if count != self._series:
+                raise self._list_is_damaged(count)
 
     def clear(self) -> None:
         """Take all series out, whatever is damaged."""
