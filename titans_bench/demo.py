@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from titans_bench.protocol import SEASONS
+from titans_bench.protocol import season_rows
 from titans_bench.rows import markdown_table
 from titans_ts.datasets.load import load_dataset
 from titans_ts.files.tables import write_table
+from titans_ts.learn.metrics import interval_coverage, mean_absolute_error, mean_squared_error
 from titans_ts.series.forecaster import TitansForecaster
-from titans_ts.series.rolling import interval_coverage, mean_absolute_error, mean_squared_error
 
 HORIZON = 144  # three days of half hours
 ORIGINS = 40
@@ -48,7 +48,7 @@ def run_demo(folder: Path, *, seed: int = 0, max_steps: int = 75, verbose: int |
         actual, point, low, high = (found[key].to_numpy() / sizes for key in columns)
         body.append([name, *_errors(actual, point), f"{100 * interval_coverage(actual, low, high):.0f} %"])
     values = frame[list(dataset.target_columns)].to_numpy() / scale
-    body.append(["the last day again", *_errors(*_last_day_again(values, step, SEASONS[dataset.frequency])), "-"])
+    body.append(["the last day again", *_errors(*_last_day_again(values, step, season_rows(dataset.frequency))), "-"])
     forecast = ours.predict(level=[80])
     write_table(forecast, folder / "forecast.csv")
     from titans_ts.plots import plot_forecast, save_figure

@@ -21,6 +21,7 @@ from titans_bench.rows import markdown_table
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.variants import BASELINES
 from titans_ts.datasets.load import Dataset, list_datasets, load_dataset
+from titans_ts.frames.clock import season_of
 from titans_ts.learn.run import stop_after
 from titans_ts.series.forecaster import TitansForecaster
 
@@ -28,8 +29,8 @@ Errors = dict[int, tuple[float, float]]  # mean squared and absolute error by ho
 
 HORIZONS = {"vic_elec": (48, 96, 336)}
 DEFAULT_HORIZONS = (96, 192, 336, 720)
-SEASONS: dict[str | int, int] = {"1h": 24, "15min": 96, "10min": 144, "30min": 48, "1D": 7, 1: 286}
-"""Rows of the season that the naive forecast repeats, by frequency; 1 is mitbih100, whose median beat lasts 286 rows."""
+MEDIAN_BEAT = 286
+"""Rows of the season of mitbih100, which has numbers for time stamps: how long its median beat lasts."""
 INVENTED_DATES = frozenset({"exchange_rate"})
 """Sets whose dates were added after the fact and tell no weekday; no model sees them."""
 
@@ -73,7 +74,7 @@ def evaluate(
     known = dataset.n_train + dataset.n_validation
     stop = known + dataset.n_test
     frame, values = standardised(dataset)
-    period, missing = SEASONS[dataset.frequency], float(np.isnan(values[known:stop]).mean())
+    period, missing = season_rows(dataset.frequency), float(np.isnan(values[known:stop]).mean())
 
     rows = partial(_rows, name, n_test=dataset.n_test, missing=missing)
     naive = seasonal_naive_errors(values[:stop], period, start=known, horizons=horizons)
@@ -96,6 +97,15 @@ def evaluate(
                 found = forecaster.rolling_errors(frame.iloc[:stop], start=known, horizons=horizons, memory="silent")
                 scores += rows(f"{variant}, memory silent", seed, found, seconds)
     return scores
+
+
+def season_rows(frequency: str | int) -> int:
+    """Return the rows of the season that the naive forecast repeats.
+
+    >>> season_rows("30min"), season_rows(1)
+    (48, 286)
+    """
+    return season_of(frequency) if isinstance(frequency, str) else MEDIAN_BEAT
 
 
 def standardised(dataset: Dataset) -> tuple[Any, np.ndarray]:

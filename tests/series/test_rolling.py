@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-import sklearn.metrics
 from series.estimator_cases import (
     COVARIATES,
     HOURS,
@@ -24,56 +23,7 @@ from utilsforecast import losses
 from utilsforecast.evaluation import evaluate
 
 from titans_ts import TitansForecaster, load
-from titans_ts.series import rolling
-
-NAN = float("nan")
-
-
-@pytest.fixture
-def pair():
-    rng = np.random.default_rng(0)
-    return rng.standard_normal((24, 3)), rng.standard_normal((24, 3))
-
-
-@pytest.mark.parametrize("name", ["mean_squared_error", "mean_absolute_error"])
-def test_errors_equal_scikit_learn(pair, name):
-    assert getattr(rolling, name)(*pair) == pytest.approx(getattr(sklearn.metrics, name)(*pair), rel=1e-12)
-
-
-def test_coverage_counts_both_ends():
-    assert rolling.interval_coverage([0, 1, 2, 3], lower=[0, 0, 0, 0], upper=[2, 2, 2, 2]) == 0.75
-
-
-@pytest.mark.parametrize(
-    "score",
-    [
-        rolling.mean_squared_error,
-        rolling.mean_absolute_error,
-        lambda y, z: rolling.interval_coverage(y, z, [9.0] * len(z)),
-    ],
-)
-class TestMissingValues:
-    def test_missing_truth_is_left_out(self, score):
-        assert score([1.0, NAN, 3.0], [1.5, 7.0, 2.0]) == pytest.approx(score([1.0, 3.0], [1.5, 2.0]))
-
-    def test_a_missing_forecast_is_refused_where_the_truth_is_known(self, score):
-        assert np.isfinite(score([1.0, NAN], [1.0, NAN]))
-        with pytest.raises(ValueError, match="is NaN at 1 of 2 observed points"):
-            score([1.0, 2.0], [1.0, NAN])
-
-    def test_nothing_observed_is_refused(self, score):
-        with pytest.raises(ValueError, match="holds no observed value"):
-            score([NAN, NAN], [1.0, 2.0])
-
-    def test_shapes_must_be_the_same(self, score):
-        with pytest.raises(ValueError, match=r"shape \(3, ?1?\).*must be the same"):
-            score([1.0, 2.0], [1.0, 2.0, 3.0])
-
-
-def test_crossed_bounds_are_counted():
-    with pytest.raises(ValueError, match="lower is above upper in 1 of 2"):
-        rolling.interval_coverage([1.0, 1.0], [0.0, 3.0], [2.0, 2.0])
-
+from titans_ts.learn import metrics
 
 # --- backtests beside utilsforecast -----------------------------------------------------------------------------------
 
@@ -123,9 +73,9 @@ def scores_of_ours(part):
     y, forecast = part["y"].to_numpy(), part["forecast"].to_numpy()
     pinball = pinball_losses(part)
     scores = {
-        "mae": rolling.mean_absolute_error(y, forecast),
-        "mse": rolling.mean_squared_error(y, forecast),
-        "rmse": rolling.mean_squared_error(y, forecast) ** 0.5,
+        "mae": metrics.mean_absolute_error(y, forecast),
+        "mse": metrics.mean_squared_error(y, forecast),
+        "rmse": metrics.mean_squared_error(y, forecast) ** 0.5,
         "bias": np.mean(forecast - y),
         "mqloss": np.mean(list(pinball.values())),
         "scaled_crps": 2 * np.mean(list(pinball.values())) * len(y) / np.abs(y).sum(),
@@ -133,7 +83,7 @@ def scores_of_ours(part):
     scores |= {f"quantile_loss_q{quantile}": loss for quantile, loss in pinball.items()}
     for level in LEVELS:
         low, high, alpha = part[f"forecast-lo-{level}"], part[f"forecast-hi-{level}"], 1 - level / 100
-        scores[f"coverage_level{level}"] = rolling.interval_coverage(y, low, high)
+        scores[f"coverage_level{level}"] = metrics.interval_coverage(y, low, high)
         outside = np.maximum(low - y, 0) + np.maximum(y - high, 0)
         scores[f"winkler_score_level{level}"] = np.mean(high - low + 2 / alpha * outside)
     return scores
@@ -166,25 +116,112 @@ def test_the_table_of_a_backtest_is_what_utilsforecast_makes_of_its_forecasts(fo
     history = history[history["ds"] <= rows["cutoff"].min()]
     if backend == "polars":
         history = as_backend(history, backend)
-    theirs = evaluate(
-        forecasts.drop(columns="cutoff") if backend == "pandas" else forecasts.drop("cutoff"),
-        [losses.mae, losses.mse, losses.coverage, partial(losses.mase, seasonality=1)],
-        models=["forecast"],
-        train_df=history,
-        level=LEVELS,
+    by_step = [partial(loss, seasonality=1) for loss in (losses.mase, losses.rmsse)]
+    theirs, by_day = (
+        evaluate(
+            forecasts.drop(columns="cutoff") if backend == "pandas" else forecasts.drop("cutoff"),
+            scores,
+            models=["forecast"],
+            train_df=history,
+            level=LEVELS,
+        )
+        for scores in (
+            [losses.mae, losses.mse, losses.coverage, losses.smape, *by_step],
+            [partial(losses.mase, seasonality=24)],
+        )
     )
-    theirs = theirs if backend == "pandas" else theirs.to_pandas()
-    theirs = theirs.pivot(index="unique_id", columns="metric", values="forecast").loc[table["unique_id"]]
+    theirs, by_day = (
+        (found if backend == "pandas" else found.to_pandas())
+        .pivot(index="unique_id", columns="metric", values="forecast")
+        .loc[table["unique_id"]]
+        for found in (theirs, by_day)
+    )
+    theirs["seasonal"] = by_day["mase"]
     columns = {
         "mae": "mae",
         "mse": "mse",
         "mase": "mase",
+        "seasonal_mase": "seasonal",
+        "rmsse": "rmsse",
+        "smape": "smape",
         "coverage-50": "coverage_level50",
         "coverage-80": "coverage_level80",
     }
     for ours, name in columns.items():
         np.testing.assert_allclose(table[ours], theirs[name], rtol=1e-10, err_msg=ours)
     assert (table["windows"] == WINDOWS).all()
+    assert (table["season_length"] == 24).all()
+
+
+def test_the_score_of_quantiles_is_that_of_those_learned(forecaster):
+    learned = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]
+    forecasts, table = forecaster.backtest(panel(), windows=WINDOWS, quantiles=learned)
+    names = [f"forecast-q-{100 * share:g}" for share in learned]
+    for name, rows in forecasts.groupby("unique_id"):
+        expected = metrics.crps(rows["y"], rows[names], learned)
+        close(table.loc[table["unique_id"] == name, "crps"], expected, 1e-9)
+    _, alone = forecaster.backtest(panel(), windows=WINDOWS)
+    pd.testing.assert_frame_equal(alone, table)
+
+
+def test_a_season_is_that_of_the_frequency_or_as_asked():
+    X = wave()
+    model = fitted(X[:KNOWN], layers=0)
+    _, table = model.backtest(X, windows=2)
+    assert (table["season_length"] == 1).all(), "arrays have no frequency"
+    np.testing.assert_array_equal(table["seasonal_mase"], table["mase"])
+    _, table = model.backtest(X, windows=2, season_length=24)
+    history = X[: 300 - 12]
+    close(table["seasonal_mase"], table["mae"] / np.abs(history[24:] - history[:-24]).mean(0), 1e-12)
+    _, table = model.backtest(X, windows=2, season_length=500)
+    assert table["seasonal_mase"].isna().all()
+    assert table["mase"].notna().all()
+    for wrong in (0, -1, 2.5, True):
+        with pytest.raises(ValueError, match="season_length must be a whole number of rows, 1 or more, got"):
+            model.backtest(X, windows=2, season_length=wrong)
+
+
+def test_what_cannot_be_said_of_a_constant_is_nan_and_never_infinite():
+    X = np.full((300, 2), 3.0)
+    X[:, 1] = 0.0
+    _, table = fitted(X[:KNOWN], layers=0).backtest(X, windows=2)
+    assert table[["mase", "seasonal_mase", "rmsse"]].isna().all(axis=None)
+    assert np.isfinite(table[["mae", "mse", "smape", "crps"]]).all(axis=None)
+
+
+# --- fits in between --------------------------------------------------------------------------------------------------
+
+
+def backtest_by_hand(X, windows, every):
+    """Fit before every so many windows, and forecast each window from all rows before it."""
+    found = []
+    for k in range(windows):
+        origin = 300 - HORIZON * (windows - k)
+        if k % every == 0:
+            model = TitansForecaster(**REFITTED, callbacks=[few_steps]).fit(X[:origin])
+        found.append(model.predict(X[:origin]))
+    return np.stack(found)
+
+
+REFITTED = {"horizon": 6, "lookback": 24, "patch_length": 8, "layers": 0, "random_state": 0, "transform": "sqrt"}
+
+
+@pytest.mark.parametrize(("refit", "every"), [(True, 1), (1, 1), (2, 2), (np.int64(3), 3), (9, 9)])
+def test_it_is_fitted_anew_before_every_so_many_windows(refit, every):
+    X = wave(channels=1) + 2
+    model = TitansForecaster(**REFITTED, callbacks=[few_steps]).fit(X[:200])
+    fits = []
+    model.set_params(callbacks=[lambda run, report: fits.append(run) or report.step >= 20])
+    found = model.backtest(X, windows=4, refit=refit)[0]["forecast"].to_numpy().reshape(4, 6, 1)
+    assert len({id(run) for run in fits}) == -(-4 // every)
+    close(found, backtest_by_hand(X, 4, every), 1e-5)
+    assert model.n_seen_ == 200, "the fitted model stays as it is"
+
+
+@pytest.mark.parametrize("refit", [-1, 2.0, "often", None])
+def test_a_refit_is_yes_or_no_or_a_number(refit):
+    with pytest.raises(ValueError, match=r"refit=.* must be True, False, or a number of windows .* for example refit=5"):
+        fitted(wave(), layers=0).backtest(wave(), refit=refit)
 
 
 @pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])

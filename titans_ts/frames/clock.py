@@ -237,3 +237,27 @@ def continue_times(layout: Layout, last_times: Sequence[Any], horizon: int) -> n
     steps = np.tile(np.arange(1, horizon + 1), len(last))
     clock = Clock(layout.frequency, layout.time_zone)
     return clock.advance(np.repeat(last, horizon), steps).reshape(len(last), horizon)
+
+
+def season_of(frequency: str | int | None) -> int:
+    """Return the rows of a season: of a day for shorter steps, else of a week or a year; 1 where the frequency tells none.
+
+    >>> [season_of(x) for x in ("h", "15min", "D", "B", "W-SUN", "MS", "3MS", "QE-DEC", "YS-JAN", "7h", 5, None)]
+    [24, 96, 7, 5, 52, 12, 4, 4, 1, 1, 1, 1]
+    """
+    if not isinstance(frequency, str):
+        return 1
+    from pandas.tseries.frequencies import to_offset
+    from pandas.tseries.offsets import Day, Tick
+
+    offset: Any = to_offset(frequency)
+    steps = {"B": 5, "W": 52, "MS": 12, "ME": 12, "BMS": 12, "BME": 12, "SMS": 24, "SME": 24}
+    steps |= {"QS": 4, "QE": 4, "BQS": 4, "BQE": 4}
+    if isinstance(offset, Day):
+        whole, length = (7, offset.n) if offset.n < 7 else (52, offset.n / 7)
+    elif isinstance(offset, Tick):
+        whole, length = DAY, offset.nanos
+        whole, length = (whole, length) if length < DAY else (7, length / DAY)
+    else:
+        whole, length = steps.get(offset.base.freqstr.partition("-")[0], 1), offset.n
+    return int(whole / length) if whole % length == 0 else 1

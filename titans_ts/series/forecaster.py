@@ -598,9 +598,10 @@ class TitansForecaster(BaseTitans):
         *,
         windows: int | None = 10,
         step: int | None = None,
-        refit: bool = False,
+        refit: bool | int = False,
         level: Sequence[float] | None = None,
         quantiles: Sequence[float] | None = None,
+        season_length: int | None = None,
         static: Any = None,
     ) -> tuple[Any, Any]:
         """Forecast from many origins, each knowing only the rows before it, and compare with what came.
@@ -613,12 +614,16 @@ class TitansForecaster(BaseTitans):
             Origins a series, the last one ``horizon`` rows before the end; ``None`` takes all after the training rows.
         step : int, optional
             Rows between two origins; the horizon by default.
-        refit : bool, default=False
-            Whether to fit anew on the rows before each origin; much slower.
+        refit : bool or int, default=False
+            Whether to fit anew on the rows before each origin, which is much slower; with a number before every so many
+            origins, the fitted network reading on in between.
         level : sequence of float, optional
             Intervals, in percent.
         quantiles : sequence of float, optional
             Quantiles, as shares: columns ``forecast-q-10`` and the like.
+        season_length : int, optional
+            Rows of a season, for ``seasonal_mase``. By default those of a day for steps shorter than that, 7 days, 5 working
+            days, 52 weeks, 12 months or 4 quarters; 1 where the time stamps tell none.
         static : frame, optional
             Static covariates of series that ``fit`` never saw, where it took them from such a frame.
 
@@ -628,20 +633,47 @@ class TitansForecaster(BaseTitans):
             ``unique_id, ds, cutoff, y, forecast``, bounds and quantiles. To ``utilsforecast`` a column of quantiles is a
             model of its own: name ``models=["forecast"]``.
         metrics : frame
-            A row a series and column: ``mse``, ``mae``, ``mase`` against the seasonless naive forecast, and the coverage
-            of each level.
+            A row a series and column, all of it in the units of X. ``mse`` and ``mae``; ``mase`` and ``rmsse``, the absolute
+            and the root mean squared error in units of the naive forecast's one row ahead, before the first origin;
+            ``seasonal_mase``, in units of that of ``season_length`` rows ahead; ``smape``, from 0 to 1; ``crps``, of the
+            quantiles that were learned (:func:`titans_ts.learn.metrics.crps`); and the coverage of each level. NaN where
+            nothing can be said, as beside a history that never changes.
 
         Raises
         ------
         ValueError
-            If a series is too short for the origins asked for.
+            If a series is too short for the origins asked for, or an argument is out of range.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from titans_ts import TitansForecaster
+        >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
+        >>> model = TitansForecaster(horizon=6, lookback=48, layers=0, random_state=0).fit(load[:360])
+        >>> forecasts, metrics = model.backtest(load, windows=3, level=[80], season_length=24)
+        >>> metrics.columns.tolist()[1:6]
+        ['windows', 'mse', 'mae', 'mase', 'seasonal_mase']
         """
         reader = self.reader_
         faults = reader.faults
         asked = Asked.checked(level, quantiles, reader.network.config.quantiles)
+        if not isinstance(refit, bool | int | np.integer) or refit < 0:
+            raise ValueError(
+                f"refit={refit!r} must be True, False, or a number of windows after which to fit anew; for example refit=5"
+            )
         fit = (lambda panel: clone(self)._fit_panel(panel).reader_) if refit else None
         panel = reader.panel(X, faults=faults, static=reader.static(static))
-        answer = rolling.backtest(reader, panel, windows=windows, step=step, asked=asked, refit=fit, faults=faults)
+        answer = rolling.backtest(
+            reader,
+            panel,
+            windows=windows,
+            step=step,
+            asked=asked,
+            season_length=season_length,
+            refit=fit,
+            every=int(refit),
+            faults=faults,
+        )
         faults.tell()
         return answer
 

@@ -10,12 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import delayed
-from numpy.typing import ArrayLike, NDArray
 
 from titans_ts.backbones.observing import silenced
+from titans_ts.frames.clock import season_of
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.write import Backtest, backtest_frame, backtest_ids, build_frame, id_column, target_names
+from titans_ts.learn.metrics import (
+    crps,
+    interval_coverage,
+    mean_absolute_error,
+    mean_squared_error,
+    naive_errors,
+    scaled,
+    symmetric_percentage_error,
+)
 from titans_ts.series import reading
 from titans_ts.series.intervals import Asked
 from titans_ts.series.reader import Reader, States, some
@@ -30,12 +39,21 @@ def backtest(
     windows: int | None,
     step: int | None,
     asked: Asked,
+    season_length: int | None = None,
     refit: Callable[[Panel], Reader] | None = None,
+    every: int = 1,
     faults: Faults | None = None,
 ) -> tuple[Any, Any]:
-    """Return forecasts and metrics of :meth:`TitansForecaster.backtest`; ``refit`` learns anew from earlier rows."""
+    """Return forecasts and metrics of :meth:`TitansForecaster.backtest`.
+
+    ``refit`` learns anew from earlier rows, before ``every`` so many windows.
+    """
     if not (step is None or _is_count(step)) or not (windows is None or _is_count(windows)):
         raise ValueError(f"windows and step must be whole numbers, 1 or more, got windows={windows!r} and step={step!r}")
+    if not (season_length is None or _is_count(season_length)):
+        raise ValueError(
+            f"season_length must be a whole number of rows, 1 or more, got {season_length!r}; for example season_length=24"
+        )
     faults, origins = Faults() if faults is None else faults, {}
     for one in panel:
         try:
@@ -43,19 +61,24 @@ def backtest(
         except ValueError as error:
             faults.note(one.id, str(error))
     panel = faults.sift_panel(panel)
+    learned = reader.network.config.quantiles
+    shares = (*learned, *asked.shares)
     if refit is None:
         _warn_if_seen(reader, panel, origins)
-        found = {one.id: _roll(reader, one, origins[one.id], asked.shares) for one in panel}
+        found = {one.id: _roll(reader, one, origins[one.id], shares) for one in panel}
     else:
-        found = _refitted(refit, panel, origins, asked.shares)
-    results = {}
+        found = _refitted(refit, panel, origins, shares, every)
+    results, known = {}, {}
     for one in panel:
         at, (point, values) = origins[one.id], found[one.id]
         cutoffs = at - 1 if one.times is None else one.times[at - 1]
         actual = one.values[at[:, None] + np.arange(point.shape[1])]
-        results[one.id] = Backtest(cutoffs, actual, point, *asked.parted(values))
-    steps = {one.id: _naive_error(one.values[: origins[one.id][0]]) for one in panel}
-    return backtest_frame(panel.layout, results), backtest_metrics(panel.layout, results, steps)
+        results[one.id] = Backtest(cutoffs, actual, point, *asked.parted(values[..., len(learned) :]))
+        known[one.id] = _Known(one.values[: at[0]], values[..., : len(learned)])
+    season = season_of(panel.layout.frequency) if season_length is None else int(season_length)
+    return backtest_frame(panel.layout, results), backtest_metrics(
+        panel.layout, results, known, shares=learned, season=season
+    )
 
 
 def rolling_errors(
@@ -160,16 +183,20 @@ def _roll(reader: Reader, series: Series, origins: np.ndarray, shares: Sequence[
 
 
 def _refitted(
-    refit: Callable[[Panel], Reader], panel: Panel, origins: Mapping[Hashable, np.ndarray], shares: Sequence[float]
+    refit: Callable[[Panel], Reader],
+    panel: Panel,
+    origins: Mapping[Hashable, np.ndarray],
+    shares: Sequence[float],
+    every: int,
 ) -> dict[Hashable, _FromOrigins]:
-    """Fit anew before every origin; the k-th origins of all series share one fit."""
+    """Fit anew before every so many origins; the k-th origins of all series share one fit, which reads on in between."""
     parts: dict[Hashable, list[_FromOrigins]] = {one.id: [] for one in panel}
-    for k in range(max(map(len, origins.values()))):
+    for k in range(0, max(map(len, origins.values())), every):
         here = [one for one in panel if k < len(origins[one.id])]
         known = tuple(_head(one, int(origins[one.id][k])) for one in here)
         fresh = refit(replace(panel, series=known, index=None))
         for one in here:
-            parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + 1], shares))
+            parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + every], shares))
     return {name: _FromOrigins(*map(np.concatenate, zip(*found, strict=True))) for name, found in parts.items()}
 
 
@@ -212,34 +239,46 @@ def _warn_if_seen(reader: Reader, panel: Panel, origins: Mapping[Hashable, np.nd
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and bool(value > 0)
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value > 0)
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-def backtest_metrics(layout: Layout, results: Mapping[Hashable, Backtest], naive: Mapping[Hashable, np.ndarray]) -> Any:
-    """Return a frame of scores, a row a series and channel; NaN where nothing was observed.
+class _Known(NamedTuple):
+    """What the metrics of a series need beside its forecasts."""
 
-    ``naive`` ``(c,)`` is the mean absolute error of repeating the last value one row ahead, by which MASE divides.
+    history: np.ndarray  # t c, the rows before the first origin
+    quantiles: np.ndarray  # k f c q, those that were learned
 
-    >>> result = Backtest(np.array([9, 19]), np.ones((2, 3, 1)), np.zeros((2, 3, 1)))
-    >>> backtest_metrics(Layout("array", "numpy", (0,)), {None: result}, {None: np.array([0.5])})["mase"].tolist()
-    [2.0]
-    """
+
+def backtest_metrics(
+    layout: Layout,
+    results: Mapping[Hashable, Backtest],
+    known: Mapping[Hashable, _Known],
+    *,
+    shares: Sequence[float],
+    season: int,
+) -> Any:
+    """Return a frame of scores, a row a series and channel; NaN where nothing was observed or nothing can be said."""
     keys, plain = backtest_ids(layout, list(results), target_names(layout))
     rows: list[dict[str, float]] = []
     for name, part in results.items():
+        step, season_error = naive_errors(known[name].history), naive_errors(known[name].history, season)
         for channel in range(part.forecast.shape[2]):
             actual, found = part.actual[..., channel], part.forecast[..., channel]
             seen = bool(np.isfinite(actual).any())
-            mae = mean_absolute_error(actual, found) if seen else np.nan
-            scale = naive[name][channel]
+            mse, mae = (of(actual, found) if seen else np.nan for of in (mean_squared_error, mean_absolute_error))
             row = {
                 "windows": len(part.cutoffs),
-                "mse": mean_squared_error(actual, found) if seen else np.nan,
+                "mse": mse,
                 "mae": mae,
-                "mase": mae / scale if scale > 0 else np.nan,
+                "mase": scaled(mae, step[0][channel]),
+                "seasonal_mase": scaled(mae, season_error[0][channel]),
+                "season_length": season,
+                "rmsse": scaled(mse**0.5, step[1][channel]),
+                "smape": symmetric_percentage_error(actual, found) if seen else np.nan,
+                "crps": crps(actual, known[name].quantiles[..., channel, :], shares) if seen else np.nan,
             }
             for level, (low, high) in part.bounds.items():
                 covered = interval_coverage(actual, low[..., channel], high[..., channel]) if seen else np.nan
@@ -248,47 +287,3 @@ def backtest_metrics(layout: Layout, results: Mapping[Hashable, Backtest], naive
     columns: dict[Any, Any] = {"unique_id": id_column(plain, keys, np.ones(len(keys), dtype=np.int64))}
     columns |= {key: np.array([row[key] for row in rows]) for key in rows[0]}
     return build_frame(layout, columns)
-
-
-def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the mean of the squared errors; a missing truth is left out, a missing forecast refused."""
-    truth, found = _observed(y_true, y_pred=y_pred)
-    return float(np.mean((truth - found) ** 2))
-
-
-def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Return the mean of the absolute errors; a missing truth is left out, a missing forecast refused."""
-    truth, found = _observed(y_true, y_pred=y_pred)
-    return float(np.mean(np.abs(truth - found)))
-
-
-def interval_coverage(y_true: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> float:
-    """Return the share of what came that lies inside its interval, ends included: 0.8 for a good one of 80 %."""
-    truth, low, high = _observed(y_true, lower=lower, upper=upper)
-    if (crossed := int(np.sum(low > high))) > 0:
-        raise ValueError(f"lower is above upper in {crossed} of {low.size} intervals; were they swapped?")
-    return float(np.mean((low <= truth) & (truth <= high)))
-
-
-def _observed(y_true: ArrayLike, **others: ArrayLike) -> list[NDArray[np.float64]]:
-    """Return the truth and the other arrays as flat arrays, where the truth is known."""
-    truth = np.asarray(y_true, dtype=np.float64)
-    known = ~np.isnan(truth)
-    if not known.any():
-        raise ValueError(f"y_true of shape {truth.shape} holds no observed value; there is nothing to score")
-    kept = [truth[known]]
-    for name, values in others.items():
-        array = np.asarray(values, dtype=np.float64)
-        if array.shape != truth.shape:
-            raise ValueError(f"{name} has shape {array.shape}, y_true {truth.shape}; they must be the same")
-        if (missing := int(np.isnan(array[known]).sum())) > 0:
-            raise ValueError(f"{name} is NaN at {missing} of {known.sum()} observed points; forecast them or leave them out")
-        kept.append(array[known])
-    return kept
-
-
-def _naive_error(history: np.ndarray) -> np.ndarray:
-    """Return the mean absolute step of a history, ``(c,)``."""
-    steps = np.abs(np.diff(history, axis=0))
-    count = np.isfinite(steps).sum(0)
-    return np.where(count > 0, np.nansum(steps, axis=0) / np.maximum(count, 1), np.nan)
