@@ -1,14 +1,25 @@
 """The index of a wide pandas frame is its time axis, or says nothing, or must be parsed first."""
 
 import datetime as dt
+import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from frames.cases import long
 
+from titans_ts.frames.future import read_future
+from titans_ts.frames.panel import Layout
 from titans_ts.frames.read import read_panel
-from titans_ts.frames.write import Forecast, forecast_container
+from titans_ts.frames.write import (
+    Backtest,
+    Forecast,
+    backtest_frame,
+    forecast_container,
+    future_container,
+    row_values_container,
+)
 
 WHOLE = {
     "from 1000": pd.RangeIndex(1000, 1006),
@@ -117,6 +128,8 @@ def test_slices_of_one_frame_follow_one_another():
         assert len(read_panel(frame[8:], like=like, follow=follow)[None]) == 4
     with pytest.raises(ValueError, match=r"row 0 \(4\) is not after the last absorbed time stamp 5"):
         read_panel(frame[4:], like=like, follow=follow)
+    with pytest.raises(ValueError, match=r"X has -4 in its index, but .* counted from 0; pass X.reset_index\(drop=True\)"):
+        read_panel(table(pd.RangeIndex(-4, 0)), like=like, follow={})
     with pytest.raises(ValueError, match=r"2 apart, but the model was fitted without .*X.reset_index\(drop=True\)"):
         read_panel(frame[6::2], like=like, follow=follow)
 
@@ -130,3 +143,117 @@ def test_another_frame_stands_for_itself():
     assert after(panel).index.tolist() == [4, 5]
     with pytest.raises(ValueError, match=r"row 0 \(0\) is not after the last absorbed time stamp 1969"):
         read_panel(table(pd.RangeIndex(4)), like=years, follow={None: 1969})
+
+
+# ---------------------------------------------------------------- ids and time stamps in a MultiIndex
+
+
+def panel_of(times, names=("item_id", "timestamp"), ids=("b", "a"), columns=("target",)):
+    index = pd.MultiIndex.from_product([ids, times], names=names)
+    values = np.arange(len(index) * len(columns), dtype=float).reshape(-1, len(columns))
+    return pd.DataFrame(values, index=index, columns=list(columns))
+
+
+TIMES = {
+    "dates": pd.date_range("2024-01-30", periods=6, tz="America/New_York"),
+    "periods": pd.period_range("2024-01", periods=6, freq="M"),
+    "numbers": pd.RangeIndex(6),
+}
+
+
+@pytest.mark.parametrize("times", TIMES.values(), ids=TIMES)
+@pytest.mark.parametrize("names", [("item_id", "timestamp"), ("instances", None), (None, None), ("target", "y")])
+@pytest.mark.parametrize("ids", [("b", "a"), (7, 3)])
+def test_a_panel_in_a_multiindex_goes_on_in_one(times, names, ids):
+    frame = panel_of(times, names, ids)
+    rows = frame.index.get_level_values(1) < times[4]
+    panel = read_panel(frame[rows])
+    assert [one.id for one in panel] == list(ids)
+    out = after(panel)
+    assert list(out) == ["target"]
+    pd.testing.assert_index_equal(out.index, frame[~rows].index, exact="equiv")
+    layout = Layout.from_dict(json.loads(json.dumps(panel.layout.to_dict())))
+    assert layout == panel.layout
+    mixed = read_panel(frame[rows].sample(frac=1, random_state=0), like=layout)
+    for one in panel:
+        np.testing.assert_array_equal(mixed[one.id].values, one.values)
+    new = read_panel(frame[~rows], like=layout, follow={one.id: one.times[-1] for one in panel})
+    assert new.rows == 4
+    series = after(read_panel(frame["target"][rows]))
+    pd.testing.assert_series_equal(series, out["target"])
+    values = row_values_container(panel.layout, panel, {one.id: one.values for one in panel})
+    pd.testing.assert_frame_equal(values, frame[rows], check_index_type=False)
+
+
+def test_levels_above_the_time_make_tuples_of_ids():
+    days = pd.date_range("2024-01-01", periods=4)
+    index = pd.MultiIndex.from_product([["north", "south"], [1, 2], days], names=["region", "shop", "day"])
+    frame = pd.DataFrame({"y": np.arange(16.0), "price": 1.0}, index=index)
+    rows = index.get_level_values("day") < days[2]
+    panel = read_panel(frame[rows])
+    assert [one.id for one in panel] == [("north", 1), ("north", 2), ("south", 1), ("south", 2)]
+    assert panel.layout.target_columns == ("y",)
+    pd.testing.assert_index_equal(after(panel).index, index[~rows])
+    two = {one.id: Backtest(one.times[:1], np.zeros((1, 1, 2)), np.zeros((1, 1, 2))) for one in panel}
+    assert backtest_frame(replace(panel.layout, target_columns=("y", "price")), two)["unique_id"][0] == "north/1/y"
+
+
+def test_the_target_of_a_panel_in_a_multiindex():
+    def targets(*columns, **arguments):
+        return read_panel(panel_of(TIMES["dates"], columns=columns), **arguments).layout.target_columns
+
+    assert targets("price", "target") == ("target",)  # as AutoGluon calls it
+    assert targets("y", "target") == ("y",)
+    assert targets("a", "b") == ("a", "b")
+    assert targets("a", "target", target_columns="a") == ("a",)
+    assert targets("a", "target", target_columns="target", past_covariates="a") == ("target",)
+
+
+def test_columns_of_the_same_names_serve_where_a_multiindex_was_fitted_and_the_reverse():
+    frame = panel_of(TIMES["dates"])
+    like, follow = read_panel(frame).layout, {}
+    panel = read_panel(frame.reset_index(), like=like, follow=follow)
+    assert (panel["a"].values[:, 0].tolist(), panel.layout.index_names) == ([6, 7, 8, 9, 10, 11], ())
+    like = read_panel(frame.reset_index(), id_column="item_id", time_column="timestamp").layout
+    assert read_panel(frame, like=like, follow=follow)["a"].values[:, 0].tolist() == [6, 7, 8, 9, 10, 11]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (panel_of(TIMES["dates"]).swaplevel(), r"time stamps in the first level .*, not the last: X.swaplevel\(\)"),
+        (panel_of(TIMES["dates"], ids=(1, 2)).swaplevel(), r"time stamps in the first level .*: X.swaplevel\(\)"),
+        (
+            panel_of(["2024-01-01", "2024-01-02"]),
+            r"'2024-01-01' in row 0 of the last level .*pandas.to_datetime, after X.res",
+        ),
+        (panel_of([1.5, 2.5]), r"1.5 in row 0 of the last level .*dtype float64"),
+        (panel_of(TIMES["dates"], ids=("a", None)), r"no id in row 6 of level 0 of its index \['item_id', 'timestamp'\]"),
+        (panel_of(TIMES["dates"][[0, 1, 1]]), r"\(row 2, id 'b'\) repeats .*\(row 1, id 'b'\); drop one"),
+        (panel_of(pd.DatetimeIndex(["2024", None])), r"no time stamp .* in row 1 of the index 'timestamp'"),
+    ],
+)
+def test_refused_multiindexes(frame, message):
+    with pytest.raises(ValueError, match=message):
+        read_panel(frame)
+
+
+def test_covariates_ahead_in_a_multiindex():
+    frame = panel_of(TIMES["dates"], columns=("price", "target"))
+    rows = frame.index.get_level_values(1) < TIMES["dates"][4]
+    panel = read_panel(frame[rows], future_covariates="price")
+    last = {one.id: one.times[-1] for one in panel}
+    empty = future_container(panel.layout, last, 2)
+    pd.testing.assert_index_equal(empty.index, frame[~rows].index)
+    for future in (frame[~rows], frame[::-1], frame.reset_index(), empty.assign(price=frame["price"])):
+        found = read_future(future, panel.layout, last, 2)
+        assert {name: x[:, 0].tolist() for name, x in found.items()} == {"b": [8, 10], "a": [20, 22]}
+
+
+def test_covariates_ahead_are_found_by_the_numbers_of_rows():
+    frame = table(pd.RangeIndex(10), a=np.arange(10.0), x=np.arange(10.0))
+    layout = read_panel(frame[:6], future_covariates="x").layout
+    for future in (frame[6:8].reset_index(drop=True), frame[6:], frame[:3:-1]):
+        assert read_future(future, layout, {None: 5}, 2)[None][:, 0].tolist() == [6, 7]
+    with pytest.raises(ValueError, match="future lacks 2 of the 2 rows to forecast; the first missing is 6"):
+        read_future(frame[8:], layout, {None: 5}, 2)

@@ -91,7 +91,7 @@ def test_series_are_wide_frames():
         (wide(a=1.0, s=[np.nan] * 4), {"static_covariates": "s"}, "X has NaN in row 0, column 's'"),
         (wide(a=1.0, s=[1, 1, 2, 2]), {"static_covariates": "s"}, "'s' changes to 2 in row 2"),
         (wide(a=[1j] * 4), {}, r"hold no numbers: \['a'\]"),
-        (long().set_index(["unique_id", "ds"]), {}, r"ids in its index.*reset_index"),
+        (long().set_index(["unique_id", "x"]), {}, r"ids in its index .*, but time stamps in column 'ds'; .*reset_index"),
         (long().set_index("unique_id"), {}, r"ids in its index.*reset_index"),
     ],
 )

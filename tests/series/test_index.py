@@ -6,7 +6,7 @@ import pytest
 from series.estimator_cases import long_frame, wave
 from sklearn.model_selection import TimeSeriesSplit, cross_val_score
 
-from titans_ts import TitansForecaster
+from titans_ts import MemoryState, MemoryStore, TitansForecaster, load
 
 TINY = {"horizon": 3, "lookback": 14, "patch_length": 4, "layers": 0, "max_steps": 1, "random_state": 0}
 
@@ -90,3 +90,66 @@ def test_newest_first_gives_what_oldest_first_gives():
         found = fitted(frame[::-1]).predict()
     assert len(told) == 1
     pd.testing.assert_frame_equal(found, fitted(frame).predict())
+
+
+def panel_of(first, rows, ids=(("north", 1), ("south", 2)), names=("region", "shop", "day")):
+    days = pd.date_range(first, periods=rows)
+    parts = [pd.DataFrame({"target": wave(rows, 1, seed)[:, 0], "price": 1.0}) for seed, _ in enumerate(ids)]
+    index = pd.MultiIndex.from_tuples([(*id_, day) for id_ in ids for day in days], names=names)
+    return pd.concat(parts).set_axis(index)
+
+
+@pytest.fixture(scope="module")
+def shops():
+    return fitted(panel_of("2024-01-01", 60))
+
+
+def test_every_answer_about_a_hierarchy_speaks_of_its_levels(shops, tmp_path):
+    later = panel_of("2024-03-01", 30)
+    assert shops.layout_.target_columns == ("target",)
+    forecast = shops.predict()
+    assert forecast.index.names == later.index.names
+    pd.testing.assert_index_equal(forecast.index, panel_of("2024-03-01", 3).index)
+    pd.testing.assert_frame_equal(shops.predict(panel_of("2024-01-01", 60)), forecast, rtol=1e-5)
+    shops.save(tmp_path / "shops.titans")
+    again = load(tmp_path / "shops.titans")
+    assert list(again.states_) == [("north", 1), ("south", 2)]
+    pd.testing.assert_frame_equal(again.predict(), forecast)
+    state = again.state_["north", 1]
+    state.save(tmp_path / "north.state")
+    assert MemoryState.load(tmp_path / "north.state").id == ("north", 1)
+    expected = again.update(later).predict()
+    assert expected.index[0] == ("north", 1, pd.Timestamp("2024-03-31"))
+    with pytest.raises(ValueError, match=r"row 0, id \('north', 1\) .* is not after"):
+        again.update(later)
+    forecasts, metrics = again.backtest(panel_of("2024-01-01", 60), windows=2)
+    assert set(forecasts["unique_id"]) == set(metrics["unique_id"]) == {("north", 1), ("south", 2)}
+    assert again.forget(("north", 1)).n_seen_ == {("north", 1): 0, ("south", 2): 90}
+    again.remember(state).forget([("south", 2)])
+    assert again.n_seen_ == {("north", 1): 60, ("south", 2): 0}
+
+
+def test_a_store_keeps_series_of_a_hierarchy(shops, tmp_path):
+    with MemoryStore(tmp_path / "shops.memory", shops) as store:
+        store.update(panel_of("2024-01-01", 60)).update(panel_of("2024-03-01", 30)[::-1])
+    with MemoryStore(tmp_path / "shops.memory", shops) as store:
+        assert store.n_seen_ == {("north", 1): 90, ("south", 2): 90}
+        found = store.predict(("south", 2))
+    assert found.index.tolist() == [("south", 2, day) for day in pd.date_range("2024-03-31", periods=3)]
+
+
+class Items(pd.DataFrame):
+    """A frame like AutoGluon's TimeSeriesDataFrame."""
+
+    @property
+    def _constructor(self):
+        return Items
+
+
+def test_a_panel_as_autogluon_has_it_needs_no_argument():
+    names, ids = ("item_id", "timestamp"), (("a",), ("b",))
+    frame = Items(panel_of("2024-01-01", 60, ids, names))
+    forecaster = fitted(frame, future_covariates="price")
+    out = forecaster.predict(future=forecaster.future_frame().assign(price=1.0))
+    pd.testing.assert_index_equal(out.index, panel_of("2024-03-01", 3, ids, names).index)
+    assert (list(out), forecaster.layout_.id_column) == (["target"], "item_id")

@@ -124,8 +124,8 @@ def test_loading_names_what_is_wrong(single, tmp_path):
     write_tensors(path, lacking, {"memory_state": facts})
     with pytest.raises(ValueError, match=r"the memory of series None is damaged: it lacks the part 'rows'"):
         single.remember(MemoryState.load(path))
-    with pytest.raises(TypeError, match=r"series id \(1, 2\) .tuple. cannot be kept in a file"):
-        MemoryState((1, 2), 0, None, "", {}).save(path)
+    with pytest.raises(TypeError, match=r"series id \(1, \(2,\)\) .tuple. cannot be kept in a file"):
+        MemoryState((1, (2,)), 0, None, "", {}).save(path)
     assert MemoryState.load(path).n_seen == 160, "a refused save leaves the old file whole"
 
 

@@ -37,7 +37,7 @@ def read_future(
     faults, found = Faults() if faults is None else faults, Faults()
     try:
         table = _take_apart(future, layout, found)
-        if table.times is not None and layout.has_times:
+        if table.times is not None:
             table = sort_rows(table)
             note_disorder(table, found)
     except (TypeError, ValueError) as error:
@@ -87,7 +87,7 @@ def _of_future(message: str) -> str:
 def _take_apart(future: Any, layout: Layout, faults: Faults) -> Table:
     """Read the covariates' columns, and hold the container to the ids and time stamps of the layout."""
     if is_frame(future):
-        time_column = "ds" if layout.time_in_index or layout.time_column is None else layout.time_column
+        time_column = "ds" if layout.stamped_column is None else layout.stamped_column
         categorical = tuple(one.column for one in layout.categories)
         names = layout.id_column or "unique_id", time_column
         request = Request(*names, target=(), future=layout.future_columns, categorical=categorical)
@@ -108,10 +108,16 @@ def _take_apart(future: Any, layout: Layout, faults: Faults) -> Table:
     if (found.is_single, found.kind == "list") != (layout.is_single, layout.kind == "list"):
         ids = f" with the ids in {layout.id_column!r}" if layout.kind == "long" else ""
         raise ValueError(f"X is of kind {found.kind!r}; expected the kind {layout.kind!r}{ids}, as the series are")
-    if found.backend != "numpy" and (found.has_times, found.integer_times, found.time_zone) != (
-        layout.has_times,
-        layout.integer_times,
-        layout.time_zone,
+    counted = found.numbered_index and found.is_single and not layout.has_times  # from row 0 of the series
+    if (
+        found.backend != "numpy"
+        and not counted
+        and (found.has_times, found.integer_times, found.time_zone)
+        != (
+            layout.has_times,
+            layout.integer_times,
+            layout.time_zone,
+        )
     ):
         if not found.has_times:
             name = "its index" if layout.time_in_index else f"column {layout.time_column!r}"

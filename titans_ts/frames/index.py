@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from titans_ts.frames.numbers import shown
 from titans_ts.frames.stamps import Stamps, index_stamps
 
 
@@ -38,6 +39,38 @@ def index_axis(index: Any, *, named: bool, numbered: bool, long: bool, first_row
     raise ValueError(_refusal(index))
 
 
+def take_levels(index: Any) -> tuple[Any, Stamps]:
+    """Return the ids and the time stamps of a MultiIndex: its last level says when, those before it say of which series.
+
+    The ids are an index, of tuples where several levels name a series.
+    """
+    import pandas as pd
+
+    names = list(index.names)
+    first, last = index.get_level_values(0), index.get_level_values(-1)
+    if not _is_dated(last.dtype):
+        apart = "X.reset_index(), and name the columns of ids and time stamps in id_column and time_column"
+        if _is_dated(first.dtype):
+            raise ValueError(f"X has its time stamps in the first level of its index {names}, not the last: X.swaplevel()")
+        if not pd.api.types.is_integer_dtype(last.dtype):
+            raise ValueError(
+                f"X has {shown(_first(last))} in row 0 of the last level of its index {names}, which is no "
+                f"time stamp, but of dtype {last.dtype}; parse it to dates, for example with pandas.to_datetime, after "
+                f"{apart}"
+            )
+    for level in range(index.nlevels - 1):
+        missing = index.get_level_values(level).isna()
+        if missing.any():
+            row = int(np.flatnonzero(missing)[0])
+            raise ValueError(f"X has no id in row {row} of level {level} of its index {names}; fill it in or drop the row")
+    return index.droplevel(-1), index_stamps(last)
+
+
+def _first(index: Any) -> Any:
+    """Return the first value of an index, of Python's own type."""
+    return index[:1].tolist()[0]
+
+
 def _is_dated(dtype: Any) -> bool:
     return str(dtype).startswith(("datetime64", "period", "timestamp", "date32", "date64"))
 
@@ -62,7 +95,7 @@ def _refusal(index: Any) -> str:
     }
     what, remedy = known.get(kind, (f"values of dtype {index.dtype}", parse))
     name = "its index" if index.name is None else f"its index {index.name!r}"
-    first = f" ({index[0]!r} in row 0)" if len(index) else ""
+    first = f" ({shown(_first(index))} in row 0)" if len(index) else ""
     return (
         f"X has {what} in {name}{first}, which is no time axis: {remedy}; or, if its rows simply follow one another, pass "
         "X.reset_index(drop=True)"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 Column = str | int
-_COLUMN_FIELDS = ("target_columns", "past_columns", "future_columns", "static_columns", "ignored_columns")
+_COLUMN_FIELDS = ("target_columns", "past_columns", "future_columns", "static_columns", "ignored_columns", "index_names")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,7 @@ class Layout:
     categories: tuple[Categories, ...] = ()  # covariates that are no numbers
     holidays: tuple[Holidays, ...] = ()  # known in advance beside the future columns
     static_apart: bool = False  # static columns come from a frame of their own, not from X
+    index_names: tuple[str | int | None, ...] = ()  # of a pandas MultiIndex of ids and time stamps: names of its levels
 
     @property
     def has_times(self) -> bool:
@@ -95,6 +96,11 @@ class Layout:
     def numbered_index(self) -> bool:
         """Whether the time stamps are whole numbers in the index of a pandas object."""
         return self.time_in_index and self.integer_times
+
+    @property
+    def stamped_column(self) -> str | None:
+        """The column that frames with columns for ids and time stamps have these in; None where no name is known."""
+        return None if self.time_in_index and not self.index_names else self.time_column
 
     @property
     def time_axis(self) -> str:

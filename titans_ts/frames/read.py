@@ -26,7 +26,7 @@ from titans_ts.frames.covariates.categories import column_values, encode_panel, 
 from titans_ts.frames.covariates.holidays import check_dates, with_holidays
 from titans_ts.frames.covariates.static import add_static
 from titans_ts.frames.faults import Faults
-from titans_ts.frames.index import index_axis
+from titans_ts.frames.index import index_axis, take_levels
 from titans_ts.frames.numbers import column_numbers, is_numeric, read_array, shown
 from titans_ts.frames.panel import Column, Holidays, Layout, Panel, Series, Table
 from titans_ts.frames.regular import continue_from, number_on, regularise
@@ -84,7 +84,7 @@ def read_panel(
     faults = Faults() if faults is None else faults
     request = Request(
         id_column if like is None or like.id_column is None else like.id_column,
-        time_column if like is None or like.time_in_index or like.time_column is None else like.time_column,
+        time_column if like is None or like.stamped_column is None else like.stamped_column,
         None if target_columns is None else column_names(target_columns, "target_columns"),
         column_names(past_covariates, "past_covariates"),
         column_names(future_covariates, "future_covariates"),
@@ -160,7 +160,7 @@ def names_of(table: Any) -> list[str]:
 
 
 def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: bool = True, first_row: int = 0) -> Table:
-    """Take a frame apart: wide, or long when it has the id column.
+    """Take a frame apart: wide, or long when it has the id column, or ids and time stamps in a MultiIndex.
 
     With `like` its columns must be those seen at fit; without `target` only the covariates of `request` are read.
     """
@@ -169,9 +169,24 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
     if len(frame) == 0:
         raise ValueError(f"X is empty: 0 sample(s) (shape={(0, len(columns))}) while a minimum of 1 is required.")
     index: Any = frame.to_native().index if backend == "pandas" else None
-    long = request.id_column in columns
-    stamps, in_index = _find_stamps(frame, columns, index, request, like, first_row)
-    reserved = {request.id_column} if long else set()
+    in_levels = index is not None and index.nlevels > 1
+    fitted = in_levels and like is not None and tuple(index.names) == like.index_names  # though columns have these names too
+    in_levels = in_levels and (fitted or request.id_column not in columns)
+    long = request.id_column in columns or in_levels
+    ids: Any = None
+    stamps: Stamps | None
+    if in_levels:
+        if request.time_column in columns and not fitted:
+            raise ValueError(
+                f"X has ids in its index {list(index.names)}, but time stamps in column {request.time_column!r}; make "
+                "columns of the index with X.reset_index()"
+            )
+        (ids, stamps), in_index = take_levels(index), True
+        if target and request.target is None and "y" not in columns and "target" in columns:
+            request = replace(request, target=("target",))  # as AutoGluon calls it
+    else:
+        stamps, in_index = _find_stamps(frame, columns, index, request, like, first_row)
+    reserved = {request.id_column} if long and not in_levels else set()
     reserved |= {request.time_column} if stamps is not None and not in_index else set()
     numeric = partial(is_numeric, frame)
     known = request.categorical if like is None else tuple(one.column for one in like.categories)
@@ -193,7 +208,7 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
     if stamps is not None:
         layout = replace(
             layout,
-            time_column=index.name if in_index else request.time_column,
+            time_column=index.names[-1] if in_index else request.time_column,
             time_in_index=in_index,
             time_dtype=stamps.dtype,
             time_zone=stamps.zone,
@@ -211,6 +226,8 @@ def read_frame_table(X: Any, request: Request, like: Layout | None, *, target: b
         index=None if long else index,
         labels=labels,
     )
+    if in_levels:
+        return _group_by_level(table, ids, index.names)
     return _group_by_id(table, frame.get_column(request.id_column)) if long else table
 
 
@@ -297,7 +314,7 @@ def _match(table: Table, like: Layout, follow: Mapping[Hashable, Any] | None) ->
         name = "its index" if like.time_in_index else f"column {like.time_column!r}"
         raise ValueError(f"X has no time stamps, but the model was fitted with time stamps in {name}; add them to X")
     if layout.has_times and not like.has_times:
-        if layout.numbered_index:
+        if layout.numbered_index and layout.is_single:
             return replace(table, layout=replace(layout, frequency=_one_by_one(table)))
         if follow is not None:
             raise ValueError(
@@ -314,6 +331,11 @@ def _match(table: Table, like: Layout, follow: Mapping[Hashable, Any] | None) ->
 def _one_by_one(table: Table) -> int:
     """Return the step of numbered rows, 1; refuse an index whose steps are longer."""
     assert table.times is not None
+    if table.times.min() < 0:
+        raise ValueError(
+            f"X has {table.times.min()} in its index, but the model was fitted without time stamps, on rows counted "
+            "from 0; pass X.reset_index(drop=True), or fit with such an index"
+        )
     step = infer_frequency(np.diff(np.sort(table.times)), table.times, None)
     if step not in (None, 1):
         raise ValueError(
@@ -400,7 +422,8 @@ def _find_stamps(
 ) -> tuple[Stamps | None, bool]:
     """Return the time stamps, if there are any, and whether they are the index of a pandas frame."""
     name = request.time_column
-    if index is not None and (index.nlevels > 1 or (index.name is not None and index.name == request.id_column)):
+    in_levels = index is not None and index.nlevels > 1 and name not in columns
+    if in_levels or (index is not None and index.name is not None and index.name == request.id_column):
         raise ValueError(f"X has the ids in its index {list(index.names)}; make columns of it with X.reset_index()")
     if name in columns:
         return read_stamps(frame.get_column(name), f"column {name!r}"), False
@@ -451,10 +474,28 @@ def _group_by_id(table: Table, column: Any) -> Table:
     native = column.to_native()
     dtype = str(native.dtype) if column.implementation.is_pandas() else str(column.dtype)
     dtype = "LargeString" if str(getattr(native, "type", "")) == "large_string" else dtype  # narwhals says String
+    table = replace(table, layout=replace(table.layout, id_column=column.name, id_dtype=dtype))
+    return _group(table, codes, ids.tolist())
+
+
+def _group_by_level(table: Table, keys: Any, names: Sequence[Any]) -> Table:
+    """Bring the rows of each id together, which levels of an index hold; several levels make a tuple of an id."""
+    codes, ids = keys.factorize()
+    alone = keys.nlevels == 1
+    layout = replace(
+        table.layout,
+        index_names=tuple(name if isinstance(name, str | int | None) else str(name) for name in names),
+        id_column=names[0] if alone and isinstance(names[0], str) else None,
+        id_dtype=str(keys.dtype) if alone else None,
+    )
+    return _group(replace(table, layout=layout), codes, ids.tolist())
+
+
+def _group(table: Table, codes: np.ndarray, ids: list[Hashable]) -> Table:
+    """Bring the rows of each of the ids together, of which `codes` says the place."""
     table = replace(
         table,
-        layout=replace(table.layout, kind="long", id_column=column.name, id_dtype=dtype),
-        ids=ids.tolist(),
+        ids=ids,
         bounds=np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(ids)))]),
         rows=np.arange(len(codes)),
     )

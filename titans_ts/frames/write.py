@@ -165,7 +165,8 @@ def forecast_container(layout: Layout, forecasts: Mapping[Hashable, Forecast]) -
     horizon = len(parts[0].point)
     times = continue_times(layout, [part.last_time for part in parts], horizon).ravel()
     frame = _with_rows(layout, list(forecasts), np.full(len(parts), horizon), times, columns)
-    return frame[layout.target_columns[0]] if layout.was_1d and not beside and layout.kind == "wide" else frame
+    alone = layout.was_1d and not beside and (layout.kind == "wide" or layout.index_names)
+    return frame[layout.target_columns[0]] if alone else frame
 
 
 def future_container(layout: Layout, last_times: Mapping[Hashable, Any], horizon: int) -> Any:
@@ -250,7 +251,8 @@ def backtest_ids(layout: Layout, ids: list[Hashable], names: Sequence[Column]) -
         return [str(name) for name in names], replace(layout, id_dtype=None)
     if len(names) == 1:
         return ids, layout
-    return [f"{id_}/{name}" for id_ in ids for name in names], replace(layout, id_dtype=None)
+    texts = ["/".join(map(str, id_)) if isinstance(id_, tuple) else id_ for id_ in ids]
+    return [f"{text}/{name}" for text in texts for name in names], replace(layout, id_dtype=None)
 
 
 def target_names(layout: Layout) -> Sequence[Column]:
@@ -286,10 +288,25 @@ def _with_rows(
         head["unique_id"] = id_column(layout, [0 if id_ is None else id_ for id_ in ids], lengths)
         head["ds"] = time_column(layout, times)
     else:
-        if layout.kind == "long":
+        if layout.kind == "long" and not layout.index_names:
             head[layout.id_column or "unique_id"] = id_column(layout, ids, lengths)
-        if layout.time_in_index or (layout.backend == "pandas" and layout.kind == "wide" and not layout.has_times):
+        if layout.index_names:
+            index = _levels(layout, ids, lengths, times)
+        elif layout.time_in_index or (layout.backend == "pandas" and layout.kind == "wide" and not layout.has_times):
             index = time_index(layout, times)
         elif layout.has_times:
             head[layout.time_column or "ds"] = time_column(layout, times)
     return build_frame(layout, head | dict(columns), index)
+
+
+def _levels(layout: Layout, ids: list[Hashable], lengths: np.ndarray, times: np.ndarray) -> Any:
+    """Return ids and time stamps as a pandas MultiIndex."""
+    import pandas as pd
+
+    if len(layout.index_names) == 2:
+        keys = [id_column(layout, ids, lengths)]
+    else:
+        place = np.repeat(np.arange(len(ids)), lengths)
+        tuples: list[Any] = list(ids)
+        keys = [pd.Series(list(level)).iloc[place] for level in zip(*tuples, strict=True)]
+    return pd.MultiIndex.from_arrays([*keys, time_index(layout, times)], names=layout.index_names)

@@ -214,6 +214,8 @@ class Reader:
             fit = last_time is None
         elif not self.layout.has_times:
             fit = fits(last_time, int) and last_time == n_seen - 1
+            if self.layout.is_single:  # the index of a slice may begin later than at 0
+                fit = fits(last_time, int) and last_time >= n_seen - 1
         elif self.layout.integer_times:
             fit = isinstance(last_time, int | np.integer) and not isinstance(last_time, bool)
         else:
@@ -541,14 +543,17 @@ def kept_reasons(facts: Mapping[str, Any]) -> dict[Hashable, str]:
 
 def last_time(series: Series, after: SeriesState) -> Any:
     """Return the time stamp of the last row of a series; its number, where it has none."""
-    return after.n_seen - 1 if series.times is None else series.times[-1]
+    if series.times is None:
+        return after.n_seen - 1
+    return series.times[-1] if series.times.dtype.kind == "M" else int(series.times[-1])
 
 
 def chosen(ids: Hashable | Iterable[Hashable] | None, known: Collection[Hashable]) -> list[Hashable]:
     """Return the ids that were asked for, all by default; one that is not known is refused."""
     if ids is None:
         return list(known)
-    names = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
+    alone = isinstance(ids, str) or not isinstance(ids, Iterable) or (isinstance(ids, tuple) and ids in known)
+    names: list[Any] = [ids] if alone else list(ids)  # type: ignore[arg-type]  # a tuple may be an id
     for name in names:
         if name not in known:
             raise ValueError(f"ids: there is no series {name!r}; there are {some(known)}")

@@ -141,9 +141,13 @@ def plain(value: Any) -> Any:
         return ["time", str(value.astype("datetime64[ns]").astype(np.int64))]
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, tuple) and not any(isinstance(part, tuple) for part in value):
+        return ["tuple", [plain(part) for part in value]]
     if value is None or isinstance(value, str | int | float | bool):
         return ["plain", value]
-    raise TypeError(f"the series id {value!r} ({type(value).__name__}) cannot be kept in a file; use text or numbers")
+    raise TypeError(
+        f"the series id {value!r} ({type(value).__name__}) cannot be kept in a file; use text, numbers or tuples"
+    )
 
 
 def original(kept: Any) -> Any:
@@ -153,6 +157,8 @@ def original(kept: Any) -> Any:
             return None
         case ["time", str(text)] if text.removeprefix("-").isdecimal() and -(2**63) <= int(text) < 2**63:
             return np.datetime64(int(text), "ns")
+        case ["tuple", list(parts)] if not any(isinstance(part, list) and part[:1] == ["tuple"] for part in parts):
+            return tuple(original(part) for part in parts)
         case ["plain", value] if fits(value, str | float | bool | None):
             return value
     raise ValueError(f"{kept!r} is neither an id nor a time stamp")
