@@ -46,6 +46,7 @@ ROWS = np.sin(np.arange(150.0))
 def forecast(**arguments):
     forecaster = TitansForecaster(horizon=2, lookback=16, patch_length=8, **SMALL, **arguments).fit(ROWS)
     forecaster.update(iter([ROWS[:50], ROWS[:50]])).predict(iter([ROWS]))
+    forecaster.backtest(ROWS, windows=2)
 
 
 def use_other_doors():
@@ -58,8 +59,9 @@ def test_a_terminal_sees_bars_with_the_time_left_by_default(monkeypatch):
     with stderr_of("terminal", monkeypatch) as heard:
         forecast()
         use_other_doors()
-    for title in (b"direct (1 of 3): ", b"memory (2 of 3): ", b"quantiles (3 of 3): ", b"memory: ", b"reading: "):
-        assert title in heard
+    phases = ["direct (1 of 3)", "memory (2 of 3)", "quantiles (3 of 3)", "memory"]
+    for title in (*phases, "reading", "forecasting", "backtest"):
+        assert f"{title}: ".encode() in heard
     assert b"0/2 [00:00<?" in heard, "what is done, for how long, and how long it will take"
 
 

@@ -817,8 +817,8 @@ class TitansForecaster(BaseTitans):
             rows = dict(zip(scales, training_rows, strict=True))
             firsts = {one.id: None if one.times is None else one.times[0] for one in panel}
             statics = {one.id: one.static for one in panel} if panel.layout.static_apart else {}
-            facts = (scales, rows, firsts, spreads)
-            reader = Reader(network, preparation, panel.layout, *facts, n_jobs=self.n_jobs, statics=statics)
+            facts = (network, preparation, panel.layout, scales, rows, firsts, spreads)
+            reader = Reader(*facts, n_jobs=self.n_jobs, verbose=self.verbose, statics=statics)
             self._learned(reader, reader.read(panel, {}, series))
             self.memory_gain_, self.recollection_gain_ = training.gain, training.recollection_gain
             self.training_history_ = training.told()

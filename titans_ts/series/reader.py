@@ -326,16 +326,20 @@ class Reader:
         states: States,
         tensors: Mapping[Hashable, SeriesTensors] | None = None,
         faults: Faults | None = None,
+        *,
+        shown: bool = True,
     ) -> Reading:
         """Read a panel on from states, which are left as they are; a series that has none begins afresh."""
         panel, begun = self.begin_all(panel, states, faults)
+        counted: Any = {"total": sum(map(len, panel)), "unit_scale": True}
+        with progress_bar(self.verbose if shown else 0, "reading", unit="row", **counted) as progress:
 
-        def read_one(one: Series) -> SeriesState:
-            state = begun[one.id]
-            rows = self.preparation.tensors(one, state.scale) if tensors is None else tensors[one.id]
-            return reading.absorb(self.network, state, rows)
+            def read_one(one: Series) -> SeriesState:
+                state = begun[one.id]
+                rows = self.preparation.tensors(one, state.scale) if tensors is None else tensors[one.id]
+                return reading.absorb(self.network, state, rows, told=progress.update)
 
-        found = dict(zip(begun, self.in_parallel(delayed(read_one)(one) for one in panel), strict=True))
+            found = dict(zip(begun, self.in_parallel(delayed(read_one)(one) for one in panel), strict=True))
         last = {one.id: last_time(one, found[one.id]) for one in panel if len(one)}
         return Reading(found, last, panel.layout)
 
@@ -370,7 +374,7 @@ class Reader:
                     like = self._like_before(before) if fresh else None
                     follow = None if fresh and like is None else known
                     panel = self.panel(piece, follow=follow, like=like, first_row=done, faults=faults, **given)
-                    new = self.read(panel, kept, faults=faults)
+                    new = self.read(panel, kept, faults=faults, shown=False)
                     unseen.append(panel.unseen)
                     found.update(new.states)
                     ends.update(new.last_times)
@@ -433,13 +437,15 @@ class Reader:
         """Return ``horizon`` rows after what was read, in a container of the same kind."""
         network = self.network
         ahead = self.ahead(read, horizon, future, faults)
-
-        def forecast_one(name: Hashable) -> Forecast:
-            found = reading.forecast(network, read.states[name], ahead[name])
-            return self.answer(found, read.last_times[name], asked, horizon)
-
         names = [name for name in read.states if name in ahead]
-        found = self.in_parallel(delayed(forecast_one)(name) for name in names)
+        with progress_bar(self.verbose, "forecasting", unit="series", total=len(names)) as progress:
+
+            def forecast_one(name: Hashable) -> Forecast:
+                found = reading.forecast(network, read.states[name], ahead[name])
+                progress.update()
+                return self.answer(found, read.last_times[name], asked, horizon)
+
+            found = self.in_parallel(delayed(forecast_one)(name) for name in names)
         return forecast_container(read.layout, dict(zip(names, found, strict=True)))
 
     def answer(self, found: reading.Forecasts, last_time: Any, asked: Asked, horizon: int) -> Forecast:
@@ -463,7 +469,12 @@ class Reader:
             raise ValueError("layers=0: this model has no memory that could be surprised")
         require_memory(self.network, to_be="surprised")
         panel = self.panel(X, faults=faults)
-        values = {one.id: reading.surprise(self.network, self.tensors(one)).double().cpu().numpy() for one in panel}
+        counted: Any = {"total": sum(map(len, panel)), "unit_scale": True}
+        values = {}
+        with progress_bar(self.verbose, "reading", unit="row", **counted) as progress:
+            for one in panel:
+                found = reading.surprise(self.network, self.tensors(one), told=progress.update)
+                values[one.id] = found.double().cpu().numpy()
         columns = ["surprise"] if self.network.config.mixed else None
         return row_values_container(panel.layout, panel, values, columns=columns)
 

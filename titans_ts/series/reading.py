@@ -7,7 +7,7 @@ the state, whether or not a patch ends there, and the copy is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,6 +28,14 @@ TOKENS_AT_ONCE = 1024
 """Tokens read in one call; bounds what a long history holds and never changes an answer."""
 STREAMS_AT_ONCE = 512
 """Streams of one batch; bounds what a call holds and never changes an answer."""
+
+
+Told = Callable[[int], object]
+"""Hears, now and then, how many more rows were read."""
+
+
+def to_nobody(rows: int) -> None:
+    """Hear nothing."""
 
 
 class Forecasts(NamedTuple):
@@ -55,14 +63,18 @@ def start_state(network: ForecastNetwork, *, static: Tensor, scale: Scale) -> Se
     )
 
 
-def absorb(network: ForecastNetwork, state: SeriesState, series: SeriesTensors) -> SeriesState:
+def absorb(network: ForecastNetwork, state: SeriesState, series: SeriesTensors, *, told: Told = to_nobody) -> SeriesState:
     """Read new rows into the state of one series; see :func:`absorb_together`."""
-    return absorb_together(network, [state], [series])[0]
+    return absorb_together(network, [state], [series], told=told)[0]
 
 
 @torch.no_grad()
 def absorb_together(
-    network: ForecastNetwork, states: Sequence[SeriesState], series: Sequence[SeriesTensors]
+    network: ForecastNetwork,
+    states: Sequence[SeriesState],
+    series: Sequence[SeriesTensors],
+    *,
+    told: Told = to_nobody,
 ) -> list[SeriesState]:
     """Return the states after new rows of many series, read side by side; weights and old states stay as they are.
 
@@ -82,6 +94,7 @@ def absorb_together(
                 [seen_at(network, waiting[i][0], ends) for i, ends in zip(group, parts, strict=True)]
             )
             batch = network.read(lookback, covariates, batch)
+            told(sum(map(len, parts)) * network.config.patch_length)
         for i, backbone in zip(group, parted(batch, network.config.streams), strict=False):
             backbones[i] = backbone
     return [
@@ -127,7 +140,12 @@ def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], f
 
 @torch.no_grad()
 def rolling_forecasts(
-    network: ForecastNetwork, series: SeriesTensors, origins: Sequence[int], *, state: SeriesState | None = None
+    network: ForecastNetwork,
+    series: SeriesTensors,
+    origins: Sequence[int],
+    *,
+    state: SeriesState | None = None,
+    told: Told = to_nobody,
 ) -> Iterator[tuple[list[int], Forecasts]]:
     """Yield groups of origins between two patch ends, and their forecasts, while reading a series once from ``state``.
 
@@ -143,7 +161,7 @@ def rolling_forecasts(
     for origin in origins:
         groups.setdefault((origin - 1) // patch, []).append(origin)
     for tokens, group in groups.items():
-        backbone = _read_patches(network, series, backbone, torch.arange(absorbed + 1, tokens + 1) * patch)
+        backbone = _read_patches(network, series, backbone, torch.arange(absorbed + 1, tokens + 1) * patch, told=told)
         absorbed = tokens
         lookback, covariates = seen_at(network, series, torch.tensor(group))
         fork = map_tensors(partial(torch.repeat_interleave, repeats=len(group), dim=0), backbone)
@@ -154,7 +172,7 @@ def rolling_forecasts(
 
 
 @torch.no_grad()
-def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
+def surprise(network: ForecastNetwork, series: SeriesTensors, *, told: Told = to_nobody) -> Tensor:
     """Return how much each row surprised the memory, ``(t, streams)``, read with a fresh state.
 
     It is the root mean square over layers and heads of a write's norm ``|x||g|`` before clipping, the same for all rows of a
@@ -173,6 +191,7 @@ def surprise(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
             state = network.read(*seen_at(network, series, part), state)
         norms = torch.stack([torch.cat(pieces, dim=-1) for pieces in seen])  # memory, store layer, b, h, n
         squares.append(norms.square().mean(dim=(0, 1, 3)))
+        told(len(part) * config.patch_length)
     found = torch.cat(squares, dim=1).sqrt()
     which = torch.arange(series.length) // config.patch_length
     return found[:, which.clamp_max(found.shape[1] - 1)].T
@@ -245,10 +264,13 @@ def _state_after(network: ForecastNetwork, state: SeriesState, known: SeriesTens
     )
 
 
-def _read_patches(network: ForecastNetwork, known: SeriesTensors, backbone: State, ends: Tensor) -> State:
+def _read_patches(
+    network: ForecastNetwork, known: SeriesTensors, backbone: State, ends: Tensor, *, told: Told = to_nobody
+) -> State:
     """Read the patches of one series that end at some places."""
     for part in _pieces_of(ends):
         backbone = network.read(*seen_at(network, known, part), backbone)
+        told(len(part) * network.config.patch_length)
     return backbone
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import delayed
+from tqdm import tqdm
 
 from titans_ts.backbones.observing import silenced
 from titans_ts.frames.clock import season_of
@@ -25,6 +26,7 @@ from titans_ts.learn.metrics import (
     scaled,
     symmetric_percentage_error,
 )
+from titans_ts.learn.progress import progress_bar
 from titans_ts.series import reading
 from titans_ts.series.intervals import Asked
 from titans_ts.series.reader import Reader, States, some
@@ -65,9 +67,11 @@ def backtest(
     shares = (*learned, *asked.shares)
     if refit is None:
         _warn_if_seen(reader, panel, origins)
-        found = {one.id: _roll(reader, one, origins[one.id], shares) for one in panel}
+        rows = sum(int(origins[one.id][-1]) for one in panel)
+        with _bar(reader, rows) as progress:
+            found = {one.id: _roll(reader, one, origins[one.id], shares, told=progress.update) for one in panel}
     else:
-        found = _refitted(refit, panel, origins, shares, every)
+        found = _refitted(refit, panel, origins, shares, every, verbose=reader.verbose)
     results, known = {}, {}
     for one in panel:
         at, (point, values) = origins[one.id], found[one.id]
@@ -109,9 +113,9 @@ def rolling_errors(
     }
     padded = np.pad(one.values[:stop], ((0, longest), (0, 0)), constant_values=np.nan)
     sums = {horizon: np.zeros(3) for horizon in horizons}
-    with contexts[memory]:
+    with contexts[memory], _bar(reader, stop) as progress:
         origins = range(start, stop - min(horizons) + 1)
-        for group, found in reading.rolling_forecasts(network, reader.tensors(one), origins):
+        for group, found in reading.rolling_forecasts(network, reader.tensors(one), origins, told=progress.update):
             actual = padded[np.array(group)[:, None] + np.arange(longest)]
             error = reader.in_units(found)[0][:, :longest] - actual
             for horizon, total in sums.items():
@@ -141,16 +145,18 @@ def score(reader: Reader, panel: Panel, states: States, faults: Faults | None = 
                 "update(rows) with the rows before X",
             )
     panel, begun = reader.begin_all(faults.sift_panel(panel), states, faults)
-    sums = reader.in_parallel(
-        delayed(_scaled_errors)(reader, one, state) for one, state in zip(panel, begun.values(), strict=True)
-    )
+    with _bar(reader, sum(map(len, panel))) as progress:
+        sums = reader.in_parallel(
+            delayed(_scaled_errors)(reader, one, state, told=progress.update)
+            for one, state in zip(panel, begun.values(), strict=True)
+        )
     error, count = (sum(part) for part in zip(*sums, strict=True))
     if not count:
         raise ValueError("X has no observed value, so there is nothing to score; give rows that were measured")
     return -error / count
 
 
-def _scaled_errors(reader: Reader, series: Series, state: SeriesState) -> tuple[float, int]:
+def _scaled_errors(reader: Reader, series: Series, state: SeriesState, *, told: reading.Told) -> tuple[float, int]:
     """Return the sum of absolute errors in spreads, and their number, of forecasts that follow on one another."""
     network = reader.network
     spread = reader.spreads[series.id]
@@ -162,7 +168,13 @@ def _scaled_errors(reader: Reader, series: Series, state: SeriesState) -> tuple[
         missed = np.abs(point - series.values[first : first + horizon]) / spread
         error, count = error + float(np.nansum(missed)), count + int(np.isfinite(missed).sum())
         state = reading.absorb(network, state, part)
+        told(part.length)
     return error, count
+
+
+def _bar(reader: Reader, rows: int) -> tqdm:
+    """Return a bar of rows that are read while they are forecast."""
+    return progress_bar(reader.verbose, "backtest", unit="row", unit_scale=True, total=rows)
 
 
 # --- origins ----------------------------------------------------------------------------------------------------------
@@ -175,9 +187,11 @@ class _FromOrigins(NamedTuple):
     quantiles: np.ndarray  # k f c s, of the shares that are asked for
 
 
-def _roll(reader: Reader, series: Series, origins: np.ndarray, shares: Sequence[float]) -> _FromOrigins:
+def _roll(
+    reader: Reader, series: Series, origins: np.ndarray, shares: Sequence[float], *, told: reading.Told = reading.to_nobody
+) -> _FromOrigins:
     """Read a series once and forecast from every origin on the way."""
-    rolled = reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist())
+    rolled = reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist(), told=told)
     parts = [reader.in_units(found, shares) for _, found in rolled]
     return _FromOrigins(*map(np.concatenate, zip(*parts, strict=True)))
 
@@ -188,10 +202,13 @@ def _refitted(
     origins: Mapping[Hashable, np.ndarray],
     shares: Sequence[float],
     every: int,
+    *,
+    verbose: int | None,
 ) -> dict[Hashable, _FromOrigins]:
     """Fit anew before every so many origins; the k-th origins of all series share one fit, which reads on in between."""
     parts: dict[Hashable, list[_FromOrigins]] = {one.id: [] for one in panel}
-    for k in range(0, max(map(len, origins.values())), every):
+    fits = range(0, max(map(len, origins.values())), every)
+    for k in progress_bar(verbose, "backtest", unit="fit", iterable=fits):
         here = [one for one in panel if k < len(origins[one.id])]
         known = tuple(_head(one, int(origins[one.id][k])) for one in here)
         fresh = refit(replace(panel, series=known, index=None))
