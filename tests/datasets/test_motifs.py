@@ -109,7 +109,7 @@ def test_the_seed_decides_and_the_global_generators_are_untouched():
         ({"motifs": ["A"], "length": 20}, "motifs cannot be kept out of 20 random bases, 'A' least; take longer ones"),
         ({"strands": "reverse"}, "strands='reverse' is unknown; take 'both' or 'forward'"),
         ({"noise": 1.5}, "noise=1.5 must be a probability"),
-        ({"noise": float("nan")}, "noise=nan must be a probability"),
+        ({"noise": float("nan")}, "noise=nan must be a finite number"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -226,7 +226,7 @@ def test_the_default_has_all_its_lags():
         ({"lifetime": 1}, "lifetime=1 must be at least 2 for a pair to recur, or None"),
         ({"smoothness": 0}, "smoothness=0 must be at least 1 step"),
         ({"noise": -0.1}, "noise=-0.1 must be at least 0"),
-        ({"noise": float("nan")}, "noise=nan must be at least 0"),
+        ({"noise": float("nan")}, "noise=nan must be a finite number"),
         (
             {"cue_length": 8, "response_length": 2, "lags": (3000,), "slots": (100,), "n_steps": 9000},
             "cue_length=8 with smoothness=4 is too short for [0-9]+ cues and one more to be told apart; make cues longer",

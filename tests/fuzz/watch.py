@@ -1,8 +1,9 @@
 """A watch over fuzzed calls: what came of one, how long it took, and whether an error is a refusal or comes from the depths.
 
 A refusal is an error that the library raised on purpose and that tells the user what to mend: a plain ``ValueError``,
-``TypeError`` or ``OSError`` (no type of another package, whose words the user cannot know), raised by a ``raise`` in the
-library's own code (not by numpy or torch on the way), with a message that names an argument. All else is from the depths.
+``TypeError`` or ``OSError``, or a kind of the library's own (none of another package, whose words the user cannot know),
+raised by a ``raise`` in the library's code (not by numpy or torch on the way), with a message that names an argument. All
+else is from the depths.
 """
 
 import dis
@@ -26,7 +27,7 @@ SECONDS = 5.0
 HOME = str(Path(titans_ts.__file__).parent)
 PLAIN = {ValueError, TypeError, OSError, NotFittedError, InvalidParameterError} | set(OSError.__subclasses__())
 """Types that a refusal may have; the two of scikit-learn are what its own users expect."""
-CHECKS_OF_SKLEARN = ("sklearn/utils/_param_validation.py", "sklearn/utils/validation.py")
+CHECKS_OF_SKLEARN = tuple(f"sklearn/utils/{name}.py" for name in ("_param_validation", "validation", "multiclass"))
 RAISING = {"RAISE_VARARGS", "RERAISE"}
 
 
@@ -67,7 +68,7 @@ def watched(call: Callable[[], Any], *, seconds: float = SECONDS) -> Outcome:
 def depths(error: BaseException, names: Iterable[str]) -> str | None:
     """Say why an error is no refusal; None if it is one. The message must hold one of the names as a word."""
     kind = type(error)
-    if kind not in PLAIN:
+    if kind not in PLAIN and not (kind.__module__.startswith("titans_ts.") and issubclass(kind, ValueError)):
         return f"{kind.__module__}.{kind.__qualname__} is no plain ValueError, TypeError or OSError"
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

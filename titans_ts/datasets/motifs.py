@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from titans_ts.datasets.arguments import typed
 from titans_ts.datasets.series import Seed
 from titans_ts.dna.bases import LETTERS, Codes, N, decode, encode, reverse_complement
 
 _DRAWS, _SWAPS_PER_BASE = 20, 20
 
 
+@typed
 def make_dna_motifs(
     n_sequences: int = 1000,
     *,

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from titans_ts.datasets.arguments import typed
+
 Seed = int | np.random.Generator | None
 PERSISTENCE = 0.5  # share of the background that one step keeps of the last
 ALIKE = 0.6  # two cues that are about at the same time correlate less than this
@@ -21,6 +23,7 @@ _TRIES, _PLACINGS = 1000, 100
 _EVENT = np.dtype([(name, np.int64) for name in ("start", "origin", "lag", "slot", "occurrence", "pair")])
 
 
+@typed
 def make_seasonal(
     n_steps: int = 2000,
     n_channels: int = 1,
@@ -79,6 +82,7 @@ def make_seasonal(
     return series + noise * rng.standard_normal(series.shape)
 
 
+@typed
 def make_regimes(
     n_steps: int = 4000,
     n_channels: int = 1,
@@ -140,6 +144,7 @@ def make_regimes(
     return series + noise * rng.standard_normal(series.shape), motif
 
 
+@typed
 def make_panel(
     n_series: int = 4,
     *,
@@ -201,6 +206,7 @@ def make_panel(
     return frame_of(columns, return_frame)
 
 
+@typed
 def make_recurring(
     n_steps: int = 400_000,
     *,

@@ -477,6 +477,13 @@ def _genome(reference: Any) -> Iterator[Genome | dict[str, Codes]]:
     elif isinstance(reference, Mapping):
         table = read_sequences(list(reference.values()), name="reference")
         yield dict(zip(map(str, reference), table.codes, strict=True))
+    elif not isinstance(reference, str | os.PathLike):
+        raise TypeError(
+            f"reference is a {type(reference).__name__}; expected the path of a FASTA file, a Genome, or a mapping of "
+            "contig to sequence"
+        )
+    elif not os.path.isfile(reference):
+        raise FileNotFoundError(f"reference={os.fspath(reference)!r} is no file; check the path")
     else:
         with Genome(reference) as genome:
             yield genome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from numbers import Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -47,6 +48,17 @@ class Start(NamedTuple):
     held_out: Tensor | None = None  # n outputs, its out-of-fold answers on validation, where it has seen that part
 
 
+def _as_weights(sample_weight: Any) -> Any:
+    """Return weights as numbers; what holds none is refused by its name."""
+    if sample_weight is None or isinstance(sample_weight, Real):
+        return sample_weight
+    weights = as_array(sample_weight, "sample_weight")
+    try:
+        return weights.astype(np.float64, casting="safe" if weights.dtype.kind != "O" else "unsafe")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"sample_weight is a {type(sample_weight).__name__} that holds no numbers alone: {error}") from None
+
+
 class SupervisedTitans(BaseTitans):
     """Base of estimators of labelled sequences; a subclass says what a sequence is, and fits the linear path."""
 
@@ -61,7 +73,7 @@ class SupervisedTitans(BaseTitans):
             self._validate_params()
             self._check_arguments()
             items = self._read_items(X, reset=True)
-            given = _check_sample_weight(sample_weight, np.empty(len(items)), ensure_non_negative=True)
+            given = _check_sample_weight(_as_weights(sample_weight), np.empty(len(items)), ensure_non_negative=True)
             if not given.any():
                 raise ValueError("sample_weight is 0 for every sequence; let some of them count")
             objective, outputs, targets = self._learn_targets(y, given > 0)
@@ -287,7 +299,8 @@ class LabelsMixin(ClassifierMixin):
         labels = np.asarray(column_or_1d(y, warn=True))
         if len(labels) != n:
             raise ValueError(f"{name} has {len(labels)} labels for {n} sequences; give one each")
-        check_classification_targets(labels)
+        with np.errstate(invalid="ignore"):  # it compares huge labels with whole numbers
+            check_classification_targets(labels)
         return labels
 
     def _weights(self: Any, targets: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import ChainMap
 from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -490,6 +491,8 @@ class ReadingLog:
     """
 
     def __init__(self, path: str | Path, reader: Reader, states: States) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"checkpoint={path!r:.80} is a {type(path).__name__}; expected the path of a file")
         self.path, self.reader = Path(path), reader
         seen = [[plain(name), state.n_seen] for name, state in states.items()]
         self.identity = [reader.fingerprint, hashlib.sha256(json.dumps(seen).encode()).hexdigest()]
@@ -611,5 +614,9 @@ def _check_together(config: ForecastConfig, preparation: Preparation, layout: La
     require(all(spread > 0 for spread in spreads), "the spread of a covariate is not above 0")
 
 
-def _values(states: Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Iterable[MemoryState]:
-    return states.values() if isinstance(states, Mapping) else states
+def _values(states: Any) -> Iterable[MemoryState]:
+    if isinstance(states, Mapping):
+        return states.values()
+    if isinstance(states, str | bytes) or not isinstance(states, Iterable):
+        raise TypeError(f"states is a {type(states).__name__}; expected a MemoryState, as state_ gives it, or several")
+    return states

@@ -104,7 +104,7 @@ def rolling_errors(
         raise ValueError(f"horizons: {longest} is longer than horizon={network.config.horizon}, which the model forecasts")
     if not 0 < start <= stop - min(horizons) <= len(one) - min(horizons):
         raise ValueError(f"start={start} and stop={stop} leave no origin in a series of {len(one)} rows")
-    if memory not in ("written", "silent", "linear"):
+    if not isinstance(memory, str) or memory not in ("written", "silent", "linear"):
         raise ValueError(f"memory must be 'written', 'silent' or 'linear', got {memory!r}")
     contexts: dict[str, AbstractContextManager[None]] = {
         "written": nullcontext(),

@@ -135,7 +135,7 @@ def is_table(X: Any) -> bool:
     if isinstance(X, list | tuple) and len(X):
         if len(X) == 1 and len(getattr(X[0], "shape", ())):
             return False  # a list of one array: one sequence
-        shapes = [np.shape(one) if hasattr(one, "shape") or not _ragged(one) else None for one in X]
+        shapes = [_shape(one) for one in X]
         return all(shape is not None and len(shape) <= 1 for shape in shapes) and len(set(shapes)) == 1
     return getattr(X, "ndim", None) != 3 and any(hasattr(X, name) for name in ("shape", "__array__", "__dataframe__"))
 
@@ -208,9 +208,18 @@ def read_windows(X: Any, *, name: str = "X") -> list[Window]:
     return found
 
 
+def _shape(one: Any) -> tuple[int, ...] | None:
+    """Return the shape of an array or nested list, None where it has none."""
+    try:
+        return np.shape(one) if hasattr(one, "shape") or not _ragged(one) else None
+    except ValueError:  # a list of arrays of unequal shapes, or within itself
+        return None
+
+
 def _ragged(one: Any) -> bool:
     """Tell whether something without a shape is a list of lists of unequal lengths."""
-    return isinstance(one, list | tuple) and len({len(x) if isinstance(x, list | tuple) else -1 for x in one}) > 1
+    parts = {len(x) if isinstance(x, list | tuple) else -1 for x in one} if isinstance(one, list | tuple) else set()
+    return len(parts) > 1 or (bool(parts) and any(x is one for x in one))  # a list within itself has no end
 
 
 def _numbers(values: Any, name: str) -> NDArray[np.float64]:
