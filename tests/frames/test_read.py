@@ -72,6 +72,7 @@ def test_series_are_wide_frames():
         (wide(), {"past_covariates": "z"}, r"past_covariates names \['z'\]"),
         (wide(a=[1.0] * 4, who=["x"] * 4), {"target_columns": ["who"]}, r"\['who'\] hold no numbers"),
         (wide(), {"time_column": "date"}, "time_column='date' is not in X"),
+        (wide(), {"id_column": "shop"}, r"id_column='shop' is not in X; its columns: \['ds', 'a', 'b'\]"),
         (wide(), {"past_covariates": ["a"], "future_covariates": ["a"]}, r"\['a'\] have two roles"),
         (
             long(),

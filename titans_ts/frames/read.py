@@ -106,6 +106,8 @@ def read_panel(
         _note_unobserved(table, faults)
     table = faults.sift(table)
     if like is None:
+        if id_column != "unique_id" and table.layout.kind == "wide":
+            raise ValueError(f"id_column={id_column!r} is not in X; its columns: {names_of(X)}")
         _refuse_without_stamps(table, freq)
     else:
         table = _match(table, like, follow)

@@ -60,9 +60,10 @@ class PanelTimeSeriesSplit(BaseCrossValidator):
     Notes
     -----
     *What is cut.* Long frames by their time stamps; arrays (t,) and (t, c) and wide frames as one series, by their time
-    stamps or else by their rows. scikit-learn picks items of X by number, and so cannot cut the inside of an item: a list
-    of arrays and a 3-D array are refused, unless ``groups`` says which series each item was cut from, or ``times`` when it
-    was. Series of their own in a list become a long frame first, with ids and time stamps.
+    stamps, also whole numbers in the index, or else by their rows. scikit-learn picks items of X by number, and so cannot
+    cut the inside of an item: a list of arrays and a 3-D array are refused, unless ``groups`` says which series each item
+    was cut from, or ``times`` when it was. Series of their own in a list become a long frame first, with ids and time
+    stamps.
 
     *Without time stamps* the k-th sample of every series is taken to be of the same time.
 

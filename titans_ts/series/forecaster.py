@@ -223,7 +223,11 @@ class TitansForecaster(BaseTitans):
         Parameters
         ----------
         X : array (t,) or (t, c), list of such arrays, wide frame, or long frame
-            History, oldest row first; see :func:`titans_ts.frames.read.read_panel`.
+            History; see :func:`titans_ts.frames.read.read_panel`. Time stamps are in ``time_column`` or in the index of a
+            pandas frame: dates, periods, or whole numbers such as years. The default index, 0 ... n-1, says nothing of
+            time: its rows follow one another, as those of an array. Frames with a MultiIndex of ids and time stamps, as
+            sktime and AutoGluon have them, are long ones. Rows come in any order, if no time stamp of a series is there
+            twice.
         y : None
             What is forecast are columns of X: a y that is not None is refused.
         static : frame, optional
@@ -389,8 +393,10 @@ class TitansForecaster(BaseTitans):
         X : container like that of ``fit``, or a stream
             The rows that follow those already read; an unknown id starts a new series. A stream is read piece by piece and
             never lies whole in memory: the path of a table (``.parquet``, ``.csv``, ``.tsv``, gzipped or not), a lazy frame
-            of polars, or an iterator of arrays or frames, each with any number of rows. As in ``fit``, a flat array or list
-            is that many rows of one channel.
+            of polars, or an iterator of arrays or frames, each with any number of rows; the rows of each series must be in
+            order there. As in ``fit``, a flat array or list is that many rows of one channel. After a fit on the default
+            index 0 ... n-1, an index that goes on with n follows, as a slice of the same frame has it; one that leaves out
+            numbers has missing rows there, one that begins earlier is refused, and the default index follows again.
         checkpoint : str or Path, optional
             A file that is written whole after every piece. Called again with it after an interruption, from the same
             state and with the same X, reading goes on after the last piece that was written, to the same numbers. It
@@ -497,7 +503,8 @@ class TitansForecaster(BaseTitans):
         Returns
         -------
         array, list or frame
-            As X, a value a row and channel; with ``channels="mixed"`` one column ``surprise``.
+            As X, a value a row and channel; with ``channels="mixed"`` one column ``surprise``. Rows are in the order of X,
+            those of long frames series by series in order of time.
 
         Raises
         ------
