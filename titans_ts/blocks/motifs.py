@@ -70,5 +70,6 @@ class MotifStem(nn.Module):
 
 def strongest(seen: Tensor, inside: Tensor, patch_length: int) -> Tensor:
     """Return each channel's greatest of every patch's steps that lie inside: ``(b, d, t)`` to ``(b, n, d)``."""
-    pooled = F.max_pool1d(seen.masked_fill(~inside, -torch.inf), patch_length, ceil_mode=True)
+    size = max(min(patch_length, seen.shape[-1]), 1)  # torch looks at every step of a patch, also past the end
+    pooled = F.max_pool1d(seen.masked_fill(~inside, -torch.inf), size, ceil_mode=True)
     return torch.where(pooled.isneginf(), 0, pooled).transpose(1, 2)

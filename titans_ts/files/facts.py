@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import types
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -67,6 +69,15 @@ def require(true: bool, what: str) -> None:
         raise ValueError(what)
 
 
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Refuse facts of a file with which what is tried fails, however it does."""
+    try:
+        yield
+    except Exception:
+        raise ValueError(what) from None
+
+
 def finite(values: Any, count: int | None = None, *, positive: bool = False) -> list[float]:
     """Return a list of a file if it holds finite numbers, so many and above 0 where that is asked for."""
     fine = isinstance(values, list) and len(values) == (len(values) if count is None else count)
@@ -80,3 +91,18 @@ def history(found: Any) -> list[dict[str, Any]]:
     tables = isinstance(found, list) and all(isinstance(one, dict) for one in found)
     require(tables, "its training history is no list of tables")
     return found  # type: ignore[no-any-return]
+
+
+def same(given: Any, kept: Any) -> bool:
+    """Tell whether plain values say the same; tables may have more than was given, since older files say less.
+
+    >>> same({"a": [1, 2.0]}, {"a": [1.0, 2], "b": None}), same({"a": 1}, {"a": True}), same({"a": 1}, {})
+    (True, False, False)
+    """
+    if isinstance(given, dict) and isinstance(kept, dict):
+        return all(name in kept and same(value, kept[name]) for name, value in given.items())
+    if isinstance(given, list) and isinstance(kept, list):
+        return len(given) == len(kept) and all(map(same, given, kept))
+    if isinstance(given, bool) or isinstance(kept, bool):
+        return given is kept
+    return bool(given == kept or (given != given and kept != kept))

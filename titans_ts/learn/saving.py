@@ -22,8 +22,8 @@ from torch.overrides import TorchFunctionMode
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
-from titans_ts.files.facts import checked
-from titans_ts.files.tensors import Form, read_tensors, under, write_tensors
+from titans_ts.files.facts import checked, require, same
+from titans_ts.files.tensors import Form, parsed_json, read_tensors, under, write_tensors
 from titans_ts.frames.covariates.holidays import plain_holidays
 from titans_ts.learn.run import choose_device
 from titans_ts.memory.presets import find_preset
@@ -90,6 +90,7 @@ def load(path: str | Path, *, device: str = "auto") -> Any:
             kind = getattr(import_module(HOME_OF[name]), name)
             blank["estimator"] = kind(**kind._original_arguments(_arguments(kind, header["arguments"])))
             blank["estimator"]._validate_params()
+            require(isinstance(blank["estimator"].device, str), "device is no name of one")
             network, config = kind._network_kind
             blank["network"] = blank_network(network, config.from_dict(header["network"]), under("network.", forms))
 
@@ -98,7 +99,20 @@ def load(path: str | Path, *, device: str = "auto") -> Any:
         estimator = blank["estimator"]
         network = restore_network(blank["network"], under("network.", tensors), estimator._kept_kind, place)
         estimator._restore(header, tensors, network)
+        _check_kept(estimator, header, tensors)
     return estimator
+
+
+def _check_kept(estimator: Any, header: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a file of which a part was not taken over as it stands there: it means something that is not known here."""
+    kept, facts = estimator._kept()
+    for name in tensors:
+        require(name in kept, f"it holds {name!r}, for which the model has no place")
+    said = parsed_json(json.dumps(facts))
+    for name, value in header.items():
+        if name not in ("estimator", "arguments"):
+            require(name in said, f"it says {name!r}, which this titans_ts does not know; if a newer one wrote it, upgrade")
+            require(same(value, said[name]), f"what it says of {name!r} has no meaning here")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from titans_ts.backbones.config import BackboneConfig
-from titans_ts.files.facts import checked, history
+from titans_ts.files.facts import checked, history, require
 from titans_ts.frames.covariates.categories import learn_categories
 from titans_ts.frames.covariates.holidays import read_holidays
 from titans_ts.frames.faults import Faults
@@ -878,6 +878,7 @@ class TitansForecaster(BaseTitans):
     _network_kind = ForecastNetwork, ForecastConfig
 
     def _restore(self, header: dict[str, Any], tensors: dict[str, Tensor], network: ForecastNetwork) -> None:
+        require(self.n_jobs != 0, "n_jobs=0 would read nothing")
         self._learned(*Reader.from_file(header, tensors, network))
         self.training_history_ = history(header["history"])
         self.skipped_ = kept_reasons(header)

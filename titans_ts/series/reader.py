@@ -10,7 +10,7 @@ from collections.abc import Collection, Container, Hashable, Iterable, Iterator,
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from torch import Tensor
 from titans_ts.backbones.stack import require_memory
 from titans_ts.backbones.state import map_tensors, pack, unpack_checked
 from titans_ts.blocks.scale import Scale, unknown_scale
-from titans_ts.files.facts import checked, finite, fits, require
+from titans_ts.files.facts import checked, finite, fits, refusing, require
 from titans_ts.files.tensors import digest, read_tensors, under, write_tensors
+from titans_ts.frames.clock import to_wall
 from titans_ts.frames.covariates.categories import joined_unseen, warn_unseen
 from titans_ts.frames.covariates.static import note_unknown, read_static
 from titans_ts.frames.faults import Faults, NothingLeftError
@@ -601,6 +602,15 @@ def _check_together(config: ForecastConfig, preparation: Preparation, layout: La
             continue
         plain_one = fits(value, str | int | bool | None) or fits(value, tuple[str | int, ...])
         require(plain_one, f"layout: {one.name}={value!r} is neither a name nor names")
+    hints = get_type_hints(Layout)
+    known = fits(layout.kind, hints["kind"]) and fits(layout.backend, hints["backend"])
+    require(known, f"layout: there are no containers of {layout.kind!r} and {layout.backend!r}")
+    require(
+        layout.value_dtype in ("float64", "float32"), f"layout: value_dtype={layout.value_dtype!r} is none of a forecast"
+    )
+    for zone in (layout.time_zone, preparation.time_zone):
+        with refusing(f"{zone!r} is no time zone"):
+            to_wall(np.zeros(1, "datetime64[ns]"), zone)
     found = {
         "targets": (config.channels, len(layout.target_columns), config.channels),
         "calendar features": (config.calendar, preparation.calendar, config.calendar),

@@ -15,6 +15,7 @@ from torch import Tensor
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.blocks.motifs import MotifStem
 from titans_ts.blocks.scale import Scale
+from titans_ts.files.facts import fits, require
 from titans_ts.learn.two_paths import SilentLinear, TwoPaths
 from titans_ts.windows.containers import batch_of_windows
 from titans_ts.windows.kernels import SUMMARIES, KernelShares, summary
@@ -41,6 +42,7 @@ class WindowConfig:
     def from_dict(cls, values: dict[str, Any]) -> WindowConfig:
         """Return the configuration of a model file."""
         values = {**values, "dilations": tuple(values["dilations"])}
+        require(all(fits(each, int) and each > 0 for each in values["dilations"]), "dilations must be 1 or more")
         return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
 
 
