@@ -123,6 +123,8 @@ def edit_header(header: dict[str, Any], tensors: dict[str, Tensor], chance: Chan
         paths = [
             path for path in paths if path[0] in ("network", "series", "layout", "records", "targets", "memory_state")
         ] or paths
+    if not paths:
+        return "nothing is left to change"
     path = chance.choice(paths)
     owner, key = _owner(header, path), path[-1]
     how = chance.choice(["value", "value", "value", "near", "near", "lose", "double", "rename", "swap"])
@@ -200,7 +202,7 @@ def rewritten(source: Path, target: Path, chance: Chance) -> str:
     tensors, header = read_tensors(source)
     done = []
     for _ in range(chance.choice([1, 1, 1, 2])):
-        edit = edit_header if chance.random() < 0.6 or not tensors else edit_tensors
+        edit = edit_header if not tensors or chance.random() < 0.6 else edit_tensors
         done.append(edit(header, tensors, chance))
     write_tensors(target, tensors, header)
     return "; ".join(done)

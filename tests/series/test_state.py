@@ -232,6 +232,11 @@ def test_facts_that_do_not_fit_the_tensors_are_refused(single, changed, message)
         remember(single, single.state_, **changed)
 
 
+def test_an_id_of_another_kind_is_refused(many):
+    with pytest.raises(ValueError, match="the memory of series '0' does not fit; the ids that .* fitted on are int"):
+        remember(many, many.state_[0], id="0")
+
+
 def test_a_part_that_no_memory_has_is_refused(single):
     state = single.state_
     with pytest.raises(ValueError, match="it has a part 'more', which no such memory has"):

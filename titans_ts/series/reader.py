@@ -214,15 +214,13 @@ class Reader:
         """Refuse a last time stamp that series of this layout cannot have after so many rows."""
         if not n_seen:
             fit = last_time is None
-        elif not self.layout.has_times:
-            fit = fits(last_time, int) and last_time == n_seen - 1
-            if self.layout.is_single:  # the index of a slice may begin later than at 0
-                fit = fits(last_time, int) and last_time >= n_seen - 1
-        elif self.layout.integer_times:
+        elif self.layout.integer_times or not self.layout.has_times:
             fit = isinstance(last_time, int | np.integer) and not isinstance(last_time, bool)
+            if fit and not self.layout.has_times:  # the index of a slice may begin later than at 0
+                fit = last_time >= n_seen - 1 if self.layout.is_single else last_time == n_seen - 1
         else:
             fit = isinstance(last_time, np.datetime64) and not np.isnat(last_time)
-        require(fit, f"last_time={last_time!r} cannot be that of its row {n_seen}")
+        require(fit, f"last_time={last_time} cannot be that of its row {n_seen}")
 
     def _check(self, state: MemoryState) -> None:
         if not isinstance(state, MemoryState):
@@ -238,6 +236,10 @@ class Reader:
         if (state.id is None) != self.layout.is_single:
             want = "one series, without an id" if self.layout.is_single else "series by id"
             raise ValueError(f"states: the memory{whose} does not fit; the model was fitted on {want}")
+        kinds = {_kind_of(name) for name in self.scales}
+        if kinds and _kind_of(state.id) not in kinds:
+            known = " or ".join(sorted(kind.__name__ for kind in kinds))
+            raise ValueError(f"states: the memory{whose} does not fit; the ids that the model was fitted on are {known}")
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -579,6 +581,10 @@ def some(names: Iterable[Hashable], count: int = 5) -> str:
     """Name the first few of many."""
     listed = list(names)
     return ", ".join(map(repr, listed[:count])) + (f" and {len(listed) - count} more" if len(listed) > count else "")
+
+
+def _kind_of(name: Hashable) -> type:
+    return type(name.item() if isinstance(name, np.generic) else name)
 
 
 def _by_place(kind: str, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
