@@ -118,7 +118,9 @@ def test_a_place_that_cannot_be_written_is_named(path):
 def test_ids_that_no_file_can_hold_are_named_and_leave_the_old_file(path):
     old = path.read_bytes()
     ids = pd.date_range("2024", periods=2).date
-    with pytest.raises(TypeError, match=r"series id datetime.date\(2024, 1, 1\) .date. cannot be kept .* text or numbers"):
+    with pytest.raises(
+        TypeError, match=r"series id datetime.date\(2024, 1, 1\) .date. cannot be kept .* text, numbers or tuples"
+    ):
         fitted(long_frame(ids=ids), layers=0).save(path)
     assert path.read_bytes() == old
 
