@@ -15,7 +15,7 @@ setup: .venv/.stamp  ## make .venv with everything a developer needs, at pinned 
 	@touch $@
 
 demo: setup  ## forecast from a long history and show the memory at work
-	$(BIN)/titans-ts demo
+	$(BIN)/titans-ts demo --overwrite
 
 # Tests start processes. Bytecode is written even where it is switched off, or each of them would compile torch anew.
 test: setup  ## run the tests and the examples in the docstrings, a process a core

@@ -19,6 +19,7 @@ from titans_bench import protocol
 from titans_bench.protocol import Score
 from titans_ts import TitansForecaster, load
 from titans_ts.cli import forecast, main
+from titans_ts.cli._shared import in_options
 
 HOURS = [dt.datetime(2024, 1, 1) + dt.timedelta(hours=k) for k in range(400)]
 LOAD = 100 + 10 * np.sin(np.arange(400) * 2 * np.pi / 24)
@@ -115,7 +116,7 @@ def test_a_warning_is_one_line_too(model, tmp_path, capsys):
     pl.DataFrame({"ds": HOURS, "load": LOAD}).filter(pl.arange(400) != 9).write_csv(path)
     assert main(["forecast", str(path), "--model", str(model)]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("titans-ts forecast: warning: X: 1 missing rows were filled with NaN")
+    assert line.startswith(f"titans-ts forecast: warning: {path}: 1 missing rows were filled with NaN")
 
 
 ERRORS = {
@@ -125,19 +126,34 @@ ERRORS = {
     "headed.csv --horizon 3": "headed.csv has no rows, only the columns ['ds', 'load']",
     "load.csv": "--horizon is needed to fit a model",
     "load.csv --horizon 3 --target price": "--target price: {folder}/load.csv has no such column, but ds, load",
-    "load.csv --horizon 3 --id-column shop": "--id-column shop: {folder}/load.csv has no such column",
-    "load.csv --horizon 3 --time-column when": "--time-column when: {folder}/load.csv has no such column",
-    "load.csv --horizon 0": "'horizon' parameter",
+    "load.csv --horizon 3 --id-column shop": "--id shop: {folder}/load.csv has no such column",
+    "load.csv --horizon 3 --time-column when": "--time when: {folder}/load.csv has no such column",
+    "load.csv --horizon 0": "error: --horizon must be an int in the range [1, inf)",
     "load.csv --horizon 3 --level 120": "--level [120.0]: intervals are percentages between 0 and 100",
     "load.csv --horizon 3 --out nowhere/out.csv": "--out nowhere/out.csv: there is no folder nowhere",
     "load.csv --horizon 3 --out out.doc": "--out out.doc: the name must end in one of .csv",
     "load.csv --horizon 3 --plot p.txt": "--plot p.txt: the name must end in one of .png",
     "load.csv --horizon 3 --save {folder}": "--save {folder}: is a folder",
-    "two.csv --horizon 3": "has several columns of dates, ['from', 'to']; name one with --time-column",
+    "two.csv --horizon 3": "has several columns of dates, ['from', 'to']; name one with --time",
     "us.csv --horizon 3": "holds text that is no date, '01/31/2024' in its first row; write time stamps as 2024-01-31",
     "load.csv --model absent.titans": "absent.titans",
-    "load.csv --model {model} --horizon 7": "{model} forecasts 6 rows; leave --horizon out",
-    "other.csv --model {model}": "X must have the columns seen at fit",
+    "load.csv --horizon 3 --level 0.8": "--level 0.8: levels are percentages; did you mean --level 80?",
+    "load.csv --horizon 3 --target Laod": "has no such column, but ds, load; did you mean 'load'?",
+    "load.csv --horizon 3 --past price": "--past price: {folder}/load.csv has no such column",
+    "load.csv --horizon 3 --lookback 0": "error: --lookback must be an int in the range [1, inf)",
+    "load.csv --horizon 3 --future load": "need load, known in advance; give a file with them: --future-file FILE",
+    "load.csv --horizon 3 --future-file two.csv": "name them with --future when it is fitted",
+    "load.csv --horizon 3 --past load --target load": "have two roles; name each in one of --id",
+    "load.csv --horizon 3 --sep ;": "load.csv cannot be read as csv: between its columns stands ',', not ';'",
+    "load.csv --horizon 3 --sep ab": "--sep 'ab' must be one ASCII character",
+    "load.csv --horizon 3 --out {folder}/us.csv": "--out {folder}/us.csv: exists; give another name, or --overwrite",
+    "load.csv --horizon 3 --save {folder}/us.csv": "--save {folder}/us.csv: exists; give another name, or --overwrite",
+    "load.csv --horizon 3 --overwrite --out {folder}/load.csv": "--out {folder}/load.csv: is a file that is read",
+    "load.csv --model {model} --lookback 3": "--lookback belongs to a fit, and {model} was fitted",
+    "twice.csv --horizon 3": "twice.csv cannot be read as csv: two columns are called 'load'; rename one",
+    "latin.csv --horizon 3": "it is no UTF-8 text (byte 0xb0); save it as UTF-8",
+    "load.csv --model {model} --horizon 7": "{model} forecasts 6 rows; ask for fewer",
+    "other.csv --model {model}": "other.csv must have the columns seen at fit",
 }
 
 
@@ -150,6 +166,8 @@ def test_a_mistake_is_one_line_and_status_2(command, model, tmp_path, capsys):
     (tmp_path / "two.csv").write_text("from,to,y\n2024-01-01,2024-01-02,1\n2024-01-02,2024-01-03,2\n")
     (tmp_path / "us.csv").write_text("ds,load\n01/31/2024,1\n02/01/2024,2\n")
     (tmp_path / "other.csv").write_text("ds,price\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n")
+    (tmp_path / "twice.csv").write_text("ds,load,load\n2024-01-01,1,2\n")
+    (tmp_path / "latin.csv").write_bytes("ds;Grad °C\n2024-01-01;1,5\n".encode("latin-1"))
     names = {"folder": tmp_path, "model": model}
     file, *options = (word.format(**names) for word in command.split())
     before = sorted(tmp_path.iterdir())
@@ -163,6 +181,66 @@ def test_a_mistake_is_one_line_and_status_2(command, model, tmp_path, capsys):
     assert sorted(tmp_path.iterdir()) == before, "a failed run leaves nothing behind"
 
 
+QUICK = ["--horizon", "3", "--lookback", "24", "--layers", "0", "--max-steps", "1", "--quiet"]
+
+
+def test_semicolons_and_decimal_commas_are_read_and_written_back(tmp_path):
+    rows = [f"{stamp:%Y-%m-%d %H:%M};{value:.3f}".replace(".", ",") for stamp, value in zip(HOURS, LOAD, strict=True)]
+    path = tmp_path / "last.csv"
+    path.write_text("\ufeffZeit;Last\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    assert main(["forecast", str(path), *QUICK]) == 0
+    lines = (tmp_path / "last-forecast.csv").read_text().splitlines()
+    assert lines[0] == "Zeit;Last;Last-lo-80;Last-hi-80"
+    found = pl.read_csv(tmp_path / "last-forecast.csv", separator=";", decimal_comma=True, try_parse_dates=True)
+    wide(tmp_path / "points.csv")
+    assert main(["forecast", str(tmp_path / "points.csv"), *QUICK]) == 0
+    expected = pl.read_csv(tmp_path / "points-forecast.csv")["load"].to_numpy()
+    assert found["Last"].to_numpy() == pytest.approx(expected, rel=1e-3)
+    assert found["Zeit"].to_list() == [HOURS[-1] + dt.timedelta(hours=k) for k in (1, 2, 3)]
+
+
+def test_covariates_and_ids_are_named_by_options_and_a_file_brings_those_to_come(tmp_path):
+    parts = [
+        pl.DataFrame({"shop": shop, "day": HOURS, "sold": LOAD, "promo": LOAD > 105, "size": k})
+        for k, shop in enumerate("ab")
+    ]
+    pl.concat(parts).write_csv(tmp_path / "shops.tsv", separator="\t")
+    ahead = [HOURS[-1] + dt.timedelta(hours=k) for k in (1, 2, 3)]
+    future = [pl.DataFrame({"shop": shop, "day": ahead, "promo": [True, False, True]}) for shop in "ab"]
+    pl.concat(future).write_csv(tmp_path / "plan.tsv", separator="\t")
+    words = ["--id", "shop", "--time", "day", "--target", "sold", "--future", "promo", "--static", "size", "--future-file"]
+    assert main(["forecast", str(tmp_path / "shops.tsv"), *QUICK, *words, str(tmp_path / "plan.tsv")]) == 0
+    found = pl.read_csv(tmp_path / "shops-forecast.tsv", separator="\t", try_parse_dates=True)
+    assert found.columns == ["shop", "day", "sold", "sold-lo-80", "sold-hi-80"]
+    assert found["day"].to_list() == ahead * 2
+
+
+def test_nothing_is_written_over_unasked_and_with_overwrite_it_is(model, tmp_path, capsys):
+    path = wide(tmp_path / "load.csv")
+    arguments = ["forecast", str(path), "--model", str(model), "--horizon", "2"]
+    assert main(arguments) == 0
+    before = (tmp_path / "load-forecast.csv").read_bytes()
+    (tmp_path / "load-forecast.csv").write_text("mine")
+    assert main(arguments) == 2
+    assert "load-forecast.csv: exists; give another name, or --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "load-forecast.csv").read_text() == "mine"
+    assert main([*arguments, "--overwrite"]) == 0
+    assert (tmp_path / "load-forecast.csv").read_bytes() == before
+    assert len(pl.read_csv(tmp_path / "load-forecast.csv")) == 2, "fewer rows than the model learned"
+
+
+def test_messages_speak_of_options_and_leave_what_is_quoted():
+    words = {"X": "a.csv", "future": "--future-file b.csv", "level": "--level", "id_column": "--id", "horizon": "--horizon"}
+    for said, told in {
+        "level=80 is wide; name id_column='X'": "--level 80 is wide; name --id 'X'",
+        "The 'horizon' parameter of TitansForecaster must be": "--horizon must be",
+        "X has ['level=1', \"X's\"] at a level of the horizon": "a.csv has ['level=1', \"X's\"] at a level of the horizon",
+        "2 series: 'a': future lacks 2 rows": "2 series: 'a': --future-file b.csv lacks 2 rows",
+        "future covariates; see /X/level=3": "future covariates; see /X/level=3",
+    }.items():
+        assert in_options(said, words) == told
+
+
 def test_debug_shows_the_traceback(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.csv"):
         main(["forecast", str(tmp_path / "absent.csv"), "--horizon", "3", "--debug"])
@@ -173,7 +251,7 @@ def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
     (tmp_path / "out.csv").write_text("old")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
     arguments = ["forecast", str(tmp_path / "load.csv"), "--model", str(model), "--out", str(tmp_path / "out.csv")]
-    assert main(arguments) == 2
+    assert main([*arguments, "--overwrite"]) == 2
     assert (tmp_path / "out.csv").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["load.csv", "out.csv"]
 

@@ -20,6 +20,7 @@ from polars.testing import assert_frame_equal
 from titans_ts.files import tables
 from titans_ts.files.tables import (
     SUFFIXES,
+    TextForm,
     count_rows,
     date_columns,
     plan_batches,
@@ -27,6 +28,7 @@ from titans_ts.files.tables import (
     read_table_batches,
     replacing,
     table_suffix,
+    text_form,
     write_table,
 )
 
@@ -92,7 +94,7 @@ def test_columns_of_dates_are_found_by_what_they_hold(tmp_path):
         ("a.csv", b"", "cannot be read as csv: the file is empty"),
         ("a.csv", b"ds,y\n", r"has no rows, only the columns \['ds', 'y'\]"),
         ("a.csv", b"ds,y\n2024-01-01,1,2\n", "cannot be read as csv"),
-        ("a.csv", "caf\xe9,y\n1,2\n".encode("latin1"), "cannot be read as csv: 'utf-8' codec"),
+        ("a.csv", "caf\xe9,y\n1,2\n".encode("latin1"), r"cannot be read as csv: it is no UTF-8 text \(byte 0xe9\)"),
         ("a.csv.gz", b"junk", "cannot be read as csv.gz: Not a gzipped file"),
         ("a.csv.gz", gzip.compress(b"ds,y\n" * 99, mtime=0)[:-9], "cannot be read as csv.gz"),
         ("a.parquet", b"junk", "cannot be read as parquet"),
@@ -280,7 +282,7 @@ def test_blank_lines_are_rows_as_in_the_table(tmp_path):
         ("a.csv", b"ds,y\n2024-01-01,1\n\n\nnoon,1\n", r"a.csv: the time column 'ds' .* 'noon' in row 3 \(counted from 0\)"),
         ("a.csv", b"ds,y\n2024-01-01,1\n2024-01-02,1\n2024-02-30,1\n", "'2024-02-30' in row 2"),
         ("a.csv", b"ds,y\n5,1\n6,1\n2024-01-01,1\n", "no date, '5' in its first row"),
-        ("a.csv", "caf\xe9,y\n1,2\n".encode("latin1"), "cannot be read as csv: 'utf-8' codec"),
+        ("a.csv", "caf\xe9,y\n1,2\n".encode("latin1"), r"cannot be read as csv: it is no UTF-8 text \(byte 0xe9\)"),
         ("a.csv", b'y\n1\n"2\n3\n', "a.csv cannot be read as csv"),
         ("a.csv.gz", b"junk", "cannot be read as csv.gz: Not a gzipped file"),
         ("a.parquet", b"junk", "a.parquet cannot be read as parquet"),
@@ -441,3 +443,39 @@ def test_what_is_wrong_with_the_call_is_told_by_the_call(tmp_path):
 def test_the_word_that_is_no_date_is_told_with_its_row(tmp_path):
     with pytest.raises(ValueError, match=r"'ds' holds text that is no date, 'noon' in row 2 \(counted from 0\)"):
         read(tmp_path / "a.csv", "ds,y\n2024-01-01,1\n2024-01-02,1\nnoon,1\n")
+
+
+# --- forms of text ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "values"),
+    [
+        ("a;b\n1,5;2\n,25;3\n-1e3;4\n", TextForm(), [1.5, 0.25, -1000.0]),
+        ("a|b\n1.5|2\n", TextForm(), [1.5]),
+        ("a\tb\n1,5\t2\n", TextForm(decimal=","), [1.5]),
+        ('a,b\n"1,5",2\n', TextForm(decimal=","), [1.5]),
+        ("a b\n1.5 2\n", TextForm(" "), [1.5]),
+        ("a;b\n1.5;2\n", TextForm(), [1.5]),
+    ],
+)
+def test_separators_and_decimals_are_told_or_given(tmp_path, text, form, values):
+    path = tmp_path / "form.csv"
+    path.write_text(text)
+    assert read_table(path, form=form)["a"].to_list() == values
+
+
+def test_decimal_commas_are_none_where_the_form_says_point(tmp_path):
+    path = tmp_path / "form.csv"
+    path.write_text("a;b\n1,5;2\n")
+    assert read_table(path, form=TextForm(decimal="."))["a"].to_list() == ["1,5"]
+    assert text_form(path) == TextForm(";", ",")
+    frame = read_table(path)
+    write_table(frame, tmp_path / "again.csv", form=text_form(path))
+    assert (tmp_path / "again.csv").read_text() == path.read_text()
+
+
+def test_a_form_that_cannot_be_is_refused():
+    for wrong in ({"separator": "ab"}, {"separator": '"'}, {"decimal": "'"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}=.* must be"):
+            TextForm(**wrong)

@@ -11,6 +11,7 @@ from typing import Any
 
 from titans_ts import __version__
 from titans_ts.cli import bench, classify, demo, evaluate, forecast, score
+from titans_ts.cli._shared import OptionError, in_options
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = partial(_show_warning, arguments.command)
+            warnings.showwarning = partial(_show_warning, arguments)
             arguments.run(arguments)
     except KeyboardInterrupt:
         print(f"titans-ts {arguments.command}: interrupted", file=sys.stderr)
@@ -28,16 +29,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if arguments.debug:
             raise
-        line = " ".join(str(error).split()) or type(error).__name__
+        line = _line(arguments, error) or type(error).__name__
         print(f"titans-ts {arguments.command}: error: {line}", file=sys.stderr)
         return 2
     return 0
 
 
-def _show_warning(command: str, message: Warning | str, category: type[Warning], *_place: Any) -> None:
+def _show_warning(arguments: argparse.Namespace, message: Warning | str, category: type[Warning], *_place: Any) -> None:
     """Print what a user can act on in one line, and leave out what only developers can."""
     if issubclass(category, UserWarning):
-        print(f"titans-ts {command}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"titans-ts {arguments.command}: warning: {_line(arguments, message)}", file=sys.stderr)
+
+
+def _line(arguments: argparse.Namespace, message: object) -> str:
+    """Return a message in one line, and in the words of the command line."""
+    line = " ".join(str(message).split())
+    return line if isinstance(message, OptionError) else in_options(line, getattr(arguments, "words", {}))
 
 
 def _parser() -> argparse.ArgumentParser:

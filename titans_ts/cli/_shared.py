@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from titans_ts.backbones.variants import VARIANTS
 
 PICTURES = (".png", ".svg", ".pdf", ".jpg")
+
+_WORDS = re.compile(
+    r"(?:The )?'(?P<parameter>\w+)' parameter(?: of \w+)?|'[^']*'|\"[^\"]*\"|"
+    r"(?<![\w./-])(?P<word>[A-Za-z]\w*)(?:(?P<sign>=)|(?![\w./]))"
+)
+
+
+class OptionError(ValueError):
+    """A mistake in the options, told in their words already."""
+
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "--variant": {
@@ -29,6 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "M",
         "help": "minutes of training at most; the best model until then is kept",
     },
+    "--overwrite": {"action": "store_true", "help": "write over files that exist"},
     "--quiet": {"action": "store_true", "help": "no progress bars, which otherwise a terminal sees"},
     "--debug": {"action": "store_true", "help": "show the whole traceback of an error"},
 }
@@ -51,20 +64,54 @@ def add_options(command: argparse.ArgumentParser, *names: str) -> None:
         command.add_argument(name, **OPTIONS[name])
 
 
-def check_out(path: Path | None, option: str, suffixes: Sequence[str]) -> None:
-    """Refuse, before any work is done, a file that could not be written after it."""
+def check_out(
+    path: Path | None, option: str, suffixes: Sequence[str], *, overwrite: bool = True, read: Sequence[Path | None] = ()
+) -> None:
+    """Refuse, before any work is done, a file that could not be written, or would be lost; ``read`` are the inputs."""
     if path is None:
         return
     if suffixes and not path.name.lower().endswith(tuple(suffixes)):
-        raise ValueError(f"{option} {path}: the name must end in one of {', '.join(suffixes)}")
+        raise OptionError(f"{option} {path}: the name must end in one of {', '.join(suffixes)}")
     if path.is_dir() or not path.parent.is_dir():
-        raise ValueError(f"{option} {path}: " + ("is a folder" if path.is_dir() else f"there is no folder {path.parent}"))
+        raise OptionError(f"{option} {path}: " + ("is a folder" if path.is_dir() else f"there is no folder {path.parent}"))
+    if path.exists() and any(other is not None and other.exists() and path.samefile(other) for other in read):
+        raise OptionError(f"{option} {path}: is a file that is read; give another name")
+    if path.exists() and not overwrite:
+        raise OptionError(f"{option} {path}: exists; give another name, or --overwrite to write over it")
+
+
+def in_options(text: str, options: Mapping[str, str]) -> str:
+    """Return a message about arguments of Python as one about options: ``level=80`` becomes ``--level 80``.
+
+    ``options`` says what stands for an argument, and for ``X`` and ``future``, the data. What stands in quotes is a user's
+    own, and stays; a word that is English too is an argument only before an equals sign.
+
+    >>> in_options("level=80 needs time_column='level=9'", {"level": "--level", "time_column": "--time"})
+    "--level 80 needs --time 'level=9'"
+    """
+
+    def option(match: re.Match[str]) -> str:
+        word, sign = match["parameter"] or match["word"], match["sign"] or ""
+        if word not in options or not (match["parameter"] or sign or "_" in word or word == "X"):
+            return match[0]
+        return options[word] + (" " if sign else "")
+
+    text = re.sub(r"(?:^|(?<=: ))future(?=[ :=](?!covariates?\b))", lambda _: options.get("future", "future"), text)
+    return _WORDS.sub(option, text)
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """Return a hint at what may have been meant by a name that is none of those there are."""
+    names = list(names)
+    found = get_close_matches(name, names, n=1) or get_close_matches(name.lower(), [each.lower() for each in names], n=1)
+    meant = next((each for each in names if found and each.lower() == found[0].lower()), None)
+    return f"{', '.join(names)}" + ("" if meant is None else f"; did you mean {meant!r}?")
 
 
 def check_source(arguments: argparse.Namespace, train: str, kind: str) -> None:
     """Refuse a command that says both how to fit a model and which to use, or neither."""
     if (arguments.train is None) == (arguments.model is None):
-        raise ValueError(f"give --train {train} to fit a {kind}, or --model FILE to use one, and not both")
+        raise OptionError(f"give --train {train} to fit a {kind}, or --model FILE to use one, and not both")
 
 
 def say(arguments: argparse.Namespace, line: str) -> None:
@@ -101,7 +148,7 @@ def loaded(path: Path, kind: str) -> Any:
 
     model = load(path)
     if type(model).__name__ != kind:
-        raise ValueError(f"--model {path}: holds a {type(model).__name__}, not a {kind}")
+        raise OptionError(f"--model {path}: holds a {type(model).__name__}, not a {kind}")
     return model
 
 

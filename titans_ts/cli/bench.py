@@ -47,7 +47,7 @@ def _add_common(kind: argparse.ArgumentParser, out: Path, *shared: str, jobs: st
     kind.add_argument("--jobs", type=int, default=1, metavar="N", help=f"{jobs} at a time (default: %(default)s)")
     kind.add_argument("--out", type=Path, default=out, metavar="FILE", help="rows (default: %(default)s)")
     kind.add_argument("--plot", type=Path, metavar="FILE", help=f"{plot} ({', '.join(PICTURES)})")
-    add_options(kind, *shared)
+    add_options(kind, *shared, "--overwrite")
 
 
 def run_recall(arguments: argparse.Namespace) -> None:
@@ -96,7 +96,7 @@ def run_history(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     check_out(arguments.out, "--out", (".csv",))
-    check_out(arguments.plot, "--plot", PICTURES)
+    check_out(arguments.plot, "--plot", PICTURES, overwrite=arguments.overwrite)
 
 
 def _common(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from titans_ts.cli._shared import add_command, add_options, check_out, check_source, fit, loaded, save, say, training_of
+from titans_ts.cli._shared import (
+    OptionError,
+    add_command,
+    add_options,
+    check_out,
+    check_source,
+    fit,
+    loaded,
+    save,
+    say,
+    training_of,
+)
 
 
 def add(commands: Any) -> None:
@@ -31,7 +42,7 @@ def add(commands: Any) -> None:
     strands = ("average", "augment", "equivariant", "none")
     about_strands = "average, augment, equivariant or none: how strands are treated (default: %(default)s)"
     classify.add_argument("--reverse-complement", choices=strands, default="none", help=about_strands)
-    add_options(classify, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes")
+    add_options(classify, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes", "--overwrite")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -40,8 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     from titans_ts.files.tables import SUFFIXES, write_table
 
-    check_out(arguments.out, "--out", SUFFIXES)
-    check_out(arguments.save, "--save", ())
+    check_out(arguments.out, "--out", SUFFIXES, overwrite=arguments.overwrite)
+    check_out(arguments.save, "--save", (), overwrite=arguments.overwrite)
     check_source(arguments, "FILE", "classifier")
     test = _read_regions(arguments) if arguments.bed is not None else _read(arguments, arguments.test, labels_required=False)
     model = _fitted(arguments) if arguments.model is None else loaded(arguments.model, "DNAClassifier")
@@ -88,12 +99,12 @@ def _read(arguments: argparse.Namespace, sources: Sequence[str], *, labels_requi
     if all(sign and not os.path.exists(source) for source, (_, sign, _) in zip(sources, classes, strict=True)):
         return _read_fasta([(name, path) for name, _, path in classes])
     if len(sources) > 1:
-        raise ValueError(f"{' '.join(sources)}: give one file, or CLASS=FILE for each class")
+        raise OptionError(f"{' '.join(sources)}: give one file, or CLASS=FILE for each class")
     (source,) = sources
     if not has_sequence_suffix(source):
         return _read_table(arguments, source, labels_required=labels_required)
     if labels_required:
-        raise ValueError(
+        raise OptionError(
             f"{source} is a FASTA file, which has no labels; name the class of each: promoter={source} other=..."
         )
     return _read_fasta([("", source)])._replace(labels=None)
@@ -117,7 +128,7 @@ def _read_regions(arguments: argparse.Namespace) -> Sequences:
     from titans_ts.dna.genome import Genome, fetch_intervals, read_bed
 
     if len(arguments.test) > 1:
-        raise ValueError(f"--bed goes with one FASTA file, got {' '.join(arguments.test)}")
+        raise OptionError(f"--bed goes with one FASTA file, got {' '.join(arguments.test)}")
     intervals = read_bed(arguments.bed)
     with Genome(arguments.test[0]) as genome:
         ids, codes = fetch_intervals(genome, intervals)
@@ -131,7 +142,7 @@ def _read_table(arguments: argparse.Namespace, source: str, *, labels_required: 
     named = {"--sequence-column": arguments.sequence_column, "--label-column": arguments.label_column}
     for option, name in named.items():
         if name not in frame.columns and (labels_required or option == "--sequence-column"):
-            raise ValueError(f"{source} has no column {name!r}, but {', '.join(frame.columns)}; name it with {option}")
+            raise OptionError(f"{source} has no column {name!r}, but {', '.join(frame.columns)}; name it with {option}")
     label_column = arguments.label_column
     labels = frame[label_column].to_numpy() if label_column in frame.columns else None
     ids = frame["id"].to_list() if "id" in frame.columns else list(map(str, range(len(frame))))

@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0], help="a fit each (default: 0)")
     evaluate.add_argument("--horizons", type=int, nargs="+", metavar="H", help="rows to forecast (default: the usual ones)")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the table (.md) or the scores (.csv) too")
-    add_options(evaluate, "--data-home", "--max-steps", "--max-minutes")
+    add_options(evaluate, "--data-home", "--max-steps", "--max-minutes", "--overwrite")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from titans_ts.files.replacing import replacing
 
     out = arguments.out
-    check_out(out, "--out", (".md", ".csv"))
+    check_out(out, "--out", (".md", ".csv"), overwrite=arguments.overwrite)
     scores = evaluate(
         arguments.name,
         variants=arguments.variants,

@@ -7,7 +7,50 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from titans_ts.cli._shared import PICTURES, add_command, add_options, check_out, fit, save, say, training_of
+from titans_ts.cli._shared import (
+    PICTURES,
+    OptionError,
+    add_command,
+    add_options,
+    check_out,
+    closest,
+    fit,
+    loaded,
+    save,
+    say,
+    training_of,
+)
+
+_COLUMNS = {
+    "--time": "time_column",
+    "--id": "id_column",
+    "--target": "target",
+    "--past": "past",
+    "--future": "future",
+    "--static": "static",
+}
+_FITTED = {
+    **_COLUMNS,
+    "--freq": "freq",
+    "--lookback": "lookback",
+    "--layers": "layers",
+}  # what a fitted model brings with it
+_WORDS = {
+    "id_column": "--id",
+    "time_column": "--time",
+    "target_columns": "--target",
+    "past_covariates": "--past",
+    "future_covariates": "--future",
+    "static_covariates": "--static",
+    "random_state": "--seed",
+    "separator": "--sep",
+    "decimal": "--decimal",
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in ("horizon", "level", "freq", "lookback", "layers", "variant", "max_steps")
+    },
+}
+"""What an argument of Python is called here."""
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)  # what a model learns, and the levels that are asked for
 
@@ -33,45 +76,75 @@ def add(commands: Any) -> None:
         help=f"draw the file's last series ({', '.join(PICTURES)})",
     )
     forecast.add_argument("--level", type=float, nargs="*", metavar="P", default=[80.0], help="intervals, %% (default: 80)")
-    forecast.add_argument(
-        "--id-column", default="unique_id", metavar="NAME", help="column of series ids (default: %(default)s)"
+    columns = forecast.add_argument_group("columns of the file")
+    columns.add_argument(
+        *("--id", "--id-column"), dest="id_column", metavar="NAME", help="series ids (default: unique_id, if it is there)"
     )
-    forecast.add_argument("--time-column", metavar="NAME", help="column of time stamps (default: ds, or the one with dates)")
-    forecast.add_argument("--target", nargs="+", metavar="NAME", help="columns to forecast (default: y, or all numeric)")
-    forecast.add_argument("--freq", metavar="STEP", help="step of the time stamps, as pandas spells it (default: inferred)")
-    add_options(forecast, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes")
+    columns.add_argument(
+        *("--time", "--time-column"),
+        dest="time_column",
+        metavar="NAME",
+        help="time stamps (default: ds, or the one with dates)",
+    )
+    columns.add_argument("--target", nargs="+", metavar="NAME", help="what to forecast (default: y, or all numeric)")
+    columns.add_argument("--past", nargs="+", metavar="NAME", help="covariates known up to now")
+    columns.add_argument("--future", nargs="+", metavar="NAME", help="covariates known in advance, such as holidays")
+    columns.add_argument("--static", nargs="+", metavar="NAME", help="covariates constant within a series")
+    columns.add_argument(
+        "--future-file", type=Path, metavar="FILE", help="the rows to forecast: ids, time stamps and the columns of --future"
+    )
+    columns.add_argument("--freq", metavar="STEP", help="step of the time stamps, as pandas spells it (default: inferred)")
+    text = forecast.add_argument_group(
+        "text files", "By default the header and the numbers tell; the forecast is written alike."
+    )
+    text.add_argument("--sep", metavar="CHAR", help="what separates columns, such as ';', or tab")
+    text.add_argument("--decimal", choices=(".", ","), metavar="CHAR", help="what precedes decimals: . or ,")
+    model = forecast.add_argument_group("the model")
+    model.add_argument("--lookback", type=int, metavar="ROWS", help="rows that scale a forecast (default: 336)")
+    model.add_argument("--layers", type=int, metavar="N", help="layers of the network; 0 is a linear model (default: 2)")
+    add_options(forecast, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes", "--overwrite")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from titans_ts.files.tables import SUFFIXES, read_table, table_suffix, write_table
+    from titans_ts.files.tables import SUFFIXES, TextForm, read_table, table_suffix, text_form, write_table
     from titans_ts.frames.stream import Tail, read_pieces
 
+    arguments.words = {**_WORDS, "X": str(arguments.file), "future": f"--future-file {arguments.future_file}"}
     suffix = table_suffix(arguments.file)
     stem = arguments.file.name[: -len(suffix)]
     out = arguments.out or arguments.file.with_name(f"{stem}-forecast{suffix}")
     plot = out.with_name(f"{stem}-forecast.png") if arguments.plot == Path() else arguments.plot
-    check_out(out, "--out", SUFFIXES)
-    check_out(arguments.save, "--save", ())
-    check_out(plot, "--plot", PICTURES)
+    keep = {"overwrite": arguments.overwrite, "read": (arguments.file, arguments.future_file)}
+    check_out(out, "--out", SUFFIXES, **keep)
+    check_out(arguments.save, "--save", (), **keep)
+    check_out(plot, "--plot", PICTURES, **keep)
     if plot is not None and find_spec("matplotlib") is None:
         raise ImportError("--plot needs matplotlib; `pip install 'titans-ts[plot]'`")
+    fractions = [level for level in arguments.level if 0 < level < 1]
+    if fractions:
+        raise OptionError(f"--level {fractions[0]:g}: levels are percentages; did you mean --level {100 * fractions[0]:g}?")
     if not all(0 < level < 100 for level in arguments.level):
-        raise ValueError(f"--level {arguments.level}: intervals are percentages between 0 and 100, such as --level 80 95")
+        raise OptionError(f"--level {arguments.level}: intervals are percentages between 0 and 100, such as --level 80 95")
     if arguments.horizon is None and arguments.model is None:
-        raise ValueError("--horizon is needed to fit a model: the rows to forecast, such as --horizon 24")
-    level = arguments.level or None
+        raise OptionError("--horizon is needed to fit a model: the rows to forecast, such as --horizon 24")
+    forecaster = _new(arguments) if arguments.model is None else _loaded(arguments)
+    given = TextForm({"tab": "\t", "\\t": "\t"}.get(arguments.sep, arguments.sep), arguments.decimal)
+    form = text_form(arguments.file, given)
+    names = {"time_column": forecaster.time_column, "id_column": forecaster.id_column, "form": given}
+    future = _future(arguments, forecaster, names)
+    asked = {"level": arguments.level or None, "future": future}
     if arguments.model is not None:
-        forecaster = _loaded(arguments).set_params(verbose=0 if arguments.quiet else None)
-        names = {"time_column": forecaster.time_column, "id_column": forecaster.id_column}
         tail = Tail(read_pieces(arguments.file, **names))  # the file never lies whole in memory
-        found = forecaster.predict(tail, level=level)
+        found = forecaster.predict(tail, horizon=arguments.horizon, **asked)
         frame = tail.frame
     else:
-        frame = read_table(arguments.file, time_column=arguments.time_column or "ds", id_column=arguments.id_column)
-        forecaster = _fitted(arguments, frame)
-        found = forecaster.predict(level=level)
-    write_table(found, out)
+        frame = read_table(arguments.file, **names)
+        _check_columns(frame, arguments)
+        forecaster.set_params(time_column=_time_column(frame, arguments))
+        say(arguments, f"read {frame.height:,} rows of {arguments.file}; fitting")
+        found = fit(arguments, forecaster, frame).predict(**asked)
+    write_table(found, out, form=form if table_suffix(out)[:4] == suffix[:4] else TextForm(decimal=form.decimal))
     print(f"forecast: {out}")
     save(arguments, forecaster)
     if plot is not None:
@@ -84,37 +157,60 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _loaded(arguments: argparse.Namespace) -> Any:
-    """Return the model of a file, held to the horizon that was asked for."""
-    from titans_ts import load
-
-    forecaster = load(arguments.model)
-    if arguments.horizon not in (None, forecaster.horizon):
-        raise ValueError(
-            f"--horizon {arguments.horizon}: {arguments.model} forecasts {forecaster.horizon} rows; leave --horizon out, or "
-            "fit another model"
+    """Return the model of a file; what it was fitted with cannot be asked for anew."""
+    forecaster = loaded(arguments.model, "TitansForecaster")
+    for option in _FITTED:
+        if getattr(arguments, _FITTED[option]) is not None:
+            raise OptionError(f"{option} belongs to a fit, and {arguments.model} was fitted; leave {option} or --model out")
+    if arguments.horizon is not None and arguments.horizon > forecaster.horizon:
+        raise OptionError(
+            f"--horizon {arguments.horizon}: {arguments.model} forecasts {forecaster.horizon} rows; ask for fewer, or fit "
+            "another model"
         )
-    return forecaster
+    return forecaster.set_params(verbose=0 if arguments.quiet else None)
 
 
-def _fitted(arguments: argparse.Namespace, frame: Any) -> Any:
-    """Return a model fitted on the file."""
+def _new(arguments: argparse.Namespace) -> Any:
+    """Return a forecaster, not yet fitted, as the options say."""
     from titans_ts import TitansForecaster
 
     tails = {round(0.5 - level / 200, 6) for level in arguments.level}
-    time_column = _time_column(frame, arguments)
-    _check_columns(frame, arguments)
-    say(arguments, f"read {frame.height:,} rows of {arguments.file}; fitting")
-    forecaster = TitansForecaster(
+    given = {name: getattr(arguments, name) for name in ("lookback", "layers") if getattr(arguments, name) is not None}
+    return TitansForecaster(
         arguments.horizon,
         quantiles=tuple(sorted({*QUANTILES, *tails, *(round(1 - tail, 6) for tail in tails)})),
-        id_column=arguments.id_column,
-        time_column=time_column,
+        id_column=arguments.id_column or "unique_id",
+        time_column=arguments.time_column or "ds",
         target_columns=arguments.target,
+        past_covariates=arguments.past,
+        future_covariates=arguments.future,
+        static_covariates=arguments.static,
         freq=arguments.freq,
         variant=arguments.variant,
+        **given,
         **training_of(arguments),
     )
-    return fit(arguments, forecaster, frame)
+
+
+def _future(arguments: argparse.Namespace, forecaster: Any, names: dict[str, Any]) -> Any:
+    """Return the rows of --future-file, if the model needs them."""
+    from titans_ts.files.tables import read_table
+
+    needed = forecaster.future_covariates
+    if needed and arguments.future_file is None:
+        listed = needed if isinstance(needed, str) else ", ".join(map(str, needed))
+        raise OptionError(f"the rows to forecast need {listed}, known in advance; give a file with them: --future-file FILE")
+    if not needed and arguments.future_file is not None:
+        raise OptionError("--future-file: the model knows no columns in advance; name them with --future when it is fitted")
+    if not needed:
+        return None
+    frame = read_table(arguments.future_file, **names)
+    for name in [needed] if isinstance(needed, str) else needed:
+        if name not in frame.columns:
+            raise OptionError(
+                f"--future-file {arguments.future_file}: has no column {name!r}, but {closest(name, frame.columns)}"
+            )
+    return frame
 
 
 def _time_column(frame: Any, arguments: argparse.Namespace) -> str:
@@ -124,7 +220,7 @@ def _time_column(frame: Any, arguments: argparse.Namespace) -> str:
     dates = date_columns(frame)
     if arguments.time_column is None and "ds" not in frame.columns and dates:
         if len(dates) > 1:
-            raise ValueError(f"{arguments.file} has several columns of dates, {dates}; name one with --time-column")
+            raise OptionError(f"{arguments.file} has several columns of dates, {dates}; name one with --time")
         say(arguments, f"time stamps: column {dates[0]!r}")
         return dates[0]
     return arguments.time_column or "ds"
@@ -132,9 +228,10 @@ def _time_column(frame: Any, arguments: argparse.Namespace) -> str:
 
 def _check_columns(frame: Any, arguments: argparse.Namespace) -> None:
     """Refuse columns that were named and are not there."""
-    named = {"--time-column": [arguments.time_column or "ds"], "--target": arguments.target or []}
-    named["--id-column"] = [arguments.id_column]
+    named = {option: getattr(arguments, name) or [] for option, name in _COLUMNS.items()}
     for option, names in named.items():
-        absent = [name for name in names if name not in frame.columns and name not in ("ds", "unique_id")]
-        if absent:
-            raise ValueError(f"{option} {absent[0]}: {arguments.file} has no such column, but {', '.join(frame.columns)}")
+        for name in [names] if isinstance(names, str) else names:
+            if name not in frame.columns:
+                raise OptionError(
+                    f"{option} {name}: {arguments.file} has no such column, but {closest(name, frame.columns)}"
+                )

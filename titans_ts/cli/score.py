@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
     score.add_argument("--vcf", metavar="FILE", help="a VCF file: score each variant instead of the records")
     score.add_argument("--flank", type=int, default=512, metavar="N", help="bases around a variant (default: %(default)s)")
     score.add_argument("--out", type=Path, metavar="FILE", default=Path("scores.csv"), help="(default: %(default)s)")
-    add_options(score, "--seed", "--model", "--save", "--max-steps", "--max-minutes")
+    add_options(score, "--seed", "--model", "--save", "--max-steps", "--max-minutes", "--overwrite")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     from titans_ts.dna.variants import read_variants
     from titans_ts.files.tables import SUFFIXES, write_table
 
-    check_out(arguments.out, "--out", SUFFIXES)
-    check_out(arguments.save, "--save", ())
+    check_out(arguments.out, "--out", SUFFIXES, overwrite=arguments.overwrite)
+    check_out(arguments.save, "--save", (), overwrite=arguments.overwrite)
     check_source(arguments, "FASTA", "language model")
     existing_file(arguments.file)
     variants = None if arguments.vcf is None else read_variants(arguments.vcf)

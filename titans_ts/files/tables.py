@@ -9,10 +9,12 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,9 @@ LONGEST_FIELD = 2**24
 """Bytes: polars would take the rest of the file into memory to find the end of a quote that is not closed."""
 
 _TABLE_ROWS = 2**18  # rows at once when a whole file is read
-_KINDS = ("boolean", "integer", "number", "date", "datetime")  # of columns, the first that fits every word is taken
+_SEPARATORS = ",;\t|"
+_KINDS = ("boolean", "integer", "number", "comma", "date", "datetime")  # the first that fits every word of a column is taken
+_COMMA = r"^[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?$"  # a number with a decimal comma
 _YEAR_FIRST = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}"
 _MISSING = r"(?i)^(|na|n/a|nan|null|none|\?)$"
 
@@ -37,20 +41,71 @@ def table_suffix(path: str | os.PathLike[str]) -> str:
     return found
 
 
-def read_table(path: str | os.PathLike[str], *, time_column: str = "ds", id_column: str = "unique_id") -> Any:
-    """Read a file of rows, CSV (with commas, semicolons or tabs) or parquet by its suffix, as a polars frame.
+@dataclass(frozen=True)
+class TextForm:
+    """How a text file separates columns and writes decimals; None is what its header and its numbers say."""
 
-    Ids stay text. Time stamps put the year first: 01/02/2024 is two days, and nobody can tell which. Elsewhere NA, NaN,
-    null, none and ? mean missing. Errors count rows from 0, the first after the header.
+    separator: str | None = None
+    decimal: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.separator is not None and (len(self.separator.encode()) != 1 or self.separator in '"\r\n'):
+            raise ValueError(f"separator={self.separator!r} must be one ASCII character, such as ; or a tab")
+        if self.decimal not in (None, ".", ","):
+            raise ValueError(f"decimal={self.decimal!r} must be . or ,")
+
+
+ANY_FORM = TextForm()
+
+
+def text_form(path: str | os.PathLike[str], form: TextForm = ANY_FORM) -> TextForm:
+    r"""Return the form of a text file with what was None found in its first rows, to write another like it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "load.csv")
+    ...     _ = path.write_text("ds;load\n2024-01-01;1,5\n")
+    ...     text_form(path)
+    TextForm(separator=';', decimal=',')
+    """
+    path, suffix = _existing_table(path)
+    if suffix == ".parquet":
+        return form
+    try:
+        separator = _check_text(path, form.separator, whole=False)
+        if form.decimal is not None:
+            return TextForm(separator, form.decimal)
+        with _open(path) as file:
+            records = csv.reader((line.decode() for line in islice(file, 1000)), delimiter=separator)
+            words = {word.strip() for record in islice(records, 1, None) for word in record}
+    except _failures() as error:
+        raise _unreadable(path, error) from error
+    has_comma = separator == ";" and any("," in word and re.match(_COMMA, word) for word in words)
+    return TextForm(separator, "," if has_comma else ".")
+
+
+def read_table(
+    path: str | os.PathLike[str], *, time_column: str = "ds", id_column: str = "unique_id", form: TextForm = ANY_FORM
+) -> Any:
+    """Read a file of rows, CSV or parquet by its suffix, as a polars frame.
+
+    Commas, semicolons, tabs or bars separate columns; beside semicolons a column may have decimal commas. Ids stay text.
+    Time stamps put the year first: 01/02/2024 is two days, and nobody can tell which. Elsewhere NA, NaN, null, none and ?
+    mean missing. Errors count rows from 0, the first after the header.
     """
     import polars as pl
 
-    batches = read_table_batches(path, rows=_TABLE_ROWS, time_column=time_column, id_column=id_column)
+    batches = read_table_batches(path, rows=_TABLE_ROWS, time_column=time_column, id_column=id_column, form=form)
     return pl.concat(batches, rechunk=True)
 
 
 def read_table_batches(
-    path: str | os.PathLike[str], *, rows: int, time_column: str = "ds", id_column: str = "unique_id"
+    path: str | os.PathLike[str],
+    *,
+    rows: int,
+    time_column: str = "ds",
+    id_column: str = "unique_id",
+    form: TextForm = ANY_FORM,
 ) -> Iterator[Any]:
     """Read what `read_table` reads in frames of at most `rows` rows, so that memory does not grow with the file.
 
@@ -59,7 +114,7 @@ def read_table_batches(
     """
     if rows < 1:
         raise ValueError(f"rows={rows!r} must be at least 1")
-    return _typed_batches(*_existing_table(path), rows, time_column, id_column)
+    return _typed_batches(*_existing_table(path), rows, time_column, id_column, form)
 
 
 def plan_batches(plan: Any, rows: int) -> Iterator[Any]:
@@ -88,8 +143,11 @@ def date_columns(frame: Any) -> list[str]:
     return [name for name, dtype in frame.schema.items() if dtype == pl.Date or isinstance(dtype, pl.Datetime)]
 
 
-def write_table(frame: Any, path: str | os.PathLike[str]) -> None:
-    """Write a frame (pandas, without its index, or polars) to a file, whole or not at all; its suffix says how."""
+def write_table(frame: Any, path: str | os.PathLike[str], *, form: TextForm = ANY_FORM) -> None:
+    """Write a frame (pandas, without its index, or polars) to a file, whole or not at all; its suffix says how.
+
+    What the form leaves open is a point for decimals, and a comma between columns, a tab in a file called .tsv.
+    """
     import polars as pl
 
     suffix = table_suffix(path)
@@ -100,7 +158,9 @@ def write_table(frame: Any, path: str | os.PathLike[str]) -> None:
             frame.write_parquet(temporary)
         else:
             table = frame.with_columns(_iso(column) for column in frame.iter_columns())
-            content = table.write_csv(separator="\t" if suffix.startswith(".tsv") else ",").encode()
+            separator = form.separator or ("\t" if suffix.startswith(".tsv") else ",")
+            comma = form.decimal == "," and separator != ","  # or a number would be two
+            content = table.write_csv(separator=separator, decimal_comma=comma).encode()
             temporary.write_bytes(gzip.compress(content, mtime=0) if suffix.endswith(".gz") else content)
 
 
@@ -122,20 +182,21 @@ def _existing_table(path: str | os.PathLike[str]) -> tuple[Path, str]:
     return path, suffix
 
 
-def _typed_batches(path: Path, suffix: str, rows: int, time_column: str, id_column: str) -> Iterator[Any]:
+def _typed_batches(path: Path, suffix: str, rows: int, time_column: str, id_column: str, form: TextForm) -> Iterator[Any]:
     """Type the columns of text in a first pass through the file, and hand out its rows in a second."""
     import polars as pl
 
     is_text, start, separator = suffix != ".parquet", 0, ","
     try:
         if is_text:
-            separator = _check_text(path)
+            separator = _check_text(path, form.separator)
             plan = pl.scan_csv(path, separator=separator, infer_schema=False, glob=False)
         else:
             plan = pl.scan_parquet(path, glob=False)
         schema = plan.collect_schema()
         names = [name for name, dtype in schema.items() if dtype == pl.String and name != id_column]
-        columns = [TextColumn(name, path, name == time_column, not is_text) for name in names]
+        decimals = form.decimal or (".," if separator == ";" else ".")
+        columns = [TextColumn(name, path, name == time_column, not is_text, decimals) for name in names]
         if is_text or names:  # of text all columns are read: polars overlooks long lines where it reads but some
             for batch in plan_batches(plan if is_text else plan.select(names), rows):
                 for column in columns:
@@ -156,17 +217,24 @@ def _open(path: Path) -> Any:
     return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _check_text(path: Path) -> str:
-    """Return the most frequent separator of the header; refuse a text file with a quote that is not closed."""
+def _check_text(path: Path, separator: str | None = None, *, whole: bool = True) -> str:
+    """Return the separator, by default the header's most frequent; refuse a header or a quote that polars reads amiss."""
     with _open(path) as file:
-        header = file.readline().decode()
+        header = file.readline().decode().lstrip("\ufeff")
         is_open = header.count('"') % 2 == 1
-        while chunk := file.read(LONGEST_FIELD):
+        while whole and (chunk := file.read(LONGEST_FIELD)):
             n_quotes = chunk.count(b'"')
             if is_open and not n_quotes and len(chunk) == LONGEST_FIELD:
                 raise EOFError(f"a quoted field does not end within {LONGEST_FIELD} bytes (is a closing quote missing?)")
             is_open ^= n_quotes % 2 == 1
-    return max(",;\t", key=header.count)
+    found = max(_SEPARATORS, key=header.count)
+    names = next(csv.reader([header], delimiter=separator or found), [])
+    if separator is not None and len(names) == 1 and found in header:
+        raise csv.Error(f"between its columns stands {found!r}, not {separator!r}: it has one column, {names[0]!r}")
+    twice = [name for k, name in enumerate(names) if name in names[:k]]
+    if twice and header.count('"') % 2 == 0:
+        raise csv.Error(f"two columns are called {twice[0]!r}; rename one")
+    return separator or found
 
 
 def _place(path: Path, separator: str) -> str:
@@ -193,6 +261,8 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _unreadable(path: Path, error: Exception, where: str = "") -> ValueError:
     what = "the file is empty" if path.stat().st_size == 0 else str(error).strip().split("\n")[0] + where
+    if isinstance(error, UnicodeDecodeError):
+        what = f"it is no UTF-8 text (byte 0x{error.object[error.start]:02x}){where}; save it as UTF-8"
     return ValueError(f"{path} cannot be read as {table_suffix(path)[1:]}: {what}")
 
 
@@ -204,6 +274,7 @@ class TextColumn:
     path: Path
     is_time: bool
     is_typed: bool  # its file says that it is text: whole numbers and truth values in it are none
+    decimals: str = "."  # what may stand before the decimals of a number
     kinds: set[str] = field(default_factory=lambda: set(_KINDS))  # what every word so far can be read as
     longest: int = 0  # letters of the longest word
     first: Any = None  # the first word (1,), which decides how dates are written
@@ -212,6 +283,7 @@ class TextColumn:
     def __post_init__(self) -> None:
         if self.is_typed:
             self.kinds -= {"boolean", "integer", "number"} if self.is_time else {"boolean", "integer"}
+        self.kinds -= {kind for kind, mark in (("number", "."), ("comma", ",")) if mark not in self.decimals}
 
     def look(self, column: Any, start: int) -> None:
         """Take in a batch that begins at row `start`."""
@@ -250,6 +322,10 @@ class TextColumn:
         if kind == "boolean":
             truths = column.str.to_lowercase()
             return truths == "true" if truths.is_in(["true", "false"]).all() else None
+        if kind == "comma":
+            if self.is_time or not words.str.contains(_COMMA).all():  # a time stamp is no fraction
+                return None
+            return words.str.replace(",", ".", literal=True).cast(pl.Float64)
         if kind in ("integer", "number"):
             if kind == "integer" and not column.str.contains(r"^-?\d+$").all():
                 return None

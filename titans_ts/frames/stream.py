@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.files.tables import count_rows, plan_batches, read_table_batches
+from titans_ts.files.tables import ANY_FORM, TextForm, count_rows, plan_batches, read_table_batches
 from titans_ts.frames.index import is_default
 from titans_ts.frames.numbers import as_array, unmasked
 from titans_ts.frames.read import is_frame, is_list_of_arrays
@@ -35,7 +35,9 @@ def is_stream(X: Any) -> bool:
     return isinstance(X, (str, os.PathLike)) or hasattr(X, "__next__") or _is_lazy(X)
 
 
-def read_pieces(X: Any, *, rows: int = 65_536, time_column: str = "ds", id_column: str = "unique_id") -> Pieces:
+def read_pieces(
+    X: Any, *, rows: int = 65_536, time_column: str = "ds", id_column: str = "unique_id", form: TextForm = ANY_FORM
+) -> Pieces:
     """Cut a stream into pieces that `read_panel` understands, of at most `rows` rows, so that it never lies whole in memory.
 
     X is a table file, read as `read_table` reads it; a lazy frame of polars; or an iterator of arrays (t,) or (t, c), lists
@@ -45,7 +47,8 @@ def read_pieces(X: Any, *, rows: int = 65_536, time_column: str = "ds", id_colum
     if rows < 1:
         raise ValueError(f"rows={rows!r} must be at least 1")
     if isinstance(X, (str, os.PathLike)):
-        return Pieces(read_table_batches(X, rows=rows, time_column=time_column, id_column=id_column), count_rows(X))
+        batches = read_table_batches(X, rows=rows, time_column=time_column, id_column=id_column, form=form)
+        return Pieces(batches, count_rows(X))
     if not is_stream(X):
         raise TypeError(
             f"X is a {type(X).__name__}; expected a path, a polars LazyFrame, or an iterator of arrays or frames, such as "
