@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 
 import numpy as np
 
+from titans_ts.blocks.warned import own_filters
 from titans_ts.dna.bases import Codes, encode
 from titans_ts.frames.numbers import is_missing
 from titans_ts.frames.read import is_frame
@@ -136,7 +137,7 @@ def _read_genbank(file: TextIO, path: Path) -> Iterator[tuple[str, str]]:
     id_ = None
     while True:
         try:
-            with warnings.catch_warnings():
+            with own_filters():
                 warnings.simplefilter("ignore", BiopythonParserWarning)
                 warnings.filterwarnings("error", "Premature end|Expected sequence length")  # and no part of a record
                 record = next(parser, None)

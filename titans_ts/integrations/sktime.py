@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from titans_ts.blocks.warned import own_filters
 from titans_ts.frames.panel import Layout
 from titans_ts.frames.read import read_panel
 from titans_ts.integrations import _sktime_rows as frames
@@ -148,7 +149,7 @@ class TitansSktimeForecaster(BaseForecaster):
         given = locals()
         for name in self.get_param_names():
             setattr(self, name, given[name])
-        with warnings.catch_warnings():  # sktime announces another default of what _config says outright
+        with own_filters():  # sktime announces another default of what _config says outright
             warnings.filterwarnings("ignore", message=".*remember_data.*", category=FutureWarning)
             super().__init__()
         self.set_tags(**{"requires-fh-in-fit": horizon is None})

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from titans_ts.blocks.warned import own_filters
 from titans_ts.frames.clock import continue_times
 from titans_ts.frames.panel import Column, Layout
 from titans_ts.frames.read import read_panel
@@ -61,7 +62,7 @@ def read_track(X: Any, columns: Sequence[Column], unique_id: Hashable = None, na
 
 def read_tracks(X: Any, columns: Sequence[Column], names: Names = NAMES) -> list[Track]:
     """Return every series of a container; see :func:`read_track`."""
-    with warnings.catch_warnings():
+    with own_filters():
         warnings.simplefilter("ignore")  # rows missing in the time axis: fit has said so, and the line shows the gap
         panel = read_panel(X, id_column=names[0], time_column=names[1], target_columns=columns)
     return [Track(series.id, series.times, series.values, panel.layout) for series in panel]

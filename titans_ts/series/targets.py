@@ -11,6 +11,7 @@ import numpy as np
 import sklearn.preprocessing
 from sklearn.base import clone
 
+from titans_ts.blocks.warned import own_filters
 from titans_ts.files.facts import finite, fits, require
 from titans_ts.frames.panel import Panel
 from titans_ts.frames.read import Domain
@@ -204,7 +205,7 @@ def _applied(work: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarra
 def _or_nothing(work: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
     """Do something to each value, and give NaN where it fails."""
     try:
-        with warnings.catch_warnings():
+        with own_filters():
             warnings.simplefilter("ignore")
             return work(values)
     except (ValueError, ArithmeticError):
