@@ -311,6 +311,10 @@ CALLS = {
     "n_jobs=0": (lambda f: TitansForecaster(n_jobs=0, callbacks=[pytest.fail]).fit(wave()), "n_jobs=0"),
     "no callback": (lambda f: TitansForecaster(callbacks=[3]).fit(wave()), "callbacks holds 3"),
     "quantiles of text": (lambda f: TitansForecaster(quantiles=["low"]).fit(wave()), "quantiles must be increasing numbers"),
+    "quantiles in percent": (
+        lambda f: TitansForecaster(quantiles=[10, 50, 90]).fit(wave()),
+        r"quantiles must be increasing numbers between 0 and 1, got \[10, 50, 90\]; did you mean 0.1\?",
+    ),
     "a level of text": (lambda f: f.predict(level="high"), "level must be a number or a list of numbers"),
     "a nested level": (lambda f: f.predict(level=[[80]]), "level must be a number or a list of numbers"),
     "a level of 100": (lambda f: f.predict(level=[100]), "level must be percentages between 0 and 100"),

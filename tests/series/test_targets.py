@@ -113,7 +113,7 @@ def test_a_value_below_the_minimum_is_refused_by_its_row(method):
 def test_every_series_with_values_below_is_named():
     frame = long_counts(200, ("a", "b", "c"))
     frame.loc[[3, 430], "y"] = -1.0
-    with pytest.raises(ValueError, match=r"2 series .*\n  'a': X has -1.0 in row 3, .*\n  'c': X has -1.0 in row 430, "):
+    with pytest.raises(ValueError, match=r"2 series .*\n  'a': X has -1 in row 3, .*\n  'c': X has -1 in row 430, "):
         TitansForecaster(minimum=0).fit(frame)
 
 
@@ -337,7 +337,7 @@ def test_what_a_name_does_not_take_is_refused_by_its_row(name):
     model = fitted(X, layers=0, transform=name)
     X[23, 1] = value
     for ask in (TitansForecaster(transform=name, callbacks=[pytest.fail]).fit, model.update, model.predict):
-        with pytest.raises(ValueError, match=f"X has {value} in row 23, column 1, but transform='{name}' takes {message}"):
+        with pytest.raises(ValueError, match=f"X has {value:g} in row 23, column 1, but transform='{name}' takes {message}"):
             ask(X)
 
 
@@ -345,7 +345,7 @@ def test_what_a_fitted_transformer_loses_is_refused_by_its_row():
     X = counts() + 1
     model = fitted(X, layers=0, transform=pre.PowerTransformer(method="box-cox"))
     X[23, 1] = -3.0
-    with pytest.raises(ValueError, match="X has -3.0 in row 23, column 1, which transform turns into no number"):
+    with pytest.raises(ValueError, match="X has -3 in row 23, column 1, which transform turns into no number"):
         model.predict(X)
 
 
@@ -364,3 +364,27 @@ def test_it_is_fitted_to_the_training_rows_alone_and_the_argument_stays_unfitted
     assert [one.transformer.data_max_[0] for one in model.preparation_.targets.channels] == X[:270].max(0).tolist()
     assert clone(model).set_params(transform__feature_range=(0, 5)).transform.feature_range == (0, 5)
     assert "transform__clip" in model.get_params()
+
+
+def test_a_warm_start_goes_on_with_the_same_transform_only():
+    X = counts()
+    model = fitted(X, layers=0, transform=pre.MinMaxScaler(), warm_start=True)
+    assert model.set_params(minimum=0, callbacks=[one_step]).fit(X[:200]).predict().shape == (6, 2)
+    for other in (None, "log1p", pre.MinMaxScaler((0, 2))):
+        with pytest.raises(ValueError, match="warm_start=True goes on from the fitted network, but arguments or data have"):
+            model.set_params(transform=other).fit(X)
+
+
+def test_a_column_without_a_training_row_has_nothing_to_fit_to():
+    X = counts()
+    X[:290, 1] = np.nan
+    with pytest.raises(ValueError, match="column 1: there is no observed training row to fit it to; leave the column out"):
+        TitansForecaster(**SMALL, transform=pre.MinMaxScaler(), callbacks=[pytest.fail]).fit(X)
+
+
+def test_series_with_values_below_are_left_out_if_that_is_asked():
+    frame = long_counts(200, ("a", "b"))
+    frame.loc[3, "y"] = -1.0
+    with pytest.warns(UserWarning, match="left out 1 series that cannot be used"):
+        model = fitted(frame, layers=0, minimum=0, on_error="skip")
+    assert list(model.states_) == ["b"]

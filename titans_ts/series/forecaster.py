@@ -700,8 +700,9 @@ class TitansForecaster(BaseTitans):
         Returns
         -------
         float
-            The negative mean absolute error, in each series' and channel's long-run spread as ``fit`` learned it, so that no
-            unit outweighs another: higher is better, 0 is perfect, -1 is an error as large as the spread.
+            The negative mean absolute error in the units of X, whatever ``transform`` is, divided by the spread of each
+            series' and channel's training rows (``spreads_``), so that no unit outweighs another: higher is better, 0 is
+            perfect, -1 is an error as large as the spread.
 
         Raises
         ------
@@ -804,6 +805,8 @@ class TitansForecaster(BaseTitans):
             )
         panel = learn_categories(panel, training_rows)
         targets = Targets.learn(panel, training_rows, minimum=self.minimum, transform=self.transform)
+        if self._goes_on:
+            self._require_same(self.preparation_.targets.kind, targets.kind)
         preparation = Preparation.learn(panel, training_rows, targets, calendar=_cycles(self.calendar))
         config = self._network_config(panel.layout, preparation)
         with all_or_nothing(self):
@@ -916,7 +919,8 @@ def _check_arguments(forecaster: TitansForecaster) -> None:
     except (TypeError, ValueError):
         levels = []
     if not levels or any(not 0 < level < 1 for level in levels) or levels != sorted(set(levels)):
-        raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {forecaster.quantiles!r}")
+        meant = next((f"; did you mean {level / 100:g}?" for level in levels if 1 <= level < 100), "")
+        raise ValueError(f"quantiles must be increasing numbers between 0 and 1, got {forecaster.quantiles!r}{meant}")
     _cycles(forecaster.calendar)
     if forecaster.n_jobs == 0:
         raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")

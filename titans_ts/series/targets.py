@@ -106,6 +106,11 @@ class Targets:
         """Whether the network learns anything but the targets themselves."""
         return self.transform is not None or bool(self.channels)
 
+    @property
+    def kind(self) -> list[str | None]:
+        """What weights that were learned on one scale must find again."""
+        return [self.transform, *(repr(one.transformer) for one in self.channels)]
+
     def forward(self, values: np.ndarray) -> np.ndarray:
         """Return targets ``(t, c)`` on the scale that is learned; missing ones stay missing."""
         if self.transform is not None:
