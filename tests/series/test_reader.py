@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from learn.killing import kill_twenty_times
+from learn.killing import KILLS, kill_at_random
 from series.estimator_cases import fitted, wave
 from sklearn.exceptions import NotFittedError
 
@@ -203,21 +203,25 @@ def test_a_stream_shorter_than_what_was_read_is_refused(plain, tmp_path):
         fresh(plain, tmp_path).update(wave(60, 2), checkpoint=path)
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_numbers(plain, tmp_path):
-    """Twenty times a process is killed while it reads, writes its checkpoint or saves its state; the last one ends."""
+@KILLS
+def test_killed_at_any_moment_it_ends_with_the_same_numbers(plain, tmp_path, kills):
+    """A process is killed while it reads, writes its checkpoint or saves its state; the last one ends."""
     rows = wave(1_500, 2)  # rounding grows with every row that such a little trained memory reads
     np.save(tmp_path / "rows.npy", rows)
     plain.save(tmp_path / "model.titans")
     files = [tmp_path / name for name in ("model.titans", "rows.npy", "reading.state", "well.state")]
-    kill_twenty_times(
+    kill_at_random(
         """
-        from titans_ts.series import reader
-        reader.ROWS_AT_ONCE = 8
-        model, rows, checkpoint, state = arguments
-        load(model).update(iter([np.load(rows)]), checkpoint=checkpoint).state_.save(state)
+        model.update(iter([rows]), checkpoint=arguments[2]).state_.save(arguments[3])
         """,
         *files,
-        longest=0.3,
+        kills=kills,
+        longest=0.2,
+        before="""
+        from titans_ts.series import reader
+        reader.ROWS_AT_ONCE = 8
+        model, rows = load(arguments[0]), np.load(arguments[1])
+        """,
         after="""
         if os.path.exists(arguments[3]):  # it was done before it could be killed: begin anew
             os.unlink(arguments[2])
@@ -228,4 +232,4 @@ def test_killed_at_any_moment_it_ends_with_the_same_numbers(plain, tmp_path):
     assert (found.n_seen, found.last_time) == (true.n_seen, true.last_time) == (1_660, 1_659)
     for name, x in true.tensors.items():
         np.testing.assert_allclose(found.tensors[name].numpy(), x.numpy(), rtol=1e-6, atol=1e-6, err_msg=name)
-    assert {name for name in os.listdir(tmp_path) if not name.startswith(".")} == {path.name for path in files}
+    assert set(os.listdir(tmp_path)) == {path.name for path in files}

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from learn.killing import kill_twenty_times
+from learn.killing import KILLS, kill_at_random
 from series.estimator_cases import fitted, wave
 
 from titans_ts import MemoryState, TitansForecaster, load
@@ -129,22 +129,27 @@ def test_loading_names_what_is_wrong(single, tmp_path):
     assert MemoryState.load(path).n_seen == 160, "a refused save leaves the old file whole"
 
 
-def test_killed_while_saving_the_file_is_one_state_or_the_other(single, tmp_path):
+@KILLS
+def test_killed_while_saving_the_file_is_one_state_or_the_other(single, tmp_path, kills):
     names = [str(tmp_path / name) for name in ("old.state", "new.state", "kept.state", "seen.txt")]
     states = [single.state_, single.update(wave(33, 2)).state_]
     for state, name in zip(states, names, strict=False):
         state.save(name)
     states[0].save(names[2])
-    kill_twenty_times(
+    kill_at_random(
         """
         while True:
-            for name in arguments[:2]:
-                MemoryState.load(name).save(arguments[2])
+            for state in saved:
+                state.save(arguments[2])
         """,
         *names,
+        kills=kills,
         longest=0.1,
+        before="""
+        saved = [MemoryState.load(name) for name in arguments[:2]]
+        """,
         after="""
-        found, saved = MemoryState.load(arguments[2]), [MemoryState.load(name) for name in arguments[:2]]
+        found = MemoryState.load(arguments[2])
         true = next(state for state in saved if state.n_seen == found.n_seen)
         assert all(torch.equal(x.nan_to_num(), true.tensors[name].nan_to_num()) for name, x in found.tensors.items())
         with open(arguments[3], "a") as seen:
@@ -153,8 +158,10 @@ def test_killed_while_saving_the_file_is_one_state_or_the_other(single, tmp_path
         to_the_end=False,
     )
     seen = (tmp_path / "seen.txt").read_text().split()
-    assert len(seen) == 20
+    assert len(seen) == kills
     assert set(seen) == {str(state.n_seen) for state in states}, "kills fell after writes of either"
+    states[0].save(names[2])
+    assert sorted(os.listdir(tmp_path)) == sorted(os.path.basename(name) for name in names), "nothing is left by the dead"
     single.remember(states[0])
 
 

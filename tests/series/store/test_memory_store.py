@@ -8,7 +8,6 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from learn.killing import kill_twenty_times
 from series.estimator_cases import fitted, wave
 from series.store.store_cases import asked
 
@@ -175,32 +174,3 @@ def test_files_of_others_are_refused(store, forecaster, tmp_path):
     asked(store.path, "UPDATE memory SET tensors = substr(tensors, 1, 900) WHERE place = 2")
     with pytest.raises(ValueError, match=r"damaged at series 'well 1': forget\(\) it and read its rows again"):
         store["well 1"]
-
-
-def test_killed_while_updating_every_series_has_the_same_rows(forecaster, tmp_path):
-    paths = [tmp_path / name for name in ("model.titans", "rows.parquet", "wells.memory")]
-    forecaster.save(paths[0])
-    frame(0, 60).with_columns(hour=pl.col("ds")).write_parquet(paths[1])
-    kill_twenty_times(
-        """
-        import polars as pl
-        model, rows, path = arguments
-        hours = pl.read_parquet(rows).partition_by("hour", maintain_order=True)
-        with MemoryStore(path, load(model), batch_size=2) as store:
-            for hour in hours[max(store.n_seen_.values(), default=0):]:
-                store.update(hour.drop("hour"))
-        """,
-        *paths,
-        longest=0.3,
-        after="""
-        with MemoryStore(arguments[2], load(arguments[0])) as store:
-            counts = store.n_seen_
-            assert len(set(counts.values())) <= 1, counts
-            assert len(counts) in (0, 7), counts
-            if max(counts.values(), default=0) == 60:  # it was done before it could be killed: begin anew
-                store.forget()
-        """,
-    )
-    alone = load(paths[0]).forget().update(frame(0, 60))
-    with MemoryStore(paths[2], forecaster) as store:
-        assert_same_states(store, alone)
