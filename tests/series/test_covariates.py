@@ -1,5 +1,7 @@
 """Categories, holidays, the calendar and a static frame, from `fit` to a forecast, a file and a store."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from series.estimator_cases import SMALL, one_step
 from sklearn.base import clone
 
 from titans_ts import MemoryStore, TitansForecaster, load
+from titans_ts.series.reader import Reader, Reading
 
 DAYS = pd.date_range("2022-03-01", periods=420)
 KINDS = ["none", "flyer", "tv"]
@@ -112,6 +115,33 @@ def test_a_store_knows_holidays_without_being_told(tmp_path):
     model = fit(SALES.drop(columns="kind"), holidays=ALL["holidays"])
     with MemoryStore(tmp_path / "store", model) as store:
         np.testing.assert_allclose(store.update(SALES.drop(columns="kind")).predict()["y"], model.predict()["y"], rtol=1e-5)
+
+
+def test_holidays_that_training_never_saw_count_for_nothing():
+    one = SALES[SALES["unique_id"] == "a"].drop(columns=["unique_id", "kind"])
+    after = DAYS[-1] + pd.Timedelta(days=2)
+    with pytest.warns(UserWarning, match="holidays: no training row has a day of .'feast'., so nothing is learned of them"):
+        model = fit(one, layers=0, holidays={"feast": [after]}, callbacks=None)
+    assert np.ptp(model.reader_.ahead(Reading({}, model.last_times_, model.layout_), 6)[None].numpy()) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda layout: layout["categories"][0]["values"].pop(), "categories of 'kind' do not fit each other"),
+        (lambda layout: layout["categories"][0].update(column="colour"), "categories of 'colour' do not fit each other"),
+        (lambda layout: layout["holidays"][0]["days"].reverse(), "days of holidays 'ours' do not fit each other"),
+        (lambda layout: layout["holidays"][0].update(days=["christmas"]), "christmas"),
+        (lambda layout: layout["holidays"][0].update(code=5), "code must be"),
+        (lambda layout: layout.update(static_apart=False), "static"),
+    ],
+)
+def test_what_a_file_says_of_them_is_checked_before_it_is_believed(model, change, message):
+    tensors, header = model._kept()
+    header = json.loads(json.dumps(header))
+    change(header["layout"])
+    with pytest.raises(ValueError, match=message):
+        Reader.from_file(header, tensors, model.network_)
 
 
 def test_a_calendar_is_what_was_asked_for():

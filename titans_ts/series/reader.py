@@ -295,11 +295,12 @@ class Reader:
                     spread = np.array(finite(fact["spread"], len(spread), positive=True))
                 reader.spreads[name] = spread
             if "static" in fact:
-                statics[name] = np.array(fact["static"], dtype=np.float64)
-                fit = layout.static_apart and statics[name].shape == (layout.n_static,)
-                require(
-                    fit and bool(np.isfinite(statics[name]).all()), f"the static covariates of series {name!r} do not fit"
-                )
+                require(layout.static_apart, "its layout knows no static covariates of single series")
+                statics[name] = np.array(finite(fact["static"], layout.n_static))
+            require(
+                name in statics or not (layout.static_apart and fact["known"]),
+                f"series {name!r} lacks its static covariates",
+            )
             try:
                 n_seen = int(states[place]["n_seen"])
                 reader.check_last_time(n_seen, last)
@@ -603,8 +604,6 @@ def _check_together(config: ForecastConfig, preparation: Preparation, layout: La
     for one in fields(layout):
         value = getattr(layout, one.name)
         if one.name in ("categories", "holidays"):
-            for part in value:
-                checked(part)
             continue
         plain_one = fits(value, str | int | bool | None) or fits(value, tuple[str | int, ...])
         require(plain_one, f"layout: {one.name}={value!r} is neither a name nor names")
@@ -617,6 +616,13 @@ def _check_together(config: ForecastConfig, preparation: Preparation, layout: La
     for zone in (layout.time_zone, preparation.time_zone):
         with refusing(f"{zone!r} is no time zone"):
             to_wall(np.zeros(1, "datetime64[ns]"), zone)
+    for part in map(checked, layout.categories):
+        whole = part.width == len(part.values) + bool(part.rare) and part.column in layout.covariates
+        require(whole, f"layout: the categories of {part.column!r} do not fit each other")
+    for off in map(checked, layout.holidays):
+        days = np.array(off.days, dtype="M8[D]")
+        whole = (off.code is None) == bool(off.days) and bool((days[1:] > days[:-1]).all() and not np.isnat(days).any())
+        require(whole, f"layout: the days of holidays {off.name!r} do not fit each other")
     found = {
         "targets": (config.channels, len(layout.target_columns), config.channels),
         "calendar features": (config.calendar, preparation.calendar, config.calendar),

@@ -6,6 +6,7 @@ can be read in any pieces.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.scale import FARTHEST, Scale, long_run_scale, on_long_run_scale
 from titans_ts.frames.clock import to_wall
-from titans_ts.frames.panel import Panel, Series
+from titans_ts.frames.panel import HOLIDAY_COLUMNS, Panel, Series
 from titans_ts.ops.shapes import check_shape
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.targets import Targets
@@ -30,6 +31,8 @@ TIMES_SEEN = 1.99
 little less than two of the sun's."""
 CYCLES = {"day": 86_400.0, "week": 604_800.0, "month": 2_629_746.0, "year": 31_556_952.0}
 """Length of each cycle in seconds, of a month on average."""
+NO_EFFECT = 1e300
+"""Spread of a holiday that training never saw: in float32 nothing is left of it."""
 AUTOMATIC = ("day", "week", "year")
 """Cycles that a series may take up unasked."""
 HARMONICS = {"day": 2, "week": 3, "month": 2, "year": 1}
@@ -102,7 +105,7 @@ class Preparation:
             cycles=cycles,
             time_zone=panel.layout.time_zone,
             past=_moments(np.concatenate([one.past[:rows] for one, rows in parts])),
-            future=_moments(np.concatenate([one.future[:rows] for one, rows in parts])),
+            future=_without_effect(_moments(np.concatenate([one.future[:rows] for one, rows in parts])), panel, parts),
             static=_moments(np.stack([one.static for one in panel])),
             targets=Targets() if targets is None else targets,
         )
@@ -228,6 +231,24 @@ def _moments(table: np.ndarray) -> tuple[tuple[float, float], ...]:
         spread = float(observed.std()) if len(observed) else 1.0
         pairs.append((mean, spread if spread > 1e-12 * max(abs(mean), 1e-300) else 1.0))
     return tuple(pairs)
+
+
+def _without_effect(
+    moments: tuple[tuple[float, float], ...], panel: Panel, parts: Sequence[tuple[Series, int]]
+) -> tuple[tuple[float, float], ...]:
+    """Return the moments of what is known in advance; a holiday that no training row had will count for nothing."""
+    holidays = panel.layout.holidays
+    first = len(moments) - HOLIDAY_COLUMNS * len(holidays)
+    same = [all((one.future[:rows, j] == moments[j][0]).all() for one, rows in parts) for j in range(first, len(moments))]
+    unseen = [one.name for k, one in enumerate(holidays) if all(same[HOLIDAY_COLUMNS * k :][:HOLIDAY_COLUMNS])]
+    if unseen:
+        warnings.warn(
+            f"holidays: no training row has a day of {unseen}, so nothing is learned of them", UserWarning, stacklevel=5
+        )
+    flat = [
+        (mean, NO_EFFECT) if alike else (mean, spread) for (mean, spread), alike in zip(moments[first:], same, strict=True)
+    ]
+    return moments[:first] + tuple(flat)
 
 
 def _standardised(table: np.ndarray, moments: tuple[tuple[float, float], ...]) -> Tensor:

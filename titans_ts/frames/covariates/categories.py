@@ -145,9 +145,9 @@ def encode(matrix: np.ndarray, columns: Sequence[Column], labels: Labels, layout
 def _one_hot(codes: np.ndarray, labels: Sequence[str], known: Categories) -> np.ndarray:
     """Return a column for each value, and one for the rarer, ``(t, k)``; NaN where missing."""
     place = {value: k for k, value in enumerate(known.values)} | dict.fromkeys(known.rare, known.width - 1)
-    table = np.full((len(labels) + 1, known.width), np.nan)
+    table, own = np.full((len(labels) + 1, known.width), np.nan), np.eye(known.width)
     for i, name in enumerate(labels):
-        table[i] = np.eye(known.width)[place[name]] if name in place else known.shares
+        table[i] = own[place[name]] if name in place else known.shares
     return table[np.where(np.isnan(codes), len(labels), codes).astype(np.int64)]
 
 
