@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from titans_ts.frames.faults import Faults, NothingLeftError, SkippedSeries
+from titans_ts.frames.faults import Faults, SkippedSeries
 from titans_ts.frames.read import read_panel
 
 HOURS = pd.date_range("2024-01-01", periods=6, freq="h")
@@ -83,7 +83,7 @@ def test_a_hopeless_series_does_not_choose_the_frequency():
 
 
 def test_if_all_are_hopeless_it_is_an_error():
-    with pytest.raises(NothingLeftError, match="2 series cannot be used; no other is left") as caught:
+    with pytest.raises(ValueError, match="2 series cannot be used; no other is left") as caught:
         read(long(a=HOPELESS["infinite"][0], b=AGO))
     assert "on_error" not in str(caught.value)
 

@@ -27,10 +27,6 @@ class SkippedSeries(UserWarning):
         self.skipped = skipped
 
 
-class NothingLeftError(ValueError):
-    """No series is left that can be used."""
-
-
 class Faults:
     """What is wrong with single series of a container, by id: the first fault of each.
 
@@ -41,6 +37,7 @@ class Faults:
     def __init__(self, *, skip: bool = False) -> None:
         self.skip = skip
         self.reasons: dict[Hashable, str] = {}
+        self.nothing_left = False  # whether it was refused because no series can be used
 
     def note(self, name: Hashable, reason: str) -> None:
         """Note what is wrong with a series, unless something is known already."""
@@ -61,7 +58,7 @@ class Faults:
         if kept.all():
             return table
         if not kept.any():
-            raise NothingLeftError(self.message(others=False))
+            raise self._refusal(others=False)
         return table.only(kept)
 
     def sift_panel(self, panel: Panel) -> Panel:
@@ -78,7 +75,7 @@ class Faults:
     def settle(self, *, others: bool = True) -> None:
         """Refuse what was noted, unless it may be left out and others are there."""
         if self.reasons and not (self.may_skip and others):
-            raise (ValueError if others else NothingLeftError)(self.message(others=others))
+            raise self._refusal(others=others)
 
     def tell(self) -> None:
         """Warn once of the series that were left out, at the line that called the library."""
@@ -94,6 +91,10 @@ class Faults:
             return f"{said}\n{REMEDY}" if others else said
         (reason,) = self.reasons.values()
         return f"{reason} ({REMEDY})" if others else reason
+
+    def _refusal(self, *, others: bool) -> ValueError:
+        self.nothing_left = not others
+        return ValueError(self.message(others=others))
 
     def _listed(self) -> str:
         lines = [f"\n  {name!r}: {reason}" for name, reason in islice(self.reasons.items(), LISTED)]

@@ -25,7 +25,7 @@ from titans_ts.files.tensors import digest, read_tensors, under, write_tensors
 from titans_ts.frames.clock import to_wall
 from titans_ts.frames.covariates.categories import joined_unseen, warn_unseen
 from titans_ts.frames.covariates.static import note_unknown, read_static
-from titans_ts.frames.faults import Faults, NothingLeftError
+from titans_ts.frames.faults import Faults
 from titans_ts.frames.future import read_future
 from titans_ts.frames.panel import Column, Layout, Panel, Series
 from titans_ts.frames.read import read_panel
@@ -375,6 +375,7 @@ class Reader:
         counted: Any = {"total": pieces.total, "initial": done, "unit_scale": True}
         with progress_bar(self.verbose, "reading", unit="row", **counted) as progress:
             for piece in skip_rows(pieces, done):
+                faults.nothing_left = False
                 try:
                     like = self._like_before(before) if fresh else None
                     follow = None if fresh and like is None else known
@@ -385,7 +386,7 @@ class Reader:
                     ends.update(new.last_times)
                     before = new.layout
                 except (ValueError, TypeError) as error:
-                    if not (isinstance(error, NothingLeftError) and faults.may_skip):
+                    if not (faults.nothing_left and faults.may_skip):
                         place = f"the rows of X from row {done:,} on (rows are counted from there): " if done else ""
                         raise type(error)(f"{place}{error}") from error
                 for name in faults.reasons:
