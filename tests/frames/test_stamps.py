@@ -30,7 +30,13 @@ def foretold(frame):
 
 
 @pytest.mark.parametrize(
-    "zones", [sorted(zoneinfo.available_timezones()), FIXED, DATEUTIL], ids=["IANA", "fixed", "dateutil"]
+    "zones",
+    [
+        [zoneinfo.ZoneInfo(name) for name in sorted(zoneinfo.available_timezones() - {"Factory", "localtime"})],
+        FIXED,
+        DATEUTIL,
+    ],
+    ids=["IANA", "fixed", "dateutil"],
 )
 def test_an_index_in_any_time_zone_goes_on_in_it(zones):
     assert len(zones) >= 4
@@ -87,8 +93,8 @@ def test_time_stamps_that_no_array_can_hold_are_refused_by_row():
         index = pd.date_range(far, periods=3, freq="YS", unit="us")
         with pytest.raises(ValueError, match=rf"the index has {far}.* in row 0; .*1678 to 2261"):
             read_panel(pd.DataFrame({"a": 1.0}, index=index))
-        with pytest.raises(ValueError, match=rf"the index has {far}.* in row 0; .*1678 to 2261"):
-            read_panel(pd.DataFrame({"a": 1.0}, index=index.to_period("Y")))
+        with pytest.raises(ValueError, match=rf"the index has {far[:4]} in row 0; .*1678 to 2261"):
+            read_panel(pd.DataFrame({"a": 1.0}, index=pd.period_range(far, periods=3, freq="Y")))
     with pytest.raises(ValueError, match=r"column 'ds' has 18446744073709551615 in row 1; .*below 2\*\*63"):
         read_panel(pd.DataFrame({"ds": np.array([1, 2**64 - 1], np.uint64), "a": 1.0}))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from titans_ts.frames.clock import infer_frequency
 
-_OF_A_PACKAGE = re.compile(r"datetime64\[(\w+), (dateutil|pytz)/(.+)\]")
+_OF_A_PACKAGE = re.compile(r"datetime64\[(\w+), (dateutil|pytz|zoneinfo)/(.+)\]")
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ def zoned_dtype(spelled: str) -> Any:
 
 def _made_by(package: str, zone: str) -> Any:
     """Return the object that a package has for a time zone's name or fixed offset."""
+    if package == "zoneinfo":
+        return ZoneInfo(zone)
     module = importlib.import_module("dateutil.tz" if package == "dateutil" else package)
     if zone[3:4] not in ("+", "-"):
         return module.gettz(zone) if package == "dateutil" else module.timezone(zone)
@@ -157,6 +159,10 @@ def _read_periods(native: Any, name: str) -> Stamps:
     import pandas as pd
 
     index = pd.PeriodIndex(native)
+    far = np.flatnonzero((index.year < 1678) | (index.year > 2261))
+    if far.size:
+        row = int(far[0])
+        raise ValueError(f"X: {name} has {index[row]} in row {row}; time stamps must lie in the years 1678 to 2261")
     starts = _nanoseconds(index.to_timestamp().to_numpy(), name)
     some = pd.period_range(index[0], periods=8, freq=index.freq).to_timestamp().to_numpy().astype("M8[ns]")
     frequency = infer_frequency(np.diff(some).astype(np.int64), some, None)
