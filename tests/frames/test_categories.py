@@ -140,5 +140,7 @@ def test_future_categories_are_those_of_fit():
     np.testing.assert_allclose(found, [[0, 0, 1], layout.categories[0].shares, [1, 0, 0]])
     with pytest.raises(ValueError, match="future has nan in row 1, column 'kind'; a future covariate must be known"):
         read_future(later.assign(kind=["c", None, "b"]), layout, last, 3)
+    with pytest.raises(ValueError, match=r"future: the columns \['kind'\] do not hold numbers or text, as they did at fit"):
+        read_future(later.assign(kind=later["ds"]), layout, last, 3)
     with pytest.raises(TypeError, match=r"future is no frame, but \['kind'\] hold categories; pass a frame"):
         read_future(np.ones((3, 1)), layout, last, 3)

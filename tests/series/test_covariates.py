@@ -81,6 +81,10 @@ def test_new_series_need_a_row_in_static_and_known_ones_keep_theirs(model, tmp_p
     new = pd.concat([shop("c", 5, 60), shop("d", 6, 60)])
     with pytest.raises(ValueError, match="static covariates are not known: 'c', 'd'; pass static=frame"):
         model.predict(new, future=None)
+    with pytest.raises(ValueError, match="static goes with the series of X, which is None"):
+        model.predict(static=STORES, future=model.future_frame().assign(kind="tv"))
+    with pytest.raises(ValueError, match="X is one series without an id, but the model takes static covariates by id"):
+        model.predict(new[new["unique_id"] == "c"].drop(columns="unique_id"))
     with pytest.raises(ValueError, match="static covariates are not known: 'd';"):
         model.update(new, static=STORES)
     model.save(tmp_path / "model")
@@ -156,6 +160,8 @@ def test_a_calendar_is_what_was_asked_for():
     assert cycles("month") == ("month",)
     with pytest.raises(ValueError, match="calendar has 'hour'; expected 'auto', None, or some of .'day', 'week', 'month'"):
         cycles(["hour"])
+    with pytest.raises(ValueError, match="calendar has .'week'."):
+        cycles([["week"]])
     with pytest.raises(ValueError, match="rows are 24 hours apart, too far to show the cycle 'day'"):
         cycles(["day", "week"])
     with pytest.raises(ValueError, match="calendar=.'week'.: X has no dates"):

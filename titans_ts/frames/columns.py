@@ -94,8 +94,9 @@ def frame_roles(
         raise ValueError(f"X: the columns {wrong} hold no numbers; encode them as numbers or leave them out")
     wrong = [name for name in request.covariates if not (is_numeric(name) or is_category(name))]
     if wrong:
-        may_be = "numbers" if request.categorical is not None else "numbers, text or categories"
-        raise ValueError(f"X: the columns {wrong} do not hold {may_be}; make them that or leave them out")
+        if request.categorical is not None:
+            raise ValueError(f"X: the columns {wrong} do not hold numbers or text, as they did at fit")
+        raise ValueError(f"X: the columns {wrong} do not hold numbers, text or categories; make them that or leave them out")
     return _with_ignored(roles, [name for name in columns if name not in reserved])
 
 

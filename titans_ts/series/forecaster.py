@@ -325,13 +325,16 @@ class TitansForecaster(BaseTitans):
         reader = self.reader_
         faults = reader.faults
         rows, asked = reader.horizon(horizon), Asked.checked(level, quantiles, reader.network.config.quantiles)
+        given = reader.static(static)
         if X is None:
+            if static is not None:
+                raise ValueError("static goes with the series of X, which is None; the series that were read keep theirs")
             self._require_read("call update(rows), or predict(X) with a history", faults)
             read = Reading(self.states_, self.last_times_, self.layout_)
         elif is_stream(X):
-            read = reader.read_stream(X, {}, {}, fresh=True, faults=faults, static=reader.static(static))
+            read = reader.read_stream(X, {}, {}, fresh=True, faults=faults, static=given)
         else:
-            read = reader.read(reader.panel(X, faults=faults, static=reader.static(static)), {}, faults=faults)
+            read = reader.read(reader.panel(X, faults=faults, static=given), {}, faults=faults)
         answer = reader.forecast(read, horizon=rows, future=future, asked=asked, faults=faults)
         faults.tell()
         return answer
@@ -906,7 +909,7 @@ def _cycles(calendar: Any) -> str | tuple[str, ...] | None:
     if calendar is None or calendar == "auto":
         return calendar
     names = (calendar,) if isinstance(calendar, str) else tuple(calendar)
-    wrong = [name for name in names if name not in CYCLES]
+    wrong = [name for name in names if not isinstance(name, str) or name not in CYCLES]
     if wrong:
         raise ValueError(f"calendar has {wrong[0]!r}; expected 'auto', None, or some of {list(CYCLES)}")
     return names

@@ -108,6 +108,8 @@ def _values(
 
 def note_unknown(names: Sequence[Hashable], faults: Faults | None) -> None:
     """Note series whose static covariates nobody gave, or refuse them, all by name."""
+    if None in names:
+        raise ValueError("X is one series without an id, but the model takes static covariates by id; give X its ids")
     reason = "X holds series whose static covariates are not known: {}; pass static=frame with a row for each of them"
     _note(names, reason, Faults() if faults is None else faults)
 
