@@ -160,10 +160,28 @@ def test_ids_that_are_equal_are_one_id_and_others_are_not():
     assert key_of("a") == key_of(np.str_("a"))
     assert key_of(np.datetime64("2024-01-01", "D")) == key_of(np.datetime64("2024-01-01", "s"))
     assert key_of(0.0) == key_of(-0.0)
-    different = [1, "1", 1.5, "1.0", True, None, "", "a", "A", "a ", "ä", np.datetime64("2024-01-01"), 1 << 70]
+    assert key_of(("a", 1)) == key_of(("a", np.float64(1)))
+    different = [
+        1,
+        "1",
+        1.5,
+        "1.0",
+        True,
+        None,
+        "",
+        "a",
+        "A",
+        "a ",
+        "ä",
+        np.datetime64("2024-01-01"),
+        1 << 70,
+        ("a", 1),
+        ("a", "1"),
+        ("a",),
+    ]
     assert len({key_of(name) for name in different}) == len(different)
-    for name in (float("nan"), ("a", 1), pd.Timestamp("2024-01-01"), b"a"):
-        with pytest.raises(TypeError, match="the series id .* use text or numbers"):
+    for name in (float("nan"), ("a", float("nan")), (("a",), 1), pd.Timestamp("2024-01-01"), b"a"):
+        with pytest.raises(TypeError, match="the series id .* use text"):
             key_of(name)
 
 

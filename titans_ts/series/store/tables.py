@@ -8,6 +8,7 @@ that a row which is lost, old or another's is seen. Only what is read is held ag
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from pathlib import Path
@@ -317,13 +318,19 @@ def key_of(name: object) -> str:
     >>> key_of("1"), key_of(1), key_of(1.0) == key_of(1)
     ('["plain", "1"]', '["plain", 1]', True)
     """
-    kept = plain(name)
+    return json.dumps(_one_spelling(plain(name)))
+
+
+def _one_spelling(kept: list[Any]) -> list[Any]:
+    """Spell a number the same, whatever its kind, in a tuple too."""
     kind, value = kept
-    if kind == "plain" and isinstance(value, float):
-        if value != value:
-            raise TypeError("the series id nan is no id; use text or numbers")
-        kept = [kind, int(value) if value.is_integer() else value]
-    return json.dumps(kept)
+    if kind == "tuple":
+        return [kind, [_one_spelling(part) for part in value]]
+    if not isinstance(value, float):
+        return kept
+    if math.isnan(value):
+        raise TypeError("the series id nan is no id; use text or numbers")
+    return [kind, int(value) if value.is_integer() else value]
 
 
 def make_tables(ask: Callable[..., Any], model: str) -> None:
