@@ -2,10 +2,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test test-minimum check bench
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 15
 
 setup: .venv/.stamp  ## make .venv with everything a developer needs, at pinned versions
 
@@ -20,6 +20,16 @@ demo: setup  ## forecast from a long history and show the memory at work
 # Tests start processes. Bytecode is written even where it is switched off, or each of them would compile torch anew.
 test: setup  ## run the tests and the examples in the docstrings, a process a core
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
+
+test-minimum: .venv-minimum/.stamp  ## run the README, the command line and sktime's adapter on the least versions that pyproject.toml declares
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv-minimum/bin/python -m pytest -q -m "" tests/test_minimum.py \
+		tests/test_readme.py tests/cli/test_cli.py titans_ts/integrations/sktime.py
+
+.venv-minimum/.stamp: pyproject.toml constraints-minimum.txt
+	$(PYTHON) -m venv --clear .venv-minimum
+	.venv-minimum/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints-minimum.txt \
+		-e '.[datasets,genomics,holidays,plot,sktime]' pyarrow pytest
+	@touch $@
 
 check: setup  ## lint, formatting and types
 	$(BIN)/ruff check .
