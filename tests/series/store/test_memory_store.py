@@ -1,5 +1,6 @@
 """Many series' memories in one file: read on as each alone, whole or not at all, only what is asked for."""
 
+import dataclasses
 import sqlite3
 from functools import partial
 
@@ -12,6 +13,7 @@ from series.estimator_cases import fitted, wave
 from series.store.store_cases import asked
 
 from titans_ts import MemoryStore, TitansForecaster, load
+from titans_ts.frames.faults import SkippedSeries
 from titans_ts.series import reader
 from titans_ts.series.store import memory_store
 from titans_ts.series.store.tables import Tables
@@ -174,3 +176,32 @@ def test_files_of_others_are_refused(store, forecaster, tmp_path):
     asked(store.path, "UPDATE memory SET tensors = substr(tensors, 1, 900) WHERE place = 2")
     with pytest.raises(ValueError, match=r"damaged at series 'well 1': forget\(\) it and read its rows again"):
         store["well 1"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_series_that_cannot_be_used_are_left_out(store, forecaster, tmp_path, streamed):
+    """All at once, or from the piece on where they have a fault; the others read what they read without them."""
+    good, bad = IDS[1:], IDS[0]
+
+    def only(ids, first, rows):
+        return frame(first, rows).filter(pl.col("unique_id").is_in(ids))
+
+    store.update(frame(0, 20))
+    store.reader = dataclasses.replace(store.reader, on_error="skip")
+    pieces = [frame(20, 7), only(good, 27, 5).vstack(only([bad], 26, 5)), frame(32, 3)]
+    with pytest.warns(SkippedSeries, match="left out 1 series.*\n.*is not after the last absorbed") as told:
+        store.update(iter(pieces) if streamed else only(good, 20, 15).vstack(only([bad], 19, 3)))
+    assert list(told[0].message.skipped) == [bad]
+    assert store.n_seen_ == {bad: 27 if streamed else 20, **dict.fromkeys(good, 35)}
+    with MemoryStore(tmp_path / "other", forecaster) as other:
+        other.update(frame(0, 20)).update(only(good, 20, 15))
+        found, expected = (each.predict(good)["y"].to_numpy() for each in (store, other))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_if_no_series_is_left_the_store_stays_as_it_is(store):
+    store.update(frame(0, 20))
+    store.reader = dataclasses.replace(store.reader, on_error="skip")
+    with pytest.raises(ValueError, match="series cannot be used; no other is left"):
+        store.update(iter([frame(0, 5), frame(5, 5)]))
+    assert set(store.n_seen_.values()) == {20}

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from titans_ts.backbones.state import pack, unpack
+from titans_ts.frames.faults import Faults, NothingLeftError
 from titans_ts.frames.panel import Series
 from titans_ts.frames.stream import is_stream, rows_of
 from titans_ts.frames.write import Forecast, forecast_container
@@ -164,7 +165,8 @@ class MemoryStore:
         Parameters
         ----------
         X : container like that of ``fit``, or a stream
-            A stream is written piece by piece: an error, or an interruption, leaves the pieces before it absorbed, and the
+            A stream is written piece by piece: with ``on_error="skip"`` a series that cannot be used is left out from that
+            piece on. An error, or an interruption, leaves the pieces before it absorbed, and the
             error says from which row of X on to go on.
         static : frame, optional
             Static covariates of new series, where ``fit`` took them from such a frame.
@@ -182,21 +184,27 @@ class MemoryStore:
         PermissionError, TimeoutError
             If the store is read-only, or others write to it for longer than ``timeout``.
         """
-        given, done = self.reader.static(static), 0
+        faults = self.reader.faults
+        given, done, absorbed = self.reader.static(static), 0, False
         for piece in self.reader.pieces(X) if is_stream(X) else [X]:
             try:
                 with self._file.writing() as tables:
-                    known: dict[str, Any] = {"follow": LastTimes(tables), "static": given, "begun": tables}
+                    known: dict[str, Any] = {"follow": LastTimes(tables), "static": given, "begun": tables, "faults": faults}
                     panel = self.reader.panel(piece, first_row=done if is_stream(X) else None, **known)
-                    for part in self._batches(list(panel)):
-                        self._absorb(tables, part)
+                    read = sum(self._absorb(tables, part, faults) for part in self._batches(list(panel)))
+                    faults.settle(others=read > 0)
+                    absorbed = True
             except (ValueError, TypeError) as error:
-                if not done:
+                if is_stream(X) and isinstance(error, NothingLeftError) and faults.may_skip:
+                    pass  # nothing of this piece, which says nothing of the others
+                elif done:
+                    place = f"from row {done:,} on (rows are counted from there; those before are absorbed)"
+                    raise type(error)(f"the rows of X {place}: {error}") from error
+                else:
                     raise
-                raise type(error)(
-                    f"the rows of X from row {done:,} on (rows are counted from there; those before are absorbed): {error}"
-                ) from error
             done += rows_of(piece) if is_stream(X) else 0
+        faults.settle(others=absorbed)
+        faults.tell()
         return self
 
     def predict(
@@ -307,22 +315,31 @@ class MemoryStore:
         shown = progress_bar(self.reader.verbose, "series", unit="batch", iterable=firsts)
         return (items[first : first + self.batch_size] for first in shown)
 
-    def _absorb(self, tables: Tables, series: list[Series]) -> None:
-        """Read the rows of a batch of series."""
+    def _absorb(self, tables: Tables, series: list[Series], faults: Faults) -> int:
+        """Read the rows of those of a batch of series that can be read on; returns how many these are."""
         reader = self.reader
         rows = {one.id: tables.find(one.id) for one in series}
         states, writes = {}, set()
         for one in series:
             row = rows[one.id]
-            state = reader.begin(one, None if row is None else self._state(tables, row, with_memory=False))
+            kept = None if row is None else self._state(tables, row, with_memory=False)
+            try:
+                state = reader.begin(one, kept)
+            except ValueError as error:
+                faults.note(one.id, str(error))
+                continue
             if completes_patch(reader.network, state, len(one)) or row is None:
                 writes.add(one.id)
                 state = state if row is None or not row.n_seen else self._state(tables, row)
             states[one.id] = state
+        series = [one for one in series if one.id in states]
+        if not series:
+            return 0
         tensors = [reader.preparation.tensors(one, states[one.id].scale) for one in series]
         found = absorb_together(reader.network, [states[one.id] for one in series], tensors)
         for one, after in zip(series, found, strict=True):
             _save(tables, one.id, after, last_time(one, after), with_memory=one.id in writes)
+        return len(series)
 
     def _state(self, tables: Tables, row: Row, *, with_memory: bool = True) -> SeriesState:
         """Return the state of one series; without memory, with nothing in its place."""
