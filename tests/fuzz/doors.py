@@ -193,11 +193,11 @@ def ahead_of(kind: str, first: int = HISTORY) -> Any:
 
 
 def ask(model: TitansForecaster, kind: str, verb: str, X: Any, **more: Any) -> Any:
-    """Call one verb; the answer of ``update`` is the next forecast."""
+    """Call one verb; the answer of ``update`` is the next forecast, or without covariates for it the rows read."""
     if verb == "predict":
         return model.predict(X, **{"future": ahead_of(kind), **more})
     if verb == "update":
-        return model.update(X, **more).predict(future=ahead_of(kind, HISTORY + 8))
+        return model.update(X, **more).n_seen_ if kind == "covariates" else model.update(X, **more).predict()
     if verb == "backtest":
         return model.backtest(X, **{"windows": 2, **more})[0]
     if verb in ("score", "surprise"):
@@ -303,8 +303,8 @@ def argument_case(chance: np.random.Generator, folder: Path) -> Case:
             what, lambda: ask(model, kind, verb, good_rows(kind, verb), **more), names, model, may_miss=verb == "backtest"
         )
     if verb == "remember":
-        return Case(what, lambda: model.remember(value) and None, names, model)
-    return Case(what, lambda: getattr(model, verb)(**more) and None, names, model, may_miss=True)
+        return Case(what, lambda: [model.remember(value), None][1], names, model)
+    return Case(what, lambda: [getattr(model, verb)(**more), None][1], names, model, may_miss=True)
 
 
 def future_case(chance: np.random.Generator, folder: Path) -> Case:
@@ -433,7 +433,7 @@ def window_fit_case(chance: np.random.Generator, folder: Path) -> Case:
     made = changed(ARRAY_OTHER, name, arguments.get(which, np.ones(12)).astype(float), chance)
     arguments[which] = made
     model = KINDS[kind][0](**{**WINDOWS, "layers": 0 if kind in ("classifier", "regressor") else 1})
-    return Case(f"fit of {kind}: {which}: {name}", lambda: model.fit(**arguments) and None, WINDOW_NAMES)
+    return Case(f"fit of {kind}: {which}: {name}", lambda: [model.fit(**arguments), None][1], WINDOW_NAMES)
 
 
 # --- DNA --------------------------------------------------------------------------------------------------------------

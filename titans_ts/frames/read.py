@@ -460,7 +460,10 @@ def _group_by_id(table: Table, column: Any) -> Table:
     import pandas as pd
 
     values = np.asarray(column.to_numpy())
-    missing = column.is_null().to_numpy()
+    try:
+        missing = column.is_null().to_numpy()
+    except ArithmeticError as error:
+        raise ValueError(f"X has an id in column {column.name!r} that equals nothing, a signalling NaN: {error}") from None
     if values.dtype.kind == "f":
         missing = missing | np.isnan(values)
     if missing.any():

@@ -343,7 +343,10 @@ class NumbersMixin(RegressorMixin):
         self.target_was_1d_ = values.ndim == 1
         values, names = values.reshape(len(values), -1), names_of(y)
         self.target_names_ = names or (["y"] if values.shape[1] == 1 else [f"y{j}" for j in range(values.shape[1])])
-        self.target_level_, spread = values.mean(0), values.std(0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.target_level_, spread = values.mean(0), values.std(0)
+        if not np.isfinite(spread).all():
+            raise ValueError("y spreads farther than float64 can square (1e154); divide it by a constant first")
         self.target_spread_ = np.where(spread > 0, spread, 1.0)
         return "numbers", values.shape[1], (values - self.target_level_) / self.target_spread_
 
