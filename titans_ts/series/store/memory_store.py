@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from titans_ts.backbones.state import pack, unpack
-from titans_ts.frames.faults import Faults, NothingLeftError
+from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Series
 from titans_ts.frames.stream import is_stream, rows_of
 from titans_ts.frames.write import Forecast, forecast_container
@@ -187,6 +187,7 @@ class MemoryStore:
         faults = self.reader.faults
         given, done, absorbed = self.reader.static(static), 0, False
         for piece in self.reader.pieces(X) if is_stream(X) else [X]:
+            faults.nothing_left = False
             try:
                 with self._file.writing() as tables:
                     known: dict[str, Any] = {"follow": LastTimes(tables), "static": given, "begun": tables, "faults": faults}
@@ -195,7 +196,7 @@ class MemoryStore:
                     faults.settle(others=read > 0)
                     absorbed = True
             except (ValueError, TypeError) as error:
-                if is_stream(X) and isinstance(error, NothingLeftError) and faults.may_skip:
+                if is_stream(X) and faults.nothing_left and faults.may_skip:
                     pass  # nothing of this piece, which says nothing of the others
                 elif done:
                     place = f"from row {done:,} on (rows are counted from there; those before are absorbed)"
