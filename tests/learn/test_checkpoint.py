@@ -193,6 +193,33 @@ def test_a_file_that_lacks_a_part_is_refused_by_name(tmp_path, lost):
         make_run(callbacks=[Checkpoint(path)]).run()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda tensors, _: tensors.update({"optimizer.0.exp_avg": torch.zeros(3)}),
+            "'optimizer.0.exp_avg' is of no weight",
+        ),
+        (lambda tensors, _: tensors.update({"optimizer.99.step": torch.zeros(())}), "'optimizer.99.step' is of no weight"),
+        (lambda tensors, _: tensors.update({"chance.torch": torch.zeros(3, dtype=torch.uint8)}), "damaged"),
+        (lambda _, facts: facts.update(step=10**6), "its steps are no counts"),
+        (lambda _, facts: facts.update(step="two"), "its steps are no counts"),
+        (lambda _, facts: facts.update(best=3), "damaged"),
+        (lambda _, facts: facts.update(chance={"bit_generator": "PCG64"}), "damaged"),
+        (lambda _, facts: facts.update(history=[{"step": 1}]), "damaged"),
+    ],
+)
+def test_a_file_of_this_run_with_another_meaning_is_refused_by_its_path(tmp_path, change, message):
+    path = tmp_path / "run"
+    with pytest.raises(Interruption):
+        make_run(callbacks=[Checkpoint(path, every=1), interrupt_at("memory", 3)]).run()
+    tensors, header = read_tensors(path)
+    change(tensors, header["checkpoint"])
+    write_tensors(path, tensors, header)
+    with pytest.raises(ValueError, match=f"checkpoint '.*run' is {'' if message == 'damaged' else 'damaged: .*'}{message}"):
+        make_run(callbacks=[Checkpoint(path)]).run()
+
+
 def test_a_saved_model_is_no_checkpoint(tmp_path):
     path = tmp_path / "model"
     write_tensors(path, {"network.weight": torch.ones(2)}, {"estimator": "TitansForecaster"})

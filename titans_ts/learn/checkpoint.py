@@ -75,7 +75,6 @@ class Checkpoint:
             )
         try:
             run.restore(tensors, found)
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"checkpoint {str(self.path)!r} is damaged: it lacks a part ({error}); delete the file to train afresh"
-            ) from None
+        except (LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            what = f"it lacks the part {error}" if isinstance(error, KeyError) else str(error).strip().split("\n")[0]
+            raise ValueError(f"checkpoint {str(self.path)!r} is damaged: {what}; delete the file to train afresh") from None

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.state import map_tensors, pack, unpack
 from titans_ts.blocks.chance import dropping_by, seeded_generator
+from titans_ts.files.facts import fits, require
 from titans_ts.files.tensors import under
 from titans_ts.learn.progress import progress_bar
 
@@ -211,7 +212,9 @@ class Run:
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Put back what :meth:`kept` returned."""
-        best = self.best
+        best, trained = self.best, [x for group in self.optimizer.param_groups for x in group["params"]]
+        counted = fits(facts["step"], int) and fits(facts["steps"], int) and 0 <= facts["step"] <= facts["steps"]
+        require(counted, "its steps are no counts")
         self.step, self.steps = facts["step"], facts["steps"]
         self.history = [Report(**report) for report in facts["history"]]
         best.error, best.step, best.waited = facts["best"]
@@ -222,6 +225,8 @@ class Run:
         moments: dict[int, dict[str, Tensor]] = {}
         for name, x in under("optimizer.", tensors).items():
             index, moment = name.split(".")
+            known = int(index) < len(trained) and (moment == "step" or x.shape == trained[int(index)].shape)
+            require(known, f"'optimizer.{name}' is of no weight that is trained")
             moments.setdefault(int(index), {})[moment] = x
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})

@@ -309,6 +309,8 @@ class Reader:
                 raise ValueError(f"the memory of series {name!r}: {error}") from None
             if last is not None:
                 read.last_times[name] = last
+        alike = layout.id_dtype == "object" or len({_kind_of(name) for name in read.states}) < 2
+        require(alike, f"its series have ids of several kinds, which a column of {layout.id_dtype} does not hold")
         return reader, read
 
     # --- reading ------------------------------------------------------------------------------------------------------
