@@ -125,7 +125,7 @@ def test_holidays_that_training_never_saw_count_for_nothing():
     one = SALES[SALES["unique_id"] == "a"].drop(columns=["unique_id", "kind"])
     after = DAYS[-1] + pd.Timedelta(days=2)
     with pytest.warns(UserWarning, match="holidays: no training row has a day of .'feast'., so nothing is learned of them"):
-        model = fit(one, layers=0, holidays={"feast": [after]}, callbacks=None)
+        model = fit(one, layers=0, holidays={"feast": [after]})
     assert np.ptp(model.reader_.ahead(Reading({}, model.last_times_, model.layout_), 6)[None].numpy()) == 0
 
 
