@@ -604,18 +604,21 @@ def _by_place(kind: str, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, T
 def _check_together(config: ForecastConfig, preparation: Preparation, layout: Layout) -> None:
     """Refuse a network, a preparation and a layout from one file that do not fit each other."""
     checked(preparation)
+    hints = get_type_hints(Layout)
     for one in fields(layout):
         value = getattr(layout, one.name)
         if one.name in ("categories", "holidays"):
             continue
-        plain_one = fits(value, str | int | bool | None) or fits(value, tuple[str | int, ...])
+        names = fits(value, str | int | None) or fits(value, tuple[str | int, ...])
+        plain_one = isinstance(value, bool) if hints[one.name] is bool else names
         require(plain_one, f"layout: {one.name}={value!r} is neither a name nor names")
-    hints = get_type_hints(Layout)
     known = fits(layout.kind, hints["kind"]) and fits(layout.backend, hints["backend"])
     require(known, f"layout: there are no containers of {layout.kind!r} and {layout.backend!r}")
     require(
         layout.value_dtype in ("float64", "float32"), f"layout: value_dtype={layout.value_dtype!r} is none of a forecast"
     )
+    named = layout.backend == "pandas" or fits((layout.id_column, layout.time_column), tuple[str | None, str | None])
+    require(named, "layout: id_column and time_column must be text")
     for zone in (layout.time_zone, preparation.time_zone):
         with refusing(f"{zone!r} is no time zone"):
             to_wall(np.zeros(1, "datetime64[ns]"), zone)
