@@ -144,6 +144,9 @@ ERRORS = {
     "load.csv --horizon 3 --future load": "need load, known in advance; give a file with them: --future-file FILE",
     "load.csv --horizon 3 --future-file two.csv": "name them with --future when it is fitted",
     "load.csv --horizon 3 --past load --target load": "have two roles; name each in one of --id",
+    "load.csv --horizon 3 --transform none": "error: --transform must be",
+    "load.csv --horizon 3 --minimum 200": "below",
+    "load.csv --model {model} --minimum 0": "--minimum belongs to a fit, and {model} was fitted",
     "load.csv --horizon 3 --sep ;": "load.csv cannot be read as csv: between its columns stands ',', not ';'",
     "load.csv --horizon 3 --sep ab": "--sep 'ab' must be one ASCII character",
     "load.csv --horizon 3 --out {folder}/us.csv": "--out {folder}/us.csv: exists; give another name, or --overwrite",
@@ -213,6 +216,18 @@ def test_covariates_and_ids_are_named_by_options_and_a_file_brings_those_to_come
     found = pl.read_csv(tmp_path / "shops-forecast.tsv", separator="\t", try_parse_dates=True)
     assert found.columns == ["shop", "day", "sold", "sold-lo-80", "sold-hi-80"]
     assert found["day"].to_list() == ahead * 2
+
+
+def test_counts_holidays_and_series_to_skip_are_options_too(tmp_path, capsys):
+    days = [dt.datetime(2024, 1, 1) + dt.timedelta(days=k) for k in range(120)]
+    rows = {"unique_id": ["a"] * 120 + ["none"] * 120, "ds": days * 2, "y": [k % 7 for k in range(120)] + [None] * 120}
+    pl.DataFrame(rows).write_csv(tmp_path / "sold.csv")
+    words = ["--minimum", "0", "--transform", "log1p", "--holidays", "DE", "--skip"]
+    assert main(["forecast", str(tmp_path / "sold.csv"), *QUICK, *words]) == 0
+    found = pl.read_csv(tmp_path / "sold-forecast.csv")
+    assert found["unique_id"].unique().to_list() == ["a"]
+    assert found["y-lo-80"].min() >= 0
+    assert "warning: left out 1 series that cannot be used" in capsys.readouterr().err
 
 
 def test_nothing_is_written_over_unasked_and_with_overwrite_it_is(model, tmp_path, capsys):

@@ -29,11 +29,8 @@ _COLUMNS = {
     "--future": "future",
     "--static": "static",
 }
-_FITTED = {
-    **_COLUMNS,
-    "--freq": "freq",
-    "--lookback": "lookback",
-    "--layers": "layers",
+_FITTED = _COLUMNS | {
+    f"--{name}": name for name in ("freq", "lookback", "layers", "holidays", "minimum", "transform")
 }  # what a fitted model brings with it
 _WORDS = {
     "id_column": "--id",
@@ -45,6 +42,8 @@ _WORDS = {
     "random_state": "--seed",
     "separator": "--sep",
     "decimal": "--decimal",
+    "on_error": "--skip",
+    **{name: f"--{name}" for name in ("holidays", "minimum", "transform")},
     **{
         name: f"--{name.replace('_', '-')}"
         for name in ("horizon", "level", "freq", "lookback", "layers", "variant", "max_steps")
@@ -93,6 +92,9 @@ def add(commands: Any) -> None:
     columns.add_argument(
         "--future-file", type=Path, metavar="FILE", help="the rows to forecast: ids, time stamps and the columns of --future"
     )
+    columns.add_argument(
+        "--holidays", nargs="+", metavar="CODE", help="holidays to know of: countries, DE, or parts of them, US-CA"
+    )
     columns.add_argument("--freq", metavar="STEP", help="step of the time stamps, as pandas spells it (default: inferred)")
     text = forecast.add_argument_group(
         "text files", "By default the header and the numbers tell; the forecast is written alike."
@@ -102,6 +104,10 @@ def add(commands: Any) -> None:
     model = forecast.add_argument_group("the model")
     model.add_argument("--lookback", type=int, metavar="ROWS", help="rows that scale a forecast (default: 336)")
     model.add_argument("--layers", type=int, metavar="N", help="layers of the network; 0 is a linear model (default: 2)")
+    model.add_argument("--minimum", type=float, metavar="X", help="what no target lies below, such as 0 for counts")
+    model.add_argument("--transform", metavar="NAME", help="what targets are turned into to be learned, such as log1p")
+    skipped = "leave out series that cannot be used, with a warning (default: refuse them)"
+    forecast.add_argument("--skip", dest="on_error", action="store_const", const="skip", help=skipped)
     add_options(forecast, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes", "--overwrite")
 
 
@@ -175,7 +181,8 @@ def _new(arguments: argparse.Namespace) -> Any:
     from titans_ts import TitansForecaster
 
     tails = {round(0.5 - level / 200, 6) for level in arguments.level}
-    given = {name: getattr(arguments, name) for name in ("lookback", "layers") if getattr(arguments, name) is not None}
+    optional = ("lookback", "layers", "holidays", "minimum", "transform", "on_error")
+    given = {name: getattr(arguments, name) for name in optional if getattr(arguments, name) is not None}
     return TitansForecaster(
         arguments.horizon,
         quantiles=tuple(sorted({*QUANTILES, *tails, *(round(1 - tail, 6) for tail in tails)})),
