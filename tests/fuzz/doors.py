@@ -291,6 +291,7 @@ def argument_case(chance: np.random.Generator, folder: Path) -> Case:
         return Case(f"fit({name}={value!r:.50})", fit, {*names, *allowed})
     more = {name: value}
     if verb == "rolling_errors":
+        model, kind = own(fitted_series("index")), "index"
         more = {"start": 30, "horizons": [1, 2], **more}
         return Case(
             f"{kind}: {verb}({more})", lambda: model.rolling_errors(good_rows(kind, "predict"), **more), names, model
@@ -536,9 +537,72 @@ def variant_case(chance: np.random.Generator, folder: Path) -> Case:
     )
 
 
+# --- the command line ----------------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "--level": ("80", "x", "101", "0.8", "-5"), "--horizon": ("2", "0", "-1", "x", "99"), "--time": ("ds", "no", "a", "y"),
+    "--id": ("unique_id", "no", "a"), "--sep": (",", ";", "tab", ";;", ""), "--decimal": (".", ",", "x"),
+    "--freq": ("h", "D", "q"), "--target": ("a", "no"), "--past": ("b", "no"), "--future-file": ("no.csv", "rows.csv"),
+    "--out": ("no/out.csv", "out.xyz", "."), "--plot": ("p.xyz",), "--lookback": ("3",), "--layers": ("x", "1"),
+    "--seed": ("x", "3"), "--max-steps": ("-1", "1"),
+}  # fmt: skip
+FILES = ("--future-file", "--out", "--plot")
+
+
+@functools.cache
+def model_file(kind: str) -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as home:
+        model = copy.copy(fitted_series(kind)).set_params(callbacks=None)
+        model.save(Path(home, "model"))
+        return Path(home, "model").read_bytes()
+
+
+def command_case(chance: np.random.Generator, folder: Path) -> Case:
+    """A file, changed or beside a wrong option, to ``titans-ts forecast`` with a fitted model."""
+    from titans_ts.cli import main
+
+    kind, home = choose(("wide", "long"), chance), folder / f"command {chance.integers(2**40)}"
+    home.mkdir()
+    data = part(SERIES[kind][0](), None, HISTORY).to_csv(index=False).encode()
+    (home / "model.titans").write_bytes(model_file(kind))
+    options, same = [], chance.random() < 0.2
+    if not same and chance.random() < 0.5:
+        name = choose(OPTIONS, chance)
+        value = choose(OPTIONS[name], chance)
+        options, what = [name, str(home / value) if name in FILES else value], f"{name} {value}"
+    else:
+        what = choose(FILE_SAME if same else FILE_OTHER, chance)
+        data = changed(FILE_SAME if same else FILE_OTHER, what, data, chance)
+    (home / "rows.csv").write_bytes(data)
+    before = {path.name for path in home.iterdir()}
+    line = ["forecast", str(home / "rows.csv"), "--model", str(home / "model.titans"), "--quiet", "--debug", *options]
+
+    def call() -> Any:
+        code = None
+        try:
+            code = main(line)
+        except SystemExit as told:  # argparse has told of a wrong option
+            if told.code != 2:
+                raise AssertionError(f"it ends with {told.code}") from told
+        finally:
+            left = {path.name for path in home.iterdir()} - before
+            if bool(left) != (code == 0):
+                raise AssertionError(f"it ends with {code}, and leaves {sorted(left)}")
+        if not same:
+            return None
+        frame = pd.read_csv(home / "rows-forecast.csv")
+        return frame[["ds", "a", "b"] if kind == "wide" else ["unique_id", "ds", "y"]]
+
+    expected = good_answer(kind, "predict") if same else None
+    names = {*SERIES_NAMES, *OPTIONS, "separator", "rows.csv", "--model", "out.xyz", "no", "p.xyz", "no.csv"}
+    return Case(f"titans-ts: {kind}: {what}", call, names, None, expected)
+
+
 DOORS: list[Callable[[np.random.Generator, Path], Case]] = [
     *[series_case] * 7, series_file_case, argument_case, argument_case, future_case, fit_case, split_case, dataset_case,
-    *[window_case] * 3, window_fit_case, *[dna_case] * 2, dna_file_case, variant_case,
+    *[window_case] * 3, window_fit_case, *[dna_case] * 2, dna_file_case, variant_case, command_case,
 ]  # fmt: skip
 """A door stands here as often as it is tried in a round."""
 

@@ -10,7 +10,7 @@ import pytest
 from fuzz.doors import draw, fingerprint, numbers_of
 from fuzz.watch import Hangs, depths, strange_warnings, watched
 
-FEW, MANY, AT_ONCE = 264, 4000, 88
+FEW, MANY, AT_ONCE = 276, 4000, 92
 
 
 def judge(number, folder):

@@ -573,12 +573,21 @@ def chosen(ids: Hashable | Iterable[Hashable] | None, known: Collection[Hashable
     """Return the ids that were asked for, all by default; one that is not known is refused."""
     if ids is None:
         return list(known)
-    alone = isinstance(ids, str) or not isinstance(ids, Iterable) or (isinstance(ids, tuple) and ids in known)
-    names: list[Any] = [ids] if alone else list(ids)  # type: ignore[arg-type]  # a tuple may be an id
+    several = isinstance(ids, Iterable) and not isinstance(ids, str) and bool(getattr(ids, "ndim", True))
+    several = several and not (isinstance(ids, tuple) and _is_in(ids, known))  # a tuple may be an id
+    names: list[Any] = list(ids) if several else [ids]  # type: ignore[arg-type]
     for name in names:
-        if name not in known:
-            raise ValueError(f"ids: there is no series {name!r}; there are {some(known)}")
+        if not _is_in(name, known):
+            raise ValueError(f"ids: there is no series {name!r:.80}; there are {some(known)}")
     return names
+
+
+def _is_in(name: Any, known: Collection[Hashable]) -> bool:
+    """Tell whether something is a known id; what can be none is not."""
+    try:
+        return name in known
+    except TypeError:
+        return False
 
 
 def some(names: Iterable[Hashable], count: int = 5) -> str:
