@@ -57,7 +57,7 @@ def test_a_reader_answers_as_its_forecaster_does_and_leaves_states_as_they_are(p
     reader, rows = plain.reader_, wave(90, 2)
     read = reader.read(reader.panel(rows), {})
     assert (read.states[None].n_seen, read.last_times) == (90, {None: 89})
-    np.testing.assert_array_equal(reader.forecast(read), plain.predict(rows))
+    np.testing.assert_array_equal(reader.forecast(read, horizon=4), plain.predict(rows))
     np.testing.assert_array_equal(reader.surprise(rows), plain.surprise(rows))
     before = {name: x.clone() for name, x in pack(read.states[None]).items()}
     further = reader.read(reader.panel(wave(5, 2), follow=read.last_times), read.states)

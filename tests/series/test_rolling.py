@@ -203,7 +203,7 @@ def backtest_by_hand(X, windows, every):
     return np.stack(found)
 
 
-REFITTED = {"horizon": 6, "lookback": 24, "patch_length": 8, "layers": 0, "random_state": 0, "transform": "sqrt"}
+REFITTED = {"horizon": 6, "lookback": 24, "patch_length": 8, "layers": 0, "random_state": 0, "target_transform": "sqrt"}
 
 
 @pytest.mark.parametrize(("refit", "every"), [(True, 1), (1, 1), (2, 2), (np.int64(3), 3), (9, 9)])

@@ -155,7 +155,7 @@ def test_what_is_far_away_comes_back_finite_and_in_order(name):
 def test_a_forecast_that_no_number_holds_is_told_and_finite():
     targets = learned("log", counts() + 1)
     with pytest.warns(
-        UserWarning, match="transform='log': 2 forecasts or bounds are larger than any number, and are given as"
+        UserWarning, match="target_transform='log': 2 forecasts or bounds are larger than any number, and are given as"
     ):
         found = targets.back(np.array([[1.0, 710.0], [1e9, 2.0]]))
     np.testing.assert_allclose(found, [[np.e, 1.7976931348623157e308], [1.7976931348623157e308, np.exp(2)]])
@@ -166,7 +166,7 @@ def test_a_forecast_that_no_number_holds_is_told_and_finite():
 
 def test_box_cox_is_learned_where_its_end_is_near():
     """Its inverse is NaN below -1 / lambda, where a lower quantile easily lies."""
-    model = fitted(counts() + 0.5, layers=0, transform=pre.PowerTransformer(method="box-cox"))
+    model = fitted(counts() + 0.5, layers=0, target_transform=pre.PowerTransformer(method="box-cox"))
     found = model.predict(level=[90])
     assert np.isfinite(found.to_numpy(dtype=float)).all()
     assert (found.filter(like="y") >= 0).all(axis=None)
@@ -177,7 +177,7 @@ def test_forecasts_are_those_of_a_model_of_transformed_rows_turned_back(name):
     """An oracle: who transforms by hand, before and after, gets the same."""
     X, transform = counts(), TRANSFORMS[name]
     targets = learned(transform, rows=252)
-    model = fitted(X[:KNOWN], layers=1, transform=transform)
+    model = fitted(X[:KNOWN], layers=1, target_transform=transform)
     by_hand = fitted(targets.forward(X[:KNOWN]), layers=1)
     for history in (None, X[:100]):
         found = model.predict(history, quantiles=[0.1, 0.9])
@@ -194,7 +194,7 @@ def test_forecasts_are_those_of_a_model_of_transformed_rows_turned_back(name):
 
 def test_a_score_is_in_spreads_of_the_users_own_rows():
     X = counts()
-    model = fitted(X[:KNOWN], layers=0, transform="log1p")
+    model = fitted(X[:KNOWN], layers=0, target_transform="log1p")
     np.testing.assert_allclose(model.spreads_[None], X[:252].std(0), rtol=1e-12)
     ahead = model.predict()
     np.testing.assert_allclose(
@@ -202,7 +202,7 @@ def test_a_score_is_in_spreads_of_the_users_own_rows():
     )
     search = GridSearchCV(
         TitansForecaster(**SMALL, callbacks=[one_step], random_state=0, layers=0),
-        {"transform": [None, "log1p", pre.QuantileTransformer(n_quantiles=20)]},
+        {"target_transform": [None, "log1p", pre.QuantileTransformer(n_quantiles=20)]},
         cv=TimeSeriesSplit(2, test_size=6),
         error_score="raise",
     ).fit(X)
@@ -211,7 +211,7 @@ def test_a_score_is_in_spreads_of_the_users_own_rows():
 
 def test_any_cut_of_the_rows_gives_the_same():
     X = counts()
-    model = fitted(X[:200], layers=1, transform=pre.PowerTransformer(), minimum=0)
+    model = fitted(X[:200], layers=1, target_transform=pre.PowerTransformer(), minimum=0)
     expected = model.update(X[200:]).predict(level=[80])
     model.forget()
     for first in range(0, 300, 37):
@@ -222,7 +222,7 @@ def test_any_cut_of_the_rows_gives_the_same():
 
 
 def test_a_series_of_its_own_joins_on_the_learned_scale(tmp_path):
-    model = fitted(long_counts(), layers=1, transform="log1p", minimum=0)
+    model = fitted(long_counts(), layers=1, target_transform="log1p", minimum=0)
     new = long_counts(200, ("new",))
     alone = model.predict(new)
     model.update(new)
@@ -238,12 +238,12 @@ def test_a_series_of_its_own_joins_on_the_learned_scale(tmp_path):
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_a_model_comes_back_from_its_file_with_its_transform(name, tmp_path):
     X = counts()
-    model = fitted(X[:KNOWN], layers=0, transform=TRANSFORMS[name], minimum=0)
+    model = fitted(X[:KNOWN], layers=0, target_transform=TRANSFORMS[name], minimum=0)
     model.save(tmp_path / "model.titans")
     again = load(tmp_path / "model.titans")
     pd.testing.assert_frame_equal(again.predict(level=[80]), model.predict(level=[80]))
     assert again.score(X[KNOWN:]) == model.score(X[KNOWN:])
-    assert repr(again.get_params()["transform"]) == repr(TRANSFORMS[name])
+    assert repr(again.get_params()["target_transform"]) == repr(TRANSFORMS[name])
     model.state_.save(tmp_path / "a.state")
     again.forget().remember(MemoryState.load(tmp_path / "a.state"))
     np.testing.assert_array_equal(again.predict(), model.predict())
@@ -253,9 +253,9 @@ def test_a_model_comes_back_from_its_file_with_its_transform(name, tmp_path):
 
 def test_a_memory_belongs_to_its_transform():
     X = counts()
-    state = fitted(X, layers=0, transform=pre.MinMaxScaler()).state_
+    state = fitted(X, layers=0, target_transform=pre.MinMaxScaler()).state_
     with pytest.raises(ValueError, match="was written by another model"):
-        fitted(X, layers=0, transform=pre.MinMaxScaler((0, 2))).remember(state)
+        fitted(X, layers=0, target_transform=pre.MinMaxScaler((0, 2))).remember(state)
 
 
 class Doubling(TransformerMixin, BaseEstimator):
@@ -278,10 +278,10 @@ OUTSIDE = {
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_transformer_that_is_code_works_but_is_not_saved(name, tmp_path):
-    model = fitted(counts(), layers=0, transform=OUTSIDE[name])
+    model = fitted(counts(), layers=0, target_transform=OUTSIDE[name])
     assert np.isfinite(model.predict()).all()
     np.testing.assert_array_equal(model.forget().remember(model.update(counts()).state_).predict(), model.predict())
-    with pytest.raises(ValueError, match=r"save: transform=(.|\n)* cannot be kept in a file, which holds no code"):
+    with pytest.raises(ValueError, match=r"save: target_transform=(.|\n)* cannot be kept in a file, which holds no code"):
         model.save(tmp_path / "model.titans")
     assert not list(tmp_path.iterdir())
 
@@ -319,12 +319,12 @@ def test_what_cannot_be_undone_is_refused_before_training(name):
     X = counts()
     if name == "bends":
         X = X - 1
-    with pytest.raises(ValueError, match=f"transform=.*, column 0.* {message}"), np.errstate(all="ignore"):
-        TitansForecaster(transform=transform, layers=0, callbacks=[pytest.fail]).fit(X)
+    with pytest.raises(ValueError, match=f"target_transform=.*, column 0.* {message}"), np.errstate(all="ignore"):
+        TitansForecaster(target_transform=transform, layers=0, callbacks=[pytest.fail]).fit(X)
 
 
 NAMES = {
-    "log": (0.0, "numbers above 0; transform='log1p' takes 0 too"),
+    "log": (0.0, "numbers above 0; target_transform='log1p' takes 0 too"),
     "log1p": (-1.0, "numbers above -1"),
     "sqrt": (-0.1, "numbers from 0 on"),
 }
@@ -334,52 +334,54 @@ NAMES = {
 def test_what_a_name_does_not_take_is_refused_by_its_row(name):
     value, message = NAMES[name]
     X = counts() + 1
-    model = fitted(X, layers=0, transform=name)
+    model = fitted(X, layers=0, target_transform=name)
     X[23, 1] = value
-    for ask in (TitansForecaster(transform=name, callbacks=[pytest.fail]).fit, model.update, model.predict):
-        with pytest.raises(ValueError, match=f"X has {value:g} in row 23, column 1, but transform='{name}' takes {message}"):
+    for ask in (TitansForecaster(target_transform=name, callbacks=[pytest.fail]).fit, model.update, model.predict):
+        with pytest.raises(
+            ValueError, match=f"X has {value:g} in row 23, column 1, but target_transform='{name}' takes {message}"
+        ):
             ask(X)
 
 
 def test_what_a_fitted_transformer_loses_is_refused_by_its_row():
     X = counts() + 1
-    model = fitted(X, layers=0, transform=pre.PowerTransformer(method="box-cox"))
+    model = fitted(X, layers=0, target_transform=pre.PowerTransformer(method="box-cox"))
     X[23, 1] = -3.0
-    with pytest.raises(ValueError, match="X has -3 in row 23, column 1, which transform turns into no number"):
+    with pytest.raises(ValueError, match="X has -3 in row 23, column 1, which target_transform turns into no number"):
         model.predict(X)
 
 
 @pytest.mark.parametrize("transform", ["exp", 3, np.log1p])
 def test_what_is_no_transformer_is_refused(transform):
-    with pytest.raises(ValueError, match="'transform' parameter"):
-        TitansForecaster(transform=transform).fit(counts())
+    with pytest.raises(ValueError, match="'target_transform' parameter"):
+        TitansForecaster(target_transform=transform).fit(counts())
 
 
 def test_it_is_fitted_to_the_training_rows_alone_and_the_argument_stays_unfitted():
     X = counts()
     X[290:] = 1e6
     transform = pre.MinMaxScaler()
-    model = fitted(X, transform=transform, layers=0)
+    model = fitted(X, target_transform=transform, layers=0)
     assert not hasattr(transform, "scale_")
     assert [one.transformer.data_max_[0] for one in model.preparation_.targets.channels] == X[:270].max(0).tolist()
-    assert clone(model).set_params(transform__feature_range=(0, 5)).transform.feature_range == (0, 5)
+    assert clone(model).set_params(target_transform__feature_range=(0, 5)).target_transform.feature_range == (0, 5)
     assert "transform__clip" in model.get_params()
 
 
 def test_a_warm_start_goes_on_with_the_same_transform_only():
     X = counts()
-    model = fitted(X, layers=0, transform=pre.MinMaxScaler(), warm_start=True)
+    model = fitted(X, layers=0, target_transform=pre.MinMaxScaler(), warm_start=True)
     assert model.set_params(minimum=0, callbacks=[one_step]).fit(X[:200]).predict().shape == (6, 2)
     for other in (None, "log1p", pre.MinMaxScaler((0, 2))):
         with pytest.raises(ValueError, match="warm_start=True goes on from the fitted network, but arguments or data have"):
-            model.set_params(transform=other).fit(X)
+            model.set_params(target_transform=other).fit(X)
 
 
 def test_a_column_without_a_training_row_has_nothing_to_fit_to():
     X = counts()
     X[:290, 1] = np.nan
     with pytest.raises(ValueError, match="column 1: there is no observed training row to fit it to; leave the column out"):
-        TitansForecaster(**SMALL, transform=pre.MinMaxScaler(), callbacks=[pytest.fail]).fit(X)
+        TitansForecaster(**SMALL, target_transform=pre.MinMaxScaler(), callbacks=[pytest.fail]).fit(X)
 
 
 def test_series_with_values_below_are_left_out_if_that_is_asked():

@@ -44,7 +44,7 @@ class TitansSktimeForecaster(BaseForecaster):
         given there; with a number ``fh`` may come with ``predict``, and be any steps up to it.
     lookback, patch_length, channels, quantiles, variant, memory, width, layers, heads, memory_depth, refresh_every
         As in :class:`titans_ts.TitansForecaster`; intervals reach as far as ``quantiles`` do.
-    window, persistent_tokens, convolution, momentum, forgetting, damping, recollection, minimum, transform, dropout,
+    window, persistent_tokens, convolution, momentum, forgetting, damping, recollection, minimum, target_transform, dropout,
     max_steps, learning_rate
         As there.
     batch_size, validation_fraction, patience, caution, device, precision, n_jobs, random_state, verbose, callbacks
@@ -130,7 +130,7 @@ class TitansSktimeForecaster(BaseForecaster):
         damping: bool = True,
         recollection: int = 0,
         minimum: float | None = None,
-        transform: Any = None,
+        target_transform: Any = None,
         dropout: float = 0.2,
         max_steps: int = 300,
         learning_rate: float = 1e-3,

@@ -59,7 +59,7 @@ class TitansForecaster(BaseTitans):
     last_times_, first_times_ : dict of id to time stamp
         The last row read of each series (its number without time stamps), and the first training row's stamp.
     scales_ : dict of id to Scale
-        Long-run scale of the series seen by ``fit``, as the network reads them: after ``transform``.
+        Long-run scale of the series seen by ``fit``, as the network reads them: after ``target_transform``.
     spreads_ : dict of id to array (c,)
         Standard deviation of their training rows in the units of X, by which ``score`` measures errors.
     training_rows_ : dict of id to int
@@ -190,7 +190,7 @@ class TitansForecaster(BaseTitans):
         doc="A number that no target lies below, as 0 for counts: a value below it is refused by its row, and no forecast, "
         "bound or quantile falls below it.",
     )
-    transform: Any = argument(
+    target_transform: Any = argument(
         None,
         None,
         StrOptions(set(NAMED)),
@@ -261,7 +261,7 @@ class TitansForecaster(BaseTitans):
             freq=self.freq,
             require_observed=True,
             faults=faults,
-            domains=domains(self.minimum, self.transform if isinstance(self.transform, str) else None),
+            domains=domains(self.minimum, self.target_transform if isinstance(self.target_transform, str) else None),
         )
         faults.tell()
         self._fit_panel(panel)
@@ -703,7 +703,7 @@ class TitansForecaster(BaseTitans):
         Returns
         -------
         float
-            The negative mean absolute error in the units of X, whatever ``transform`` is, divided by the spread of each
+            The negative mean absolute error in the units of X, whatever ``target_transform`` is, divided by the spread of each
             series' and channel's training rows (``spreads_``), so that no unit outweighs another: higher is better, 0 is
             perfect, -1 is an error as large as the spread.
 
@@ -807,7 +807,7 @@ class TitansForecaster(BaseTitans):
                 "smaller patch_length or validation_fraction"
             )
         panel = learn_categories(panel, training_rows)
-        targets = Targets.learn(panel, training_rows, minimum=self.minimum, transform=self.transform)
+        targets = Targets.learn(panel, training_rows, minimum=self.minimum, transform=self.target_transform)
         if self._goes_on:
             self._require_same(self.preparation_.targets.kind, targets.kind)
         preparation = Preparation.learn(panel, training_rows, targets, calendar=_cycles(self.calendar))
@@ -873,13 +873,13 @@ class TitansForecaster(BaseTitans):
 
     def _plain_arguments(self) -> dict[str, Any]:
         kept = super()._plain_arguments()
-        named = self.transform is None or isinstance(self.transform, str)
-        return kept if named else {**kept, "transform": plain_transformer(self.transform)}
+        named = self.target_transform is None or isinstance(self.target_transform, str)
+        return kept if named else {**kept, "target_transform": plain_transformer(self.target_transform)}
 
     @classmethod
     def _original_arguments(cls, kept: dict[str, Any]) -> dict[str, Any]:
-        transform = kept.get("transform")
-        return kept if not isinstance(transform, dict) else {**kept, "transform": original_transformer(transform)}
+        transform = kept.get("target_transform")
+        return kept if not isinstance(transform, dict) else {**kept, "target_transform": original_transformer(transform)}
 
     _network_kind = ForecastNetwork, ForecastConfig
 

@@ -137,7 +137,7 @@ class Targets:
             found = named.back(values)
         if (found > self.largest).any():
             warnings.warn(
-                f"transform={self.transform!r}: {int((found > self.largest).sum())} forecasts or bounds are larger than any "
+                f"target_transform={self.transform!r}: {int((found > self.largest).sum())} forecasts or bounds are larger than any "
                 f"number, and are given as {self.largest:g}; forecast a shorter horizon, or learn another transform",
                 UserWarning,
                 stacklevel=2,
@@ -187,11 +187,11 @@ def domains(minimum: float | None, transform: Any) -> list[Domain]:
         found.append(Domain(lambda values: values < minimum, said))
     if isinstance(transform, str):
         named = NAMED[transform]
-        others = "transform='log1p' takes 0 too; " if transform == "log" else ""
-        said = f"but transform={transform!r} takes {named.takes}; {others}correct it, or leave it out as NaN"
+        others = "target_transform='log1p' takes 0 too; " if transform == "log" else ""
+        said = f"but target_transform={transform!r} takes {named.takes}; {others}correct it, or leave it out as NaN"
         found.append(Domain(named.refuses, said))
     elif callable(transform):
-        found.append(Domain(transform, "which transform turns into no number; correct it, or leave it out as NaN"))
+        found.append(Domain(transform, "which target_transform turns into no number; correct it, or leave it out as NaN"))
     return found
 
 
@@ -221,7 +221,7 @@ def _or_nothing(work: Callable[[np.ndarray], np.ndarray], values: np.ndarray) ->
 
 def _fitted(transform: Any, values: np.ndarray, name: Any, largest: float) -> Channel:
     """Fit a transformer to the training values ``(t,)`` of a channel; one that does not lead back and up is refused."""
-    whose = f"transform={transform!r}, column {name!r}"
+    whose = f"target_transform={transform!r}, column {name!r}"
     values = values[~np.isnan(values)]
     if not len(values):
         raise ValueError(f"{whose}: there is no observed training row to fit it to; leave the column out, or give more rows")
@@ -290,7 +290,7 @@ def plain_transformer(transformer: Any) -> dict[str, Any]:
     kind = type(transformer).__name__
     if kind not in KEPT or type(transformer) is not getattr(sklearn.preprocessing, kind):
         raise ValueError(
-            f"save: transform={transformer!r} cannot be kept in a file, which holds no code; use a name "
+            f"save: target_transform={transformer!r} cannot be kept in a file, which holds no code; use a name "
             f"({', '.join(NAMED)}) or one of sklearn.preprocessing: {', '.join(KEPT)}"
         )
     arguments = transformer.get_params(deep=False)
@@ -298,7 +298,9 @@ def plain_transformer(transformer: Any) -> dict[str, Any]:
     try:
         plain = [{name: _plain(x) for name, x in part.items()} for part in (arguments, fitted)]
     except TypeError as error:
-        raise ValueError(f"save: transform={transformer!r} cannot be kept in a file, which holds no code: {error}") from None
+        raise ValueError(
+            f"save: target_transform={transformer!r} cannot be kept in a file, which holds no code: {error}"
+        ) from None
     return {"kind": kind, "arguments": plain[0], "fitted": plain[1]}
 
 

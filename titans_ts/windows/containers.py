@@ -28,7 +28,7 @@ from titans_ts.learn.estimator import POSITIVE, BaseTitans
 Window = NDArray[np.float64]
 """A sequence of numbers ``(t, c)``, NaN where nothing was measured."""
 
-_EXPECTED = "a table of windows (n, t), a block (n, c, t) or a list of arrays (t, c)"
+_EXPECTED = "a 2D table of windows (n, t), a block (n, c, t) or a list of arrays (t, c)"
 
 
 @with_arguments
