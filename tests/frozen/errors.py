@@ -245,7 +245,7 @@ WRONG: dict[str, Wrong] = {
         "channel 0",
         "finite",
     ),
-    "one axis": wrong(ValueError, lambda _: TitansEmbedder(**WINDOWS).fit(TABLE[0]), "2D", "reshape"),
+    "one axis": wrong(ValueError, lambda _: TitansEmbedder(**WINDOWS).fit(TABLE[0]), "2D", "Reshape"),
     "contamination": wrong(
         ValueError, lambda _: TitansAnomalyDetector(**WINDOWS, contamination=0.7).fit(TABLE), "contamination", "0.5", "0.7"
     ),

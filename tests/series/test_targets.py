@@ -365,7 +365,7 @@ def test_it_is_fitted_to_the_training_rows_alone_and_the_argument_stays_unfitted
     assert not hasattr(transform, "scale_")
     assert [one.transformer.data_max_[0] for one in model.preparation_.targets.channels] == X[:270].max(0).tolist()
     assert clone(model).set_params(target_transform__feature_range=(0, 5)).target_transform.feature_range == (0, 5)
-    assert "transform__clip" in model.get_params()
+    assert "target_transform__clip" in model.get_params()
 
 
 def test_a_warm_start_goes_on_with_the_same_transform_only():

@@ -29,9 +29,11 @@ _COLUMNS = {
     "--future": "future",
     "--static": "static",
 }
-_FITTED = _COLUMNS | {
-    f"--{name}": name for name in ("freq", "lookback", "layers", "holidays", "minimum", "transform")
-}  # what a fitted model brings with it
+_FITTED = (
+    _COLUMNS
+    | {f"--{name}": name for name in ("freq", "lookback", "layers", "holidays", "minimum")}
+    | {"--transform": "target_transform"}
+)  # what a fitted model brings with it
 _WORDS = {
     "id_column": "--id",
     "time_column": "--time",
@@ -43,7 +45,8 @@ _WORDS = {
     "separator": "--sep",
     "decimal": "--decimal",
     "on_error": "--skip",
-    **{name: f"--{name}" for name in ("holidays", "minimum", "transform")},
+    "target_transform": "--transform",
+    **{name: f"--{name}" for name in ("holidays", "minimum")},
     **{
         name: f"--{name.replace('_', '-')}"
         for name in ("horizon", "level", "freq", "lookback", "layers", "variant", "max_steps")
@@ -105,7 +108,12 @@ def add(commands: Any) -> None:
     model.add_argument("--lookback", type=int, metavar="ROWS", help="rows that scale a forecast (default: 336)")
     model.add_argument("--layers", type=int, metavar="N", help="layers of the network; 0 is a linear model (default: 2)")
     model.add_argument("--minimum", type=float, metavar="X", help="what no target lies below, such as 0 for counts")
-    model.add_argument("--transform", metavar="NAME", help="what targets are turned into to be learned, such as log1p")
+    model.add_argument(
+        "--transform",
+        dest="target_transform",
+        metavar="NAME",
+        help="what targets are turned into to be learned, such as log1p",
+    )
     skipped = "leave out series that cannot be used, with a warning (default: refuse them)"
     forecast.add_argument("--skip", dest="on_error", action="store_const", const="skip", help=skipped)
     add_options(forecast, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes", "--overwrite")
@@ -181,7 +189,7 @@ def _new(arguments: argparse.Namespace) -> Any:
     from titans_ts import TitansForecaster
 
     tails = {round(0.5 - level / 200, 6) for level in arguments.level}
-    optional = ("lookback", "layers", "holidays", "minimum", "transform", "on_error")
+    optional = ("lookback", "layers", "holidays", "minimum", "target_transform", "on_error")
     given = {name: getattr(arguments, name) for name in optional if getattr(arguments, name) is not None}
     return TitansForecaster(
         arguments.horizon,

@@ -703,9 +703,9 @@ class TitansForecaster(BaseTitans):
         Returns
         -------
         float
-            The negative mean absolute error in the units of X, whatever ``target_transform`` is, divided by the spread of each
-            series' and channel's training rows (``spreads_``), so that no unit outweighs another: higher is better, 0 is
-            perfect, -1 is an error as large as the spread.
+            The negative mean absolute error in the units of X, whatever ``target_transform`` is, divided by the spread of
+            each series' and channel's training rows (``spreads_``), so that no unit outweighs another: higher is better, 0
+            is perfect, -1 is an error as large as the spread.
 
         Raises
         ------

@@ -28,7 +28,7 @@ from titans_ts.learn.estimator import POSITIVE, BaseTitans
 Window = NDArray[np.float64]
 """A sequence of numbers ``(t, c)``, NaN where nothing was measured."""
 
-_EXPECTED = "a 2D table of windows (n, t), a block (n, c, t) or a list of arrays (t, c)"
+_EXPECTED = "a table of windows (n, t), a block (n, c, t) or a list of arrays (t, c)"
 
 
 @with_arguments
@@ -150,7 +150,7 @@ def _refuse_one_series(X: Any, name: str) -> None:
     if steps:
         raise ValueError(
             f"{name} is one series of {steps} steps, not {_EXPECTED}; [{name}] is a list of one, read as one long series. "
-            "Reshape your data to (n, t) if it is n windows of equal length"
+            "Reshape your data to 2D, (n, t), if it is n windows of equal length"
         )
 
 
