@@ -137,8 +137,8 @@ class Targets:
             found = named.back(values)
         if (found > self.largest).any():
             warnings.warn(
-                f"target_transform={self.transform!r}: {int((found > self.largest).sum())} forecasts or bounds are larger than "
-                f"any number, and are given as {self.largest:g}; forecast a shorter horizon, or learn another transform",
+                f"target_transform={self.transform!r}: {int((found > self.largest).sum())} forecasts or bounds are larger "
+                f"than any number, and are given as {self.largest:g}; forecast a shorter horizon, or learn another transform",
                 UserWarning,
                 stacklevel=2,
             )
