@@ -138,7 +138,7 @@ class Targets:
         if (found > self.largest).any():
             warnings.warn(
                 f"target_transform={self.transform!r}: {int((found > self.largest).sum())} forecasts or bounds are larger "
-                f"than any number, and are given as {self.largest:g}; forecast a shorter horizon, or learn another transform",
+                f"than any number, and are given as {self.largest:g}; forecast a shorter horizon, or take another one",
                 UserWarning,
                 stacklevel=2,
             )
