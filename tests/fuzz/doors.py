@@ -234,7 +234,7 @@ def series_case(chance: np.random.Generator, folder: Path) -> Case:
         backend = choose(BACKENDS, chance)
         frame = made
         made, words = held_by(backend, made), [*words, backend]
-        if verb == "predict" and expected is None:
+        if verb == "predict" and expected is None and "ds" in frame.columns:
             twins.append(lambda: ask(own(model), kind, verb, held_by("polars", frame)))
     return Case(
         ": ".join(words), lambda: ask(model, kind, verb, made), SERIES_NAMES, model, expected, twins, verb == "backtest"

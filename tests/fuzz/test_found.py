@@ -58,6 +58,12 @@ REFUSED = {
     "channels in text": (lambda: make_seasonal(n_channels="3"), "n_channels='3' must be a whole number"),
     "channels without end": (lambda: make_regimes(n_channels=np.inf), "n_channels=inf must be a whole number"),
     "noise that is truth": (lambda: make_recurring(noise=True), "noise=True must be a finite number"),
+    "a seed below 0": (lambda: make_seasonal(random_state=-1), "random_state=-1 must be 0 or more"),
+    "rows too far to be scored": (
+        lambda: series("index").score(pd.DataFrame({"a": [1e308], "b": [-1e308]}, index=[pd.Timestamp("2024-03-31 12:00")])),
+        "X holds numbers so far from what was read",
+    ),
+    "states in an array": (lambda: series().remember(np.array(80)), "states is a ndarray"),
     "a pair of one": (lambda: make_dna_motifs(length=[80]), "length=.80. must be a whole number or a pair"),
 }
 
@@ -68,5 +74,5 @@ def test_it_is_refused_by_name(name):
     with pytest.raises((ValueError, TypeError, OSError), match=match):
         call()
     names = {"states", "checkpoint", "memory", "ids", "X", "sample_weight", "y", "reference"}
-    made = {"n_series", "n_channels", "noise", "length"}
+    made = {"random_state", "n_series", "n_channels", "noise", "length"}
     assert depths(watched(call).error, names | made) is None

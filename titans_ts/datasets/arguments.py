@@ -35,6 +35,8 @@ def typed(make: Made) -> Made:
             if not _is(value, hints[name]):
                 kind = ValueError if isinstance(value, Real) else TypeError
                 raise kind(f"{name}={value!r:.80} must be {_words(hints[name])}")
+            if name == "random_state" and isinstance(value, Integral) and value < 0:
+                raise ValueError(f"random_state={value!r:.80} must be 0 or more")
         return make(*args, **more)
 
     return typing.cast(Made, checked)

@@ -654,6 +654,6 @@ def _check_together(config: ForecastConfig, preparation: Preparation, layout: La
 def _values(states: Any) -> Iterable[MemoryState]:
     if isinstance(states, Mapping):
         return states.values()
-    if isinstance(states, str | bytes) or not isinstance(states, Iterable):
+    if isinstance(states, str | bytes | np.ndarray) or not isinstance(states, Iterable):
         raise TypeError(f"states is a {type(states).__name__}; expected a MemoryState, as state_ gives it, or several")
     return states

@@ -80,9 +80,9 @@ def backtest(
         results[one.id] = Backtest(cutoffs, actual, point, *asked.parted(values[..., len(learned) :]))
         known[one.id] = _Known(one.values[: at[0]], values[..., : len(learned)])
     season = season_of(panel.layout.frequency) if season_length is None else int(season_length)
-    return backtest_frame(panel.layout, results), backtest_metrics(
-        panel.layout, results, known, shares=learned, season=season
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # the square of an error past 1e154 is infinite, and said to be
+        metrics = backtest_metrics(panel.layout, results, known, shares=learned, season=season)
+    return backtest_frame(panel.layout, results), metrics
 
 
 def rolling_errors(
@@ -151,6 +151,8 @@ def score(reader: Reader, panel: Panel, states: States, faults: Faults | None = 
             for one, state in zip(panel, begun.values(), strict=True)
         )
     error, count = (sum(part) for part in zip(*sums, strict=True))
+    if not np.isfinite(error):
+        raise ValueError("X holds numbers so far from what was read that the error is past float64; check them")
     if not count:
         raise ValueError("X has no observed value, so there is nothing to score; give rows that were measured")
     return -error / count
@@ -165,7 +167,8 @@ def _scaled_errors(reader: Reader, series: Series, state: SeriesState, *, told: 
     for first in range(0, rows.length, horizon):
         part = rows.part(first, first + horizon)  # the last one may be shorter
         point = reader.in_units(reading.forecast(network, state, part.future))[0][0, : part.length]
-        missed = np.abs(point - series.values[first : first + horizon]) / spread
+        with np.errstate(over="ignore"):
+            missed = np.abs(point - series.values[first : first + horizon]) / spread
         error, count = error + float(np.nansum(missed)), count + int(np.isfinite(missed).sum())
         state = reading.absorb(network, state, part)
         told(part.length)
