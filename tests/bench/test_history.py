@@ -167,7 +167,7 @@ def test_the_command_prints_tables_and_writes_rows_and_picture(tmp_path, monkeyp
     assert f"rows: {out}" in told.err
     assert picture.stat().st_size > 1000
     assert believed == [history.Run("recurring", CARRIED, 0)]
-    assert main([*words, "--max-steps", "9", "--seeds", "4"]) == 0
+    assert main([*words, "--max-steps", "9", "--seeds", "4", "--overwrite"]) == 0
     assert {row.setting for row in read_rows(out, HistoryRow)} == {"tiny", "tiny, 9 steps"}
     assert main(["bench", "history", "--out", str(tmp_path / "rows.txt")]) == 2
     assert "the name must end in one of .csv" in capsys.readouterr().err

@@ -361,11 +361,11 @@ def test_a_fit_that_is_interrupted_while_it_reads_the_history_leaves_the_fitted_
     forecaster = fitted([wave(), wave(seed=2)], layers=1)
     before, absorb, read = everything(forecaster), reading.absorb, []
 
-    def interrupted(*series):
+    def interrupted(*series, **more):
         read.append(series)
         if len(read) == 2:
             raise KeyboardInterrupt
-        return absorb(*series)
+        return absorb(*series, **more)
 
     monkeypatch.setattr(reading, "absorb", interrupted)
     with pytest.raises(KeyboardInterrupt):

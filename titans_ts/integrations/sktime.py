@@ -42,7 +42,8 @@ class TitansSktimeForecaster(BaseForecaster):
     horizon : int, optional
         Rows that the network learns to forecast. By default as far as the ``fh`` of ``fit`` reaches, which must then be
         given there; with a number ``fh`` may come with ``predict``, and be any steps up to it.
-    lookback, patch_length, channels, quantiles, variant, memory, width, layers, heads, memory_depth, refresh_every
+    lookback, patch_length, channels, quantiles, holidays, calendar, variant, memory, width, layers, heads, memory_depth,
+    refresh_every
         As in :class:`titans_ts.TitansForecaster`; intervals reach as far as ``quantiles`` do.
     window, persistent_tokens, convolution, momentum, forgetting, damping, recollection, minimum, target_transform, dropout,
     max_steps, learning_rate
@@ -115,6 +116,8 @@ class TitansSktimeForecaster(BaseForecaster):
         patch_length: int = 16,
         channels: str = "independent",
         quantiles: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+        holidays: Any = None,
+        calendar: Any = "auto",
         variant: str = "mac",
         memory: str = "titans",
         width: int = 64,
