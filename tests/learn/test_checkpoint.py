@@ -207,6 +207,14 @@ def test_a_file_that_lacks_a_part_is_refused_by_name(tmp_path, lost):
         (lambda _, facts: facts.update(best=3), "damaged"),
         (lambda _, facts: facts.update(chance={"bit_generator": "PCG64"}), "damaged"),
         (lambda _, facts: facts.update(history=[{"step": 1}]), "damaged"),
+        (lambda _, facts: facts.update(next_token="two"), "its tokens are no count"),
+        (lambda _, facts: facts.update(next_token=1), "its part '.*' is .*, expected"),
+        (
+            lambda tensors, _: tensors.update({"state.0.memory.tail": torch.zeros(1)}),
+            "'0.memory.tail' is .*expected",
+        ),
+        (lambda tensors, _: tensors["state.0.memory.tail"].fill_(torch.nan), "'0.memory.tail' holds numbers that are not"),
+        (lambda tensors, _: tensors.update({"state.7.memory": torch.zeros(1)}), "it has a part '7.memory'"),
     ],
 )
 def test_a_file_of_this_run_with_another_meaning_is_refused_by_its_path(tmp_path, change, message):

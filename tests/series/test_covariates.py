@@ -188,3 +188,17 @@ def test_holidays_alone_lower_the_error():
         for days in (None, ALL["holidays"])
     )
     assert off < 0.75 * bare
+
+
+@pytest.mark.parametrize("static", [None, STORES], ids=["alone", "static"])
+def test_a_fit_before_each_window_learns_the_categories_of_the_rows_before_it(static):
+    """Rows after an origin say neither which values there are, nor how common they are."""
+    late = SALES.assign(kind=SALES["kind"].where(SALES.groupby("unique_id").cumcount() < 300, "radio"))
+    settings = {"static": static, "past_covariates": "kind", "validation_fraction": 0.0}
+    model = fit(late, **settings)
+    assert "radio" in model.layout_.categories[0].values
+    with pytest.warns(UserWarning, match="radio"):
+        found = model.backtest(late, windows=2, step=120, refit=True)[0]
+    for cutoff, forecast in found.groupby("cutoff"):
+        by_hand = fit(late[late["ds"] <= cutoff], **settings).predict()
+        np.testing.assert_allclose(forecast["forecast"], by_hand["y"], rtol=1e-5)

@@ -19,6 +19,7 @@ from titans_ts.backbones.state import map_tensors
 from titans_ts.dna.bases import Codes, N, reverse_complement
 from titans_ts.dna.language import LanguageCarry, LanguageNetwork, log_likelihoods
 from titans_ts.dna.strands import as_codes, reverse_complement_codes
+from titans_ts.files.facts import fits, require
 from titans_ts.learn.run import Run, RunConfig, mixed_precision
 
 VALIDATION_BASES = 131_072
@@ -138,8 +139,14 @@ class LanguageTraining(Run):
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Put back what :meth:`kept` returned."""
         super().restore(tensors, facts)
-        self.streams, self.read = tensors["streams"].to(self.network.device), facts["read"]
-        self.restore_state(self.network.initial_state(len(self.streams)), tensors)
+        streams, read = tensors["streams"], facts["read"]
+        codes = streams.dtype == torch.uint8 and streams.ndim == 2 and len(streams) == self.config.batch_size
+        require(codes and bool((streams <= N).all()), "its streams are no codes of bases")
+        require(fits(read, int) and read > 0, "what was read of its streams is no count")
+        self.streams, self.read = streams.to(self.network.device), read
+        first = self.network.initial_state(len(streams))
+        after = self.network.backbone.state_after(len(streams), min(read, streams.shape[1]))
+        self.restore_state(first._replace(backbone=after), tensors)
 
 
 def _streams(records: list[Codes], batch: int) -> list[Codes]:

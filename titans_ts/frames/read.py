@@ -60,6 +60,7 @@ def read_panel(
     faults: Faults | None = None,
     first_row: int | None = None,
     domains: Sequence[Domain] = (),
+    encoded: bool = True,
 ) -> Panel:
     """Read and check a container of series; the time axis becomes regular, and rows missing in it are made and hold NaN.
 
@@ -74,9 +75,10 @@ def read_panel(
     used. With `follow`, the last time stamp absorbed of each series, rows must come after it (those of arrays are taken to
     come right after it), and X must address the series as at fit. `require_observed` refuses a target that is never seen.
 
-    Covariates that hold categories become numbers by those of `like`; without it they stay places among `labels`, for
-    `learn_categories`. `static` is a frame with a row an id, whose columns are the static covariates; with `like` these are
-    NaN where they come from such a frame, for the caller to fill in. `holidays` stand beside the future covariates.
+    Covariates that hold categories become numbers by those of `like`; without it, or not `encoded`, they stay places among
+    `labels`, for `learn_categories`. `static` is a frame with a row an id, whose columns are the static covariates; with
+    `like` these are NaN where they come from such a frame, for the caller to fill in. `holidays` stand beside the future
+    covariates.
 
     What is wrong with single series is noted in `faults`, which refuse them, all at once, or leave them out: so are targets
     outside one of `domains`.
@@ -119,7 +121,8 @@ def read_panel(
     if like is None:
         check_dates(holidays, table.layout)
         return with_holidays(panel, replace(table.layout, holidays=holidays))
-    panel = encode_panel(replace(panel, layout=replace(panel.layout, categories=like.categories)))
+    panel = replace(panel, layout=replace(panel.layout, categories=like.categories))
+    panel = encode_panel(panel) if encoded else panel
     return with_holidays(_without_static(panel, like) if like.static_apart else panel, like)
 
 

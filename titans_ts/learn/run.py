@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from titans_ts.backbones.state import map_tensors, pack, unpack
+from titans_ts.backbones.state import map_tensors, pack, unpack_checked
 from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.files.facts import fits, require
 from titans_ts.files.tensors import under
@@ -240,8 +240,9 @@ class Run:
         return "cuda" if self.generator.device.type == "cuda" else "torch"
 
     def restore_state(self, like: Any, tensors: dict[str, Tensor]) -> None:
-        """Put back what the network carried, of the same form as ``like``."""
-        self.state = map_tensors(lambda x: x.to(self.network.device), unpack(like, tensors, prefix="state"))
+        """Put back what the network carried, if it has the form and the whole numbers of ``like``, and is finite."""
+        state = unpack_checked(like, under("state.", tensors))
+        self.state = map_tensors(lambda x: x.to(self.network.device), state)
 
 
 @dataclass

@@ -672,7 +672,7 @@ class TitansForecaster(BaseTitans):
                 f"refit={refit!r} must be True, False, or a number of windows after which to fit anew; for example refit=5"
             )
         fit = (lambda panel: clone(self)._fit_panel(panel).reader_) if refit else None
-        panel = reader.panel(X, faults=faults, static=reader.static(static))
+        panel = reader.panel(X, faults=faults, static=reader.static(static), encoded=not refit)
         answer = rolling.backtest(
             reader,
             panel,

@@ -91,11 +91,13 @@ class Reader:
         static: Mapping[Hashable, np.ndarray] | None = None,
         begun: Container[Hashable] = (),
         tell: bool = True,
+        encoded: bool = True,
     ) -> Panel:
         """Return the series of a container like that of ``fit``; with ``follow`` they begin after those last rows.
 
         ``first_row`` says at which row of a stream X begins, if it is a piece of one. ``static``, by id, goes before what
         ``fit`` knew; only series of ``begun`` may be without. ``tell`` warns of categories that training never saw.
+        Not ``encoded``, categories are left for another fit to learn.
         """
         panel = read_panel(
             X,
@@ -107,6 +109,7 @@ class Reader:
             first_row=first_row,
             faults=faults,
             domains=self.preparation.targets.domains(),
+            encoded=encoded,
         )
         if tell:
             warn_unseen(panel.unseen, "X")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from titans_ts.backbones.observing import silenced
 from titans_ts.frames.clock import season_of
+from titans_ts.frames.covariates.categories import encode_panel
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Panel, Series
 from titans_ts.frames.write import Backtest, backtest_frame, backtest_ids, build_frame, id_column, target_names
@@ -48,7 +49,8 @@ def backtest(
 ) -> tuple[Any, Any]:
     """Return forecasts and metrics of :meth:`TitansForecaster.backtest`.
 
-    ``refit`` learns anew from earlier rows, before ``every`` so many windows.
+    ``refit`` learns anew from earlier rows, before ``every`` so many windows, categories among the rest: the panel was read
+    without encoding them then.
     """
     if not (step is None or _is_count(step)) or not (windows is None or _is_count(windows)):
         raise ValueError(f"windows and step must be whole numbers, 1 or more, got windows={windows!r} and step={step!r}")
@@ -215,7 +217,8 @@ def _refitted(
         here = [one for one in panel if k < len(origins[one.id])]
         known = tuple(_head(one, int(origins[one.id][k])) for one in here)
         fresh = refit(replace(panel, series=known, index=None))
-        for one in here:
+        layout = replace(panel.layout, categories=fresh.layout.categories)
+        for one in encode_panel(replace(panel, series=tuple(here), layout=layout)):
             parts[one.id].append(_roll(fresh, one, origins[one.id][k : k + every], shares))
     return {name: _FromOrigins(*map(np.concatenate, zip(*found, strict=True))) for name, found in parts.items()}
 

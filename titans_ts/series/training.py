@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from titans_ts.backbones.stack import State
 from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.chance import seeded_generator
+from titans_ts.files.facts import fits, require
 from titans_ts.files.tensors import under
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.learn.run import BestWeights, Run, mixed_precision
@@ -94,6 +95,11 @@ class StreamSampler:
     def streams(self) -> int:
         """Streams read side by side."""
         return len(self._chosen) * self.config.streams
+
+    @property
+    def given(self) -> int:
+        """Tokens of the present streams that have been given out."""
+        return min(self.next_token, len(self._ends))
 
     def resume(self, drawn_from: Tensor, next_token: int) -> None:
         """Go back to the segment at which ``drawn_from`` and ``next_token`` were these."""
@@ -304,5 +310,7 @@ class Training(Run):
         super().restore(tensors, facts)
         self.floor = under("floor.", tensors)
         self.gain, self.recollection_gain = (None if gain is None else MemoryGain(**gain) for gain in facts["gains"])
+        require(fits(facts["next_token"], int) and facts["next_token"] > 0, "its tokens are no count")
         self.sampler.resume(tensors["sampler"], facts["next_token"])
-        self.restore_state(self.network.initial_state(self.sampler.streams), tensors)
+        read = 0 if self.phase == "direct" else self.sampler.given
+        self.restore_state(self.network.state_after(self.sampler.streams, read), tensors)

@@ -89,13 +89,13 @@ def learn_categories(panel: Panel, training_rows: Sequence[int]) -> Panel:
     if not panel.labels:
         return panel
     layout = panel.layout
-    learned = []
+    learned, others = [], [one for one in layout.categories if one.column not in panel.labels]  # those are numbers already
     for role, columns in _roles(layout):
         for j, name in enumerate(columns):
             if name in panel.labels:
                 parts = [_of_role(one, role)[:rows, j] for one, rows in zip(panel, training_rows, strict=True)]
                 learned.append(_learn(name, panel.labels[name], np.concatenate(parts)))
-    found = encode_panel(replace(panel, layout=replace(layout, categories=tuple(learned))))
+    found = encode_panel(replace(panel, layout=replace(layout, categories=(*learned, *others))))
     warn_unseen(found.unseen, "X")
     return found
 
@@ -131,12 +131,12 @@ def encode_panel(panel: Panel) -> Panel:
 
 
 def encode(matrix: np.ndarray, columns: Sequence[Column], labels: Labels, layout: Layout) -> np.ndarray:
-    """Return columns with those of categories made numbers; what stands beyond ``columns`` follows as it is."""
-    known = {one.column: one for one in layout.categories}
+    """Return columns with those of ``labels`` made numbers; what stands beyond ``columns`` follows as it is."""
+    known = {one.column: one for one in layout.categories if one.column in labels}
     if not any(name in known for name in columns):
         return matrix
     parts = [
-        _one_hot(matrix[:, j], labels.get(name, ()), known[name]) if name in known else matrix[:, j : j + 1]
+        _one_hot(matrix[:, j], labels[name], known[name]) if name in known else matrix[:, j : j + 1]
         for j, name in enumerate(columns)
     ]
     return np.concatenate([*parts, matrix[:, len(columns) :]], axis=1)
