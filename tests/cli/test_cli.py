@@ -218,6 +218,17 @@ def test_covariates_and_ids_are_named_by_options_and_a_file_brings_those_to_come
     assert found["day"].to_list() == ahead * 2
 
 
+def test_rows_that_the_future_file_lacks_are_told_before_the_fit(tmp_path, capsys):
+    pl.DataFrame({"ds": HOURS, "y": LOAD, "promo": ["tv"] * len(HOURS)}).write_csv(tmp_path / "sold.csv")
+    ahead = [HOURS[-1] + dt.timedelta(hours=k) for k in (1, 2)]
+    pl.DataFrame({"ds": ahead, "promo": ["tv"] * 2}).write_csv(tmp_path / "plan.csv")
+    words = ["--future", "promo", "--future-file", str(tmp_path / "plan.csv")]
+    assert main(["forecast", str(tmp_path / "sold.csv"), *QUICK, *words]) == 2
+    told = capsys.readouterr().err
+    assert "plan.csv lacks 1 of the 3 rows to forecast; the first missing is" in told
+    assert "fitting" not in told
+
+
 def test_counts_holidays_and_series_to_skip_are_options_too(tmp_path, capsys):
     days = [dt.datetime(2024, 1, 1) + dt.timedelta(days=k) for k in range(120)]
     rows = {"unique_id": ["a"] * 120 + ["none"] * 120, "ds": days * 2, "y": [k % 7 for k in range(120)] + [None] * 120}
@@ -246,10 +257,12 @@ def test_nothing_is_written_over_unasked_and_with_overwrite_it_is(model, tmp_pat
 
 def test_messages_speak_of_options_and_leave_what_is_quoted():
     words = {"X": "a.csv", "future": "--future-file b.csv", "level": "--level", "id_column": "--id", "horizon": "--horizon"}
+    words["on_error"] = "--skip"
     for said, told in {
         "level=80 is wide; name id_column='X'": "--level 80 is wide; name --id 'X'",
         "The 'horizon' parameter of TitansForecaster must be": "--horizon must be",
         "X has ['level=1', \"X's\"] at a level of the horizon": "a.csv has ['level=1', \"X's\"] at a level of the horizon",
+        'is empty (on_error="skip" leaves such series out)': "is empty (--skip leaves such series out)",
         "2 series: 'a': future lacks 2 rows": "2 series: 'a': --future-file b.csv lacks 2 rows",
         "future covariates; see /X/level=3": "future covariates; see /X/level=3",
     }.items():

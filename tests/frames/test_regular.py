@@ -121,3 +121,16 @@ def test_a_wide_frame_upside_down_is_sorted_with_one_warning(library):
     assert "2024-01-05 00:00:00 (row 1) comes after 2024-01-06 00:00:00; they were sorted by its column 'ds'" in messages[0]
     np.testing.assert_array_equal(panel[None].values[:, 0], [4, 3, np.nan, 2, 1, 0])
     np.testing.assert_array_equal(panel.order, [4, 3, 2, 1, 0])
+
+
+def test_rows_that_were_mixed_give_series_by_id_and_rows_in_time_alone_leave_them():
+    days = pd.date_range("2024-01-01", periods=5)
+    frame = pd.DataFrame({"unique_id": ["b"] * 5 + ["a"] * 5, "ds": [*days, *days], "y": np.arange(10.0)})
+    for seed in range(3):
+        mixed = read_panel(frame.sample(frac=1, random_state=seed))
+        assert [one.id for one in mixed] == ["a", "b"]
+        assert [one.values[:, 0].tolist() for one in mixed] == [[5, 6, 7, 8, 9], [0, 1, 2, 3, 4]]
+    assert [one.id for one in read_panel(frame[::-1])] == ["a", "b"], "upside down, series after series: as they come"
+    assert [one.id for one in read_panel(frame.sort_values("ds", kind="stable"))] == ["b", "a"], (
+        "in order of time: as they come"
+    )

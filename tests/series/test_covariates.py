@@ -106,6 +106,35 @@ def test_new_series_need_a_row_in_static_and_known_ones_keep_theirs(model, tmp_p
     assert load(tmp_path / "model").forget("c").update(first).n_seen_["c"] == 40
 
 
+def test_surprise_and_watch_take_static_covariates_of_new_series(model):
+    new = shop("c", 5, 60)
+    for method in (model.surprise, model.watch):
+        with pytest.raises(ValueError, match="are not known: 'c'; pass static=frame"):
+            method(new)
+        assert set(method(new, static=STORES)["unique_id"]) == {"c"}
+
+
+def test_a_store_forecasts_with_what_is_known_in_advance(model, tmp_path):
+    with MemoryStore(tmp_path / "store", model) as store:
+        store.update(SALES)
+        for ids, horizon in ((None, 6), (["b"], 2)):
+            future = store.future_frame(ids, horizon).assign(kind="tv")
+            expected = model.predict(horizon=horizon, future=model.future_frame(horizon).assign(kind="tv"))
+            expected = expected[expected["unique_id"].isin(set(future["unique_id"]))].reset_index(drop=True)
+            found = store.predict(ids, horizon=horizon, future=future)
+            pd.testing.assert_frame_equal(found, expected, rtol=1e-5)
+        with pytest.raises(ValueError, match=r"needs the future covariates \['kind'\] .* future_frame\(\) makes the frame"):
+            store.predict()
+        with pytest.raises(ValueError, match="'b': future has no rows|future has no rows for the series 'b'"):
+            store.predict(future=store.future_frame("a").assign(kind="tv"))
+
+
+def test_rows_in_any_order_fit_the_same_model(model):
+    other = fit(SALES.sample(frac=1, random_state=3), static=STORES, **ALL)
+    future = model.future_frame().assign(kind="flyer")
+    pd.testing.assert_frame_equal(other.predict(future=future.sample(frac=1)), model.predict(future=future))
+
+
 def test_series_that_static_does_not_know_may_be_left_out(model):
     skipping = clone(model).set_params(on_error="skip", callbacks=[one_step])
     with pytest.warns(UserWarning, match="left out 1 series .*\n *'b': static has no row"):

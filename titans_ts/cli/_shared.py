@@ -96,6 +96,8 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
             return match[0]
         return options[word] + (" " if sign else "")
 
+    if "on_error" in options:  # an option without a value
+        text = text.replace('on_error="skip"', options["on_error"])
     text = re.sub(r"(?:^|(?<=: ))future(?=[ :=](?!covariates?\b))", lambda _: options.get("future", "future"), text)
     return _WORDS.sub(option, text)
 

@@ -156,6 +156,8 @@ def run(arguments: argparse.Namespace) -> None:
         frame = read_table(arguments.file, **names)
         _check_columns(frame, arguments)
         forecaster.set_params(time_column=_time_column(frame, arguments))
+        if future is not None:
+            forecaster._check_future(frame, future)
         say(arguments, f"read {frame.height:,} rows of {arguments.file}; fitting")
         found = fit(arguments, forecaster, frame).predict(**asked)
     write_table(found, out, form=form if table_suffix(out)[:4] == suffix[:4] else TextForm(decimal=form.decimal))
@@ -181,7 +183,8 @@ def _loaded(arguments: argparse.Namespace) -> Any:
             f"--horizon {arguments.horizon}: {arguments.model} forecasts {forecaster.horizon} rows; ask for fewer, or fit "
             "another model"
         )
-    return forecaster.set_params(verbose=0 if arguments.quiet else None)
+    on_error = arguments.on_error or forecaster.on_error
+    return forecaster.set_params(verbose=0 if arguments.quiet else None, on_error=on_error)
 
 
 def _new(arguments: argparse.Namespace) -> Any:

@@ -33,7 +33,10 @@ def read_future(
             return _with_holidays({id_: np.empty((horizon, 0)) for id_ in last_times}, layout, last_times, horizon)
         raise ValueError("future was given, but the model was fitted without future covariates; leave it out")
     if future is None:
-        raise ValueError(f"future=None: the model needs the future covariates {columns} of the next {horizon} rows")
+        raise ValueError(
+            f"future=None: the model needs the future covariates {columns} of the next {horizon} rows; "
+            "future_frame() makes the frame to fill"
+        )
     faults, found = Faults() if faults is None else faults, Faults()
     try:
         table = _take_apart(future, layout, found)

@@ -172,7 +172,25 @@ def sort_rows(table: Table) -> Table:
     """Return the table with the rows of each series in order of time; stamps that are there twice stay side by side."""
     if table.times is None or not _backward(table).size:
         return table
-    return table.reordered(np.lexsort((table.times, table.spread(np.arange(len(table.ids))))))
+    table = _by_id(table)
+    times: Any = table.times
+    return table.reordered(np.lexsort((times, table.spread(np.arange(len(table.ids))))))
+
+
+def _by_id(table: Table) -> Table:
+    """Return a table whose rows were mixed with its series by id: which came first says nothing then."""
+    if table.rows is None or len(table.ids) < 2:
+        return table
+    spans = np.maximum.reduceat(table.rows, table.bounds[:-1]) - np.minimum.reduceat(table.rows, table.bounds[:-1])
+    try:
+        order = sorted(range(len(table.ids)), key=table.ids.__getitem__)  # type: ignore[arg-type]
+    except TypeError:  # ids of several kinds
+        return table
+    if (spans < table.lengths).all() or order == list(range(len(order))):
+        return table
+    rows = np.concatenate([np.arange(table.bounds[i], table.bounds[i + 1]) for i in order])
+    bounds = np.concatenate([[0], np.cumsum(table.lengths[order])])
+    return replace(table.reordered(rows), ids=[table.ids[i] for i in order], bounds=bounds)
 
 
 def _sorted(table: Table) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from numbers import Integral, Real
@@ -20,6 +21,7 @@ from titans_ts.files.facts import checked, history, require
 from titans_ts.frames.covariates.categories import learn_categories
 from titans_ts.frames.covariates.holidays import read_holidays
 from titans_ts.frames.faults import Faults
+from titans_ts.frames.future import read_future
 from titans_ts.frames.panel import Layout, Panel
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import is_stream
@@ -245,24 +247,8 @@ class TitansForecaster(BaseTitans):
             If an argument or X cannot be used; the message names it, the place, and the remedy.
         """
         _refuse_y(y, "fit")
-        self._validate_params()
-        _check_arguments(self)
         faults = Faults(skip=self.on_error == "skip")
-        panel = read_panel(
-            X,
-            id_column=self.id_column,
-            time_column=self.time_column,
-            target_columns=self.target_columns,
-            past_covariates=() if self.past_covariates is None else self.past_covariates,
-            future_covariates=() if self.future_covariates is None else self.future_covariates,
-            static_covariates=() if self.static_covariates is None else self.static_covariates,
-            static=static,
-            holidays=read_holidays(self.holidays),
-            freq=self.freq,
-            require_observed=True,
-            faults=faults,
-            domains=domains(self.minimum, self.target_transform if isinstance(self.target_transform, str) else None),
-        )
+        panel = self._training_panel(X, static, faults)
         faults.tell()
         self._fit_panel(panel)
         self.skipped_ = faults.reasons
@@ -492,7 +478,7 @@ class TitansForecaster(BaseTitans):
         counts = {name: state.n_seen for name, state in self.states_.items()}
         return counts[None] if self.layout_.is_single else counts
 
-    def surprise(self, X: Any) -> Any:
+    def surprise(self, X: Any, *, static: Any = None) -> Any:
         """Return how much each row surprised the memory while it read X afresh.
 
         The root mean square, over layers and heads, of the norm ``|x||g|`` of a patch's write before clipping (arXiv
@@ -502,6 +488,8 @@ class TitansForecaster(BaseTitans):
         ----------
         X : container like that of ``fit``
             A history.
+        static : frame, optional
+            Static covariates of series that ``fit`` never saw, where it took them from such a frame.
 
         Returns
         -------
@@ -516,17 +504,19 @@ class TitansForecaster(BaseTitans):
         """
         reader = self.reader_
         faults = reader.faults
-        answer = reader.surprise(X, faults)
+        answer = reader.surprise(X, faults, static=reader.static(static))
         faults.tell()
         return answer
 
-    def watch(self, X: Any) -> Any:
+    def watch(self, X: Any, *, static: Any = None) -> Any:
         """Return what happened in each layer of the memory while it read X afresh, patch by patch.
 
         Parameters
         ----------
         X : container like that of ``fit``
             A history of any length. ``state_`` is left alone.
+        static : frame, optional
+            Static covariates of series that ``fit`` never saw, where it took them from such a frame.
 
         Returns
         -------
@@ -559,7 +549,7 @@ class TitansForecaster(BaseTitans):
         """
         reader = self.reader_
         faults = reader.faults
-        answer = watch_panel(reader, reader.panel(X, faults=faults))
+        answer = watch_panel(reader, reader.panel(X, faults=faults, static=reader.static(static)))
         faults.tell()
         return answer
 
@@ -795,6 +785,36 @@ class TitansForecaster(BaseTitans):
 
     def _most_steps(self) -> int:
         return sum(self._training_config(0).steps_of_phases(layers=self.layers, recollection=self.recollection).values())
+
+    def _training_panel(self, X: Any, static: Any, faults: Faults) -> Panel:
+        """Return the series to fit, by arguments that are checked first."""
+        self._validate_params()
+        _check_arguments(self)
+        return read_panel(
+            X,
+            id_column=self.id_column,
+            time_column=self.time_column,
+            target_columns=self.target_columns,
+            past_covariates=() if self.past_covariates is None else self.past_covariates,
+            future_covariates=() if self.future_covariates is None else self.future_covariates,
+            static_covariates=() if self.static_covariates is None else self.static_covariates,
+            static=static,
+            holidays=read_holidays(self.holidays),
+            freq=self.freq,
+            require_observed=True,
+            faults=faults,
+            domains=domains(self.minimum, self.target_transform if isinstance(self.target_transform, str) else None),
+        )
+
+    def _check_future(self, X: Any, future: Any) -> None:
+        """Refuse rows of ``future`` that do not follow those of X, before anything is fitted."""
+        faults = Faults(skip=self.on_error == "skip")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the fit and the forecast say the same
+            panel = self._training_panel(X, None, faults)
+            panel = learn_categories(panel, [len(one) for one in panel])
+            last_times = {one.id: len(one) if one.times is None else one.times[-1] for one in panel}
+            read_future(future, panel.layout, last_times, self.horizon, faults)
 
     def _fit_panel(self, panel: Panel) -> TitansForecaster:
         """Train a network on series that are read and checked, and let it read them."""

@@ -474,12 +474,12 @@ class Reader:
         """Return the container that covariates of the rows after the last ones go into."""
         return future_container(self.layout, last_times, horizon)
 
-    def surprise(self, X: Any, faults: Faults | None = None) -> Any:
+    def surprise(self, X: Any, faults: Faults | None = None, static: Mapping[Hashable, np.ndarray] | None = None) -> Any:
         """Return how much each row of a history surprised a fresh memory, in a container of the same kind."""
         if not self.network.config.backbone.layers:
             raise ValueError("layers=0: this model has no memory that could be surprised")
         require_memory(self.network, to_be="surprised")
-        panel = self.panel(X, faults=faults)
+        panel = self.panel(X, faults=faults, static=static)
         counted: Any = {"total": sum(map(len, panel)), "unit_scale": True}
         values = {}
         with progress_bar(self.verbose, "reading", unit="row", **counted) as progress:

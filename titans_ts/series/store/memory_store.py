@@ -215,6 +215,7 @@ class MemoryStore:
         horizon: int | None = None,
         level: Sequence[float] | None = None,
         quantiles: Sequence[float] | None = None,
+        future: Any = None,
     ) -> Any:
         """Forecast the ``horizon`` rows after what was read; see :meth:`TitansForecaster.predict`.
 
@@ -228,6 +229,9 @@ class MemoryStore:
             Intervals to add, in percent.
         quantiles : sequence of float, optional
             Quantiles to add, as shares.
+        future : list or frame, optional
+            Covariates known in advance, for the rows to forecast of these series; needed if the model was fitted with any.
+            :meth:`future_frame` makes the frame to fill.
 
         Returns
         -------
@@ -237,28 +241,52 @@ class MemoryStore:
         Raises
         ------
         ValueError
-            If there is no series of an id, the model needs covariates known in advance, or ``horizon``, a level or a
-            quantile reaches beyond what was learned.
+            If there is no series of an id, ``future`` does not fit, or ``horizon``, a level or a quantile reaches beyond
+            what was learned.
         """
-        reader, config = self.reader, self.reader.network.config
+        reader, config, faults = self.reader, self.reader.network.config, self.reader.faults
         rows, asked = reader.horizon(horizon), Asked.checked(level, quantiles, config.quantiles)
-        if reader.layout.future_columns:
-            raise ValueError("a model with future covariates forecasts series by series: forecaster.remember(store[id])")
+        known = bool(reader.layout.future_columns) or future is not None
         found: dict[Hashable, Forecast] = {}
         with self._file.reading() as tables:
-            series = tables.rows() if ids is None else [tables[name] for name in chosen(ids, tables)]
-            if not series:
-                raise ValueError("there is no series to forecast; update() with rows first, or name one")
-            if unread := [row.name for row in series if not row.n_seen]:
-                raise ValueError(f"ids: nothing was read of {some(unread)}; update() with rows of them first")
+            series = _asked_for(tables, ids)
+            if known:  # of all at once, before any is forecast
+                last_times = {row.name: row.time for row in series}
+                given = reader.ahead(Reading({}, last_times, reader.layout), rows, future, faults)
+                series = [row for row in series if row.name in given]
             for part in self._batches(series):
                 states = [self._state(tables, row) for row in part]
                 last = Reading({}, {row.name: row.time for row in part}, reader.layout)
-                ahead = list(reader.ahead(last, config.horizon).values())
+                ahead = [given[row.name] for row in part] if known else list(reader.ahead(last, config.horizon).values())
                 forecasts = forecast_together(reader.network, states, ahead)
                 for row, one in zip(part, forecasts, strict=True):
                     found[row.name] = reader.answer(one, row.time, asked, rows)
+        faults.tell()
         return forecast_container(reader.layout, found)
+
+    def future_frame(self, ids: Hashable | Iterable[Hashable] | None = None, horizon: int | None = None) -> Any:
+        """Return ids and time stamps of the rows to come, to be filled with covariates known in advance.
+
+        Parameters
+        ----------
+        ids : id or list of ids, optional
+            Which series; all by default.
+        horizon : int, optional
+            Rows a series, at most as many as the model learned to forecast, which is the default.
+
+        Returns
+        -------
+        frame or list
+            What ``predict(ids, future=...)`` takes once it is filled; see :meth:`TitansForecaster.future_frame`.
+
+        Raises
+        ------
+        ValueError
+            If there is no series of an id, nothing was read of one, or ``horizon`` is longer than what was learned.
+        """
+        rows = self.reader.horizon(horizon)
+        with self._file.reading() as tables:
+            return self.reader.future_frame({row.name: row.time for row in _asked_for(tables, ids)}, rows)
 
     def remember(self, states: MemoryState | Iterable[MemoryState] | Mapping[Hashable, MemoryState]) -> MemoryStore:
         """Put states in, in place of what was kept of their series; see :meth:`TitansForecaster.remember`.
@@ -352,6 +380,16 @@ class MemoryStore:
         if state.n_seen != row.n_seen:
             raise tables.damaged_at(row)
         return state
+
+
+def _asked_for(tables: Tables, ids: Hashable | Iterable[Hashable] | None) -> list[Row]:
+    """Return the rows of the series that were asked for, all by default; one that has read nothing is refused."""
+    series = tables.rows() if ids is None else [tables[name] for name in chosen(ids, tables)]
+    if not series:
+        raise ValueError("there is no series to forecast; update() with rows first, or name one")
+    if unread := [row.name for row in series if not row.n_seen]:
+        raise ValueError(f"ids: nothing was read of {some(unread)}; update() with rows of them first")
+    return series
 
 
 def _save(tables: Tables, name: Hashable, state: SeriesState, last_time: Any, *, with_memory: bool) -> None:
