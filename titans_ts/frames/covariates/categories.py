@@ -127,7 +127,7 @@ def encode_panel(panel: Panel) -> Panel:
         )
         for one in panel
     )
-    return replace(panel, series=series, labels={}, unseen=unseen_values(_held(panel), layout))
+    return replace(panel, series=series, labels={}, unseen=unseen_values(labels, layout))
 
 
 def encode(matrix: np.ndarray, columns: Sequence[Column], labels: Labels, layout: Layout) -> np.ndarray:
@@ -149,17 +149,6 @@ def _one_hot(codes: np.ndarray, labels: Sequence[str], known: Categories) -> np.
     for i, name in enumerate(labels):
         table[i] = own[place[name]] if name in place else known.shares
     return table[np.where(np.isnan(codes), len(labels), codes).astype(np.int64)]
-
-
-def _held(panel: Panel) -> dict[Column, tuple[str, ...]]:
-    """Return those labels of each column that a row of the panel holds: it may be a part of what was read."""
-    found = {}
-    for role, columns in _roles(panel.layout):
-        for j, name in enumerate(columns):
-            if name in panel.labels:
-                codes = np.unique(np.concatenate([_of_role(one, role)[:, j] for one in panel]))
-                found[name] = tuple(panel.labels[name][int(code)] for code in codes[~np.isnan(codes)])
-    return found
 
 
 def unseen_values(labels: Labels, layout: Layout) -> dict[Column, tuple[str, ...]]:
