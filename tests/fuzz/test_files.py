@@ -5,6 +5,7 @@ file is written anew with another meaning and the right digest: what is accepted
 and can be asked. Nothing crashes, hangs, or takes memory beyond all measure. Every case is drawn by its own number.
 """
 
+import copy
 import random
 import resource
 import shutil
@@ -14,13 +15,16 @@ from typing import Any
 
 import pytest
 import torch
-from frozen.make_frozen import ASKED, LONG, MANY, MODELS, STATE, path_of, pieces, waves, windows
+from frozen.make_frozen import ASKED, LATER_LONG, LONG, MANY, MODELS, STATE, path_of, pieces, waves, windows
 from fuzz.damage import BYTES, rewritten
 from fuzz.watch import Outcome, depths, watched
+from series.training_cases import make_run
 
-from titans_ts import MemoryState, MemoryStore, TitansForecaster, load
+from titans_ts import Checkpoint, MemoryState, MemoryStore, TitansForecaster, load
 from titans_ts.files.facts import same
-from titans_ts.files.tensors import read_tensors
+from titans_ts.files.tensors import read_tensors, write_tensors
+from titans_ts.frames.faults import Faults
+from titans_ts.series.reader import ReadingLog
 
 CHUNK = 25
 """Cases of one test."""
@@ -219,6 +223,112 @@ def assert_same_memory(found: MemoryState, true: MemoryState) -> None:
     assert found.tensors.keys() == true.tensors.keys()
     for name, x in true.tensors.items():
         assert torch.equal(found.tensors[name].nan_to_num(7), x.nan_to_num(7)), name
+
+
+# --- what was interrupted -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Return checkpoints of a run of training after a step of each phase."""
+    folder = tmp_path_factory.mktemp("runs")
+    for phase in ("direct", "memory", "quantiles"):
+        path = folder / f"{phase}.run"
+
+        def keep(run, report, phase=phase, path=path):
+            if (report.phase, report.step) == (phase, 3):
+                Checkpoint(path, every=3)(run, report)
+
+        make_run(callbacks=[keep]).run()
+    return sorted(folder.iterdir())
+
+
+def taken_up(path: Path) -> Any:
+    """Return a run as it is when a checkpoint was taken up."""
+    run = make_run(network_seed=1)
+    Checkpoint(path).resume(run)
+    return run
+
+
+@pytest.mark.parametrize("chunk", chunks(quick=2, slow=40))
+def test_damaged_checkpoints(chunk, runs, tmp_path):
+    path = tmp_path / "a.run"
+
+    def case(chance):
+        source = chance.choice(runs)
+        content, how = damaged_bytes(source.read_bytes(), runs, chance)
+        case.done = f"{source.name}, {how}"
+        path.write_bytes(content)
+        if not refused(watched(lambda: taken_up(path)), "a.run"):
+            assert_same_content(path, source)
+
+    each(chunk, "checkpoints", case)
+
+
+@pytest.mark.parametrize("chunk", chunks(quick=2, slow=40))
+@pytest.mark.filterwarnings("ignore")
+def test_checkpoints_with_another_meaning(chunk, runs, tmp_path):
+    path, again = tmp_path / "a.run", tmp_path / "b.run"
+
+    def case(chance):
+        source = chance.choice(runs)
+        case.done = source.name
+        case.done = f"{source.name}, {rewritten(source, path, chance)}"
+        outcome = watched(lambda: taken_up(path))
+        if refused(outcome, "a.run"):
+            return
+        tensors, facts = outcome.answer.kept()
+        write_tensors(again, tensors, {"checkpoint": facts})
+        assert_same_content(again, path)
+
+    each(chunk, "runs", case)
+
+
+@pytest.fixture(scope="module")
+def logs(forecaster, tmp_path_factory):
+    """Return logs of readings that ended early, and late."""
+    folder = tmp_path_factory.mktemp("logs")
+    for rows in (2, 15):
+        model = copy.deepcopy(forecaster)
+        model.update(iter([LATER_LONG[:rows]]), checkpoint=folder / f"{rows}.log")
+    return sorted(folder.iterdir())
+
+
+def log_of(path: Path, forecaster: TitansForecaster) -> ReadingLog:
+    return ReadingLog(path, forecaster.reader_, forecaster.states_)
+
+
+@pytest.mark.parametrize("chunk", chunks(quick=2, slow=40))
+def test_damaged_logs_of_a_reading(chunk, forecaster, logs, tmp_path):
+    path = tmp_path / "a.log"
+
+    def case(chance):
+        source = chance.choice(logs)
+        content, how = damaged_bytes(source.read_bytes(), logs, chance)
+        case.done = f"{source.name}, {how}"
+        path.write_bytes(content)
+        if not refused(watched(lambda: log_of(path, forecaster).resume(Faults())), "a.log"):
+            assert_same_content(path, source)
+
+    each(chunk, "damaged logs", case)
+
+
+@pytest.mark.parametrize("chunk", chunks(quick=2, slow=40))
+@pytest.mark.filterwarnings("ignore")
+def test_logs_of_a_reading_with_another_meaning(chunk, forecaster, logs, tmp_path):
+    path, again = tmp_path / "a.log", tmp_path / "b.log"
+
+    def case(chance):
+        source, faults = chance.choice(logs), Faults()
+        case.done = source.name
+        case.done = f"{source.name}, {rewritten(source, path, chance)}"
+        outcome = watched(lambda: log_of(path, forecaster).resume(faults))
+        if refused(outcome, "a.log"):
+            return
+        log_of(again, forecaster).write(*outcome.answer, faults)
+        assert_same_content(again, path)
+
+    each(chunk, "logs", case)
 
 
 # --- stores -----------------------------------------------------------------------------------------------------------

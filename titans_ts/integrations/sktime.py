@@ -248,7 +248,7 @@ class TitansSktimeForecaster(BaseForecaster):
             )
         check_quantiles([share for share in shares if share != 0.5], self.forecaster_.network_.config.quantiles)
         after = np.concatenate(list(steps.values())) > 0
-        ahead = self._ahead(X, index[after], shares) if after.any() else {}
+        ahead = self._ahead(X, index[after], shares, _furthest(steps)) if after.any() else {}
         behind = self._behind(steps, shares) if not after.all() else {}
         blocks = []
         for name, wanted in steps.items():
@@ -260,21 +260,21 @@ class TitansSktimeForecaster(BaseForecaster):
             blocks.append(block)
         return index, np.concatenate(blocks)
 
-    def _ahead(self, X: Any, asked: Any, shares: list[float]) -> dict[Hashable, np.ndarray]:
-        """Return forecasts of the rows after each series' end, ``(horizon, c, s)``."""
-        future = self._future(X, asked)
+    def _ahead(self, X: Any, asked: Any, shares: list[float], horizon: int) -> dict[Hashable, np.ndarray]:
+        """Return forecasts of the rows after each series' end, as far as one is asked for, ``(f, c, s)``."""
+        future = self._future(X, asked, horizon)
         history = None if self._ends_by_name() == self._read_to else self._history()
         beside = [share for share in shares if share != 0.5]
-        frame = self.forecaster_.predict(history, quantiles=beside or None, future=future)
+        frame = self.forecaster_.predict(history, horizon=horizon, quantiles=beside or None, future=future)
         ends = ["" if share == 0.5 else f"-q-{100 * share:g}" for share in shares]
         names = [f"{column}{end}" for column in self.forecaster_.layout_.target_columns for end in ends]
         return {
-            name: frame[names].iloc[place].to_numpy().reshape(self.forecaster_.horizon, -1, len(shares))
+            name: frame[names].iloc[place].to_numpy().reshape(horizon, -1, len(shares))
             for name, place in frames.places(frame).items()
         }
 
-    def _future(self, X: Any, asked: Any) -> Any:
-        """Return X over the whole horizon: a row that is not asked for repeats one that is, as no other forecast sees it."""
+    def _future(self, X: Any, asked: Any, horizon: int) -> Any:
+        """Return X over all rows to forecast: one that is not asked for repeats one that is, as no other one sees it."""
         covariates = self.forecaster_.future_covariates
         if X is None and covariates is None:
             return None
@@ -285,7 +285,7 @@ class TitansSktimeForecaster(BaseForecaster):
         absent = asked[~asked.isin(X.index)]
         if len(absent):
             raise ValueError(f"X lacks {len(absent)} of the {len(asked)} rows to forecast; the first is {absent[0]}")
-        index = self._index(ForecastingHorizon(np.arange(1, self.forecaster_.horizon + 1)))
+        index = self._index(ForecastingHorizon(np.arange(1, horizon + 1)))
         known = np.where(index.isin(asked), X.index.get_indexer(index), X.index.get_indexer(asked[:1]))
         return frames.keyed(frames.renamed(X.iloc[known].set_axis(index), "X"))
 

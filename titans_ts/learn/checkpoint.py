@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from titans_ts.files.tensors import read_tensors, write_tensors
+from torch import Tensor
+
+from titans_ts.files.facts import require, same
+from titans_ts.files.tensors import digest, parsed_json, read_tensors, write_tensors
 
 
 class Checkpoint:
@@ -75,6 +80,19 @@ class Checkpoint:
             )
         try:
             run.restore(tensors, found)
+            _check_taken_up(run, tensors, found)
         except (LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             what = f"it lacks the part {error}" if isinstance(error, KeyError) else str(error).strip().split("\n")[0]
             raise ValueError(f"checkpoint {str(self.path)!r} is damaged: {what}; delete the file to train afresh") from None
+
+
+def _check_taken_up(run: Any, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
+    """Refuse a file of which the run did not take over a part as it stands there."""
+    kept, said = run.kept()
+    said = parsed_json(json.dumps(said))
+    for name, value in facts.items():
+        require(name in said and same(value, said[name]), f"what it says of {name!r} has no meaning here")
+    for name, x in tensors.items():
+        if name in kept or not name.startswith("chance."):  # that of another device is not drawn from
+            whole = name in kept and digest({name: x}, "") == digest({name: kept[name]}, "")
+            require(whole, f"the run has no place for {name!r} as it stands there")

@@ -525,7 +525,8 @@ class ReadingLog:
             kept = _by_place("", tensors)
             names = [original(name) for name in facts["ids"]]
             last = {original(name): original(time) for name, time in facts["last_times"]}
-            require(len(set(names)) == len(names) and set(last) <= set(names), "its series do not fit its time stamps")
+            once = len(set(names)) == len(names) and len(last) == len(facts["last_times"])
+            require(once and set(last) <= set(names), "its series do not fit its time stamps")
             require(fits(facts["rows"], int) and facts["rows"] > 0, "its rows are no count")
             states = {}
             for place, name in enumerate(names):
