@@ -1,6 +1,7 @@
 """Categories become numbers by what training rows hold, whatever library holds them."""
 
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -144,3 +145,16 @@ def test_future_categories_are_those_of_fit():
         read_future(later.assign(kind=later["ds"]), layout, last, 3)
     with pytest.raises(TypeError, match=r"future is no frame, but \['kind'\] hold categories; pass a frame"):
         read_future(np.ones((3, 1)), layout, last, 3)
+
+
+def test_a_category_for_each_of_many_series_is_learned_in_no_time():
+    """A store's name, held by one series each: labels are looked up once, not once a series."""
+    names = [f"store {i}" for i in range(3000)]
+    frame = pd.DataFrame(
+        {"unique_id": np.repeat(names, 2), "ds": np.tile([1, 2], 3000), "y": 1.0, "name": np.repeat(names, 2)}
+    )
+    panel = read_panel(frame, static_covariates="name")
+    began = time.process_time()
+    found = learn_categories(panel, [2] * len(names))
+    assert time.process_time() - began < 1
+    assert found.layout.n_static == len(found.series[-1].static) == 32

@@ -139,3 +139,16 @@ def test_holidays_follow_the_rows_of_gaps_of_the_history_and_of_the_horizon():
         ValueError, match="X is an array without time stamps, but the model knows holidays .'DE'.*pass a frame"
     ):
         read_panel(np.ones(5), like=panel.layout)
+
+
+def test_each_series_of_a_panel_has_the_holidays_of_its_own_days():
+    """Series of other lengths, and one far from the others in time, get what they get alone."""
+    parts = {"a": ("2024-12-20", 9), "b": ("1999-12-28", 30), "c": ("2024-04-28", 5)}
+    frames = [
+        pd.DataFrame({"unique_id": k, "ds": pd.date_range(first, periods=n), "y": 1.0}) for k, (first, n) in parts.items()
+    ]
+    together = read_panel(pd.concat(frames), holidays=read_holidays(["DE", "US"]))
+    for one, frame in zip(together, frames, strict=True):
+        alone = read_panel(frame, holidays=read_holidays(["DE", "US"]))[one.id].future
+        assert alone.any()
+        np.testing.assert_array_equal(one.future, alone)

@@ -10,7 +10,7 @@ import numpy as np
 
 from titans_ts.frames.clock import continue_times, show_time
 from titans_ts.frames.columns import Request
-from titans_ts.frames.covariates.categories import encode, unseen_values, warn_unseen
+from titans_ts.frames.covariates.categories import encode, encodings, unseen_values, warn_unseen
 from titans_ts.frames.covariates.holidays import holiday_columns
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.panel import Layout, Table
@@ -51,7 +51,7 @@ def read_future(
     numbers = {id_: i for i, id_ in enumerate(table.ids)}
     matrix = table.future if table.layout.backend != "numpy" else table.values
     wanted = continue_times(layout, list(last_times.values()), horizon) if table.layout.has_times else None
-    answer = {}
+    answer, tables = {}, encodings(table.labels, layout)
     for n, id_ in enumerate(last_times):
         if id_ in faults.reasons:
             continue
@@ -63,7 +63,7 @@ def read_future(
         except ValueError as error:
             faults.note(id_, str(error))
         else:
-            answer[id_] = encode(matrix[rows], columns, table.labels, layout)
+            answer[id_] = encode(matrix[rows], columns, tables)
     faults.settle(others=bool(answer))
     warn_unseen({name: new for name, new in unseen_values(table.labels, layout).items() if name in columns}, "future")
     return _with_holidays(answer, layout, last_times, horizon)
@@ -76,10 +76,8 @@ def _with_holidays(
     if not layout.holidays or not known:
         return known
     times = continue_times(layout, [last_times[id_] for id_ in known], horizon)
-    return {
-        id_: np.concatenate([values, holiday_columns(own, layout)], axis=1)
-        for (id_, values), own in zip(known.items(), times, strict=True)
-    }
+    columns = np.split(holiday_columns(times.ravel(), layout), len(known))
+    return {id_: np.concatenate([values, own], axis=1) for (id_, values), own in zip(known.items(), columns, strict=True)}
 
 
 def _of_future(message: str) -> str:

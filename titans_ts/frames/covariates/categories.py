@@ -118,37 +118,43 @@ def encode_panel(panel: Panel) -> Panel:
     layout, labels = panel.layout, panel.labels
     if not layout.categories:
         return panel
+    tables = encodings(labels, layout)
     series = tuple(
         replace(
             one,
-            past=encode(one.past, layout.past_columns, labels, layout),
-            future=encode(one.future, layout.future_columns, labels, layout),
-            static=encode(one.static[None], layout.static_columns, labels, layout)[0],
+            past=encode(one.past, layout.past_columns, tables),
+            future=encode(one.future, layout.future_columns, tables),
+            static=encode(one.static[None], layout.static_columns, tables)[0],
         )
         for one in panel
     )
     return replace(panel, series=series, labels={}, unseen=unseen_values(labels, layout))
 
 
-def encode(matrix: np.ndarray, columns: Sequence[Column], labels: Labels, layout: Layout) -> np.ndarray:
-    """Return columns with those of ``labels`` made numbers; what stands beyond ``columns`` follows as it is."""
-    known = {one.column: one for one in layout.categories if one.column in labels}
-    if not any(name in known for name in columns):
+def encodings(labels: Labels, layout: Layout) -> dict[Column, np.ndarray]:
+    """Return for each column of ``labels`` what they become: a row of numbers each, and at the end one for the missing."""
+    found = {}
+    for one in layout.categories:
+        if one.column in labels:
+            place = {value: k for k, value in enumerate(one.values)} | dict.fromkeys(one.rare, one.width - 1)
+            table, own = np.full((len(labels[one.column]) + 1, one.width), np.nan), np.eye(one.width)
+            for i, name in enumerate(labels[one.column]):
+                table[i] = own[place[name]] if name in place else one.shares
+            found[one.column] = table
+    return found
+
+
+def encode(matrix: np.ndarray, columns: Sequence[Column], tables: Mapping[Column, np.ndarray]) -> np.ndarray:
+    """Return columns with those of categories made numbers by :func:`encodings`; what stands beyond follows as it is."""
+    if not any(name in tables for name in columns):
         return matrix
-    parts = [
-        _one_hot(matrix[:, j], labels[name], known[name]) if name in known else matrix[:, j : j + 1]
-        for j, name in enumerate(columns)
-    ]
+    parts = [_rows(tables[name], matrix[:, j]) if name in tables else matrix[:, j : j + 1] for j, name in enumerate(columns)]
     return np.concatenate([*parts, matrix[:, len(columns) :]], axis=1)
 
 
-def _one_hot(codes: np.ndarray, labels: Sequence[str], known: Categories) -> np.ndarray:
-    """Return a column for each value, and one for the rarer, ``(t, k)``; NaN where missing."""
-    place = {value: k for k, value in enumerate(known.values)} | dict.fromkeys(known.rare, known.width - 1)
-    table, own = np.full((len(labels) + 1, known.width), np.nan), np.eye(known.width)
-    for i, name in enumerate(labels):
-        table[i] = own[place[name]] if name in place else known.shares
-    return table[np.where(np.isnan(codes), len(labels), codes).astype(np.int64)]
+def _rows(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the row of a table that each code names, the last one where there is none, ``(t, k)``."""
+    return table[np.where(np.isnan(codes), len(table) - 1, codes).astype(np.int64)]
 
 
 def unseen_values(labels: Labels, layout: Layout) -> dict[Column, tuple[str, ...]]:

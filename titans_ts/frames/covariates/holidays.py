@@ -73,15 +73,19 @@ def with_holidays(panel: Panel, layout: Layout) -> Panel:
     """Return a panel with the holidays of a layout beside its future covariates."""
     if not layout.holidays:
         return panel
-    series = []
+    times = []
     for one in panel:
         if one.times is None:
             raise ValueError(
                 f"X is {'an array' if panel.layout.backend == 'numpy' else 'a frame'} without time stamps, but the model "
                 f"knows holidays ({_spelled(layout.holidays)}), which need dates; pass a frame with them"
             )
-        columns = holiday_columns(one.times, layout, panel.layout.frequency or layout.frequency)
-        series.append(replace(one, future=np.concatenate([one.future, columns], axis=1)))
+        times.append(one.times)
+    found = holiday_columns(np.concatenate(times), layout, panel.layout.frequency or layout.frequency)
+    columns = np.split(found, np.cumsum([len(own) for own in times])[:-1])
+    series = [
+        replace(one, future=np.concatenate([one.future, own], axis=1)) for one, own in zip(panel, columns, strict=True)
+    ]
     return replace(panel, series=tuple(series), layout=replace(panel.layout, holidays=layout.holidays))
 
 

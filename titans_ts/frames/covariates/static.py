@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.frames.covariates.categories import column_values, encode, holds_categories, unseen_values, warn_unseen
+from titans_ts.frames.covariates.categories import (
+    column_values,
+    encode,
+    encodings,
+    holds_categories,
+    unseen_values,
+    warn_unseen,
+)
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.numbers import is_numeric, shown
 from titans_ts.frames.panel import Column, Layout, Table
@@ -58,7 +65,7 @@ def read_static(static: Any, layout: Layout) -> dict[Hashable, np.ndarray]:
     categorical = [name for name in layout.static_columns if name in known]
     matrix, labels = _values(frame, layout.static_columns, categorical, list(ids))
     warn_unseen(unseen_values(labels, layout), "static")
-    numbers = encode(matrix, layout.static_columns, labels, layout)
+    numbers = encode(matrix, layout.static_columns, encodings(labels, layout))
     return {name: numbers[row] for name, row in ids.items()}
 
 
