@@ -42,6 +42,13 @@ def test_columns_may_be_chosen_and_a_list_of_arrays_has_numbers_for_ids():
     assert [one.static.tolist() for one in panel] == [[5], [6]]
 
 
+def test_ids_of_a_multiindex_are_found_in_the_column_that_is_called_as_their_level():
+    X = long().rename(columns={"unique_id": "item_id"}).set_index(["item_id", "ds"])
+    panel = read_panel(X, static=STATIC.rename(columns={"unique_id": "item_id"}))
+    assert panel.layout.static_columns == ("size", "kind")
+    assert (panel["a"].static[0], panel["b"].static[0]) == (1, 2)
+
+
 def test_rows_for_a_fitted_model_wait_for_their_static_covariates():
     like = learned().layout
     assert np.isnan(read_panel(long(), like=like)["a"].static).all()
@@ -56,6 +63,11 @@ def test_rows_for_a_fitted_model_wait_for_their_static_covariates():
             STATIC.assign(unique_id=[1, 2, 3]),
             {},
             "no row for the ids 'b', 'a' of X .ids are of type str in X, not so in static",
+        ),
+        (
+            STATIC.drop(columns="unique_id"),
+            {},
+            "static has no column 'unique_id', and no id of X in its index; .*'size', 'kind'.: name the column of its ids",
         ),
         (pd.concat([STATIC, STATIC[:1]]), {}, "static has the id 'a' twice, in rows 0 and 3"),
         (

@@ -30,7 +30,13 @@ def add_static(table: Table, static: Any, names: Sequence[Column], id_column: st
     """
     if table.layout.is_single:
         raise ValueError("static= holds a row for each series, but X holds one series alone; leave static out")
+    id_column = table.layout.id_column or id_column  # that of a MultiIndex is a level of it
     frame, ids = _open(static, id_column)
+    if id_column not in frame.columns and not any(name in ids for name in table.ids):
+        raise ValueError(
+            f"static has no column {id_column!r}, and no id of X in its index; its columns: {list(frame.columns)}: name the "
+            f"column of its ids {id_column!r}, or set_index(...) to it"
+        )
     columns = tuple(name for name in frame.columns if name != id_column)
     absent = [name for name in names if name not in columns]
     if absent or not columns:
