@@ -218,6 +218,26 @@ def test_covariates_and_ids_are_named_by_options_and_a_file_brings_those_to_come
     assert found["day"].to_list() == ahead * 2
 
 
+def test_a_look_back_may_be_shorter_than_a_patch_and_text_beside_the_target_is_named(tmp_path, capsys):
+    pl.DataFrame({"ds": HOURS, "y": LOAD, "promo": ["tv"] * len(HOURS)}).write_csv(tmp_path / "sold.csv")
+    arguments = [
+        "forecast",
+        str(tmp_path / "sold.csv"),
+        "--horizon",
+        "3",
+        "--lookback",
+        "8",
+        "--layers",
+        "0",
+        "--max-steps",
+        "2",
+    ]
+    assert main(arguments) == 2
+    assert "text that goes with them in --past, --future or --static" in capsys.readouterr().err
+    assert main([*arguments, "--past", "promo"]) == 0
+    assert len(pl.read_csv(tmp_path / "sold-forecast.csv")) == 3
+
+
 def test_rows_that_the_future_file_lacks_are_told_before_the_fit(tmp_path, capsys):
     pl.DataFrame({"ds": HOURS, "y": LOAD, "promo": ["tv"] * len(HOURS)}).write_csv(tmp_path / "sold.csv")
     ahead = [HOURS[-1] + dt.timedelta(hours=k) for k in (1, 2)]

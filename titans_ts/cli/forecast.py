@@ -194,6 +194,8 @@ def _new(arguments: argparse.Namespace) -> Any:
     tails = {round(0.5 - level / 200, 6) for level in arguments.level}
     optional = ("lookback", "layers", "holidays", "minimum", "target_transform", "on_error")
     given = {name: getattr(arguments, name) for name in optional if getattr(arguments, name) is not None}
+    if 0 < (arguments.lookback or 0) < 16:  # which is the length of a patch, the end of the look-back
+        given["patch_length"] = arguments.lookback
     return TitansForecaster(
         arguments.horizon,
         quantiles=tuple(sorted({*QUANTILES, *tails, *(round(1 - tail, 6) for tail in tails)})),

@@ -91,7 +91,9 @@ def frame_roles(
     _refuse_two_roles(roles.used + tuple(reserved))
     wrong = [name for name in roles.target if not is_numeric(name)]
     if wrong:
-        raise ValueError(f"X: the columns {wrong} hold no numbers; encode them as numbers or leave them out")
+        raise ValueError(
+            f"X: the columns {wrong} hold no numbers; parse them, for example with pandas.to_numeric, or leave them out"
+        )
     wrong = [name for name in request.covariates if not (is_numeric(name) or is_category(name))]
     if wrong:
         if request.categorical is not None:
@@ -128,7 +130,10 @@ def _advice(words: list[Column], dates: list[Column], numbers: list[Column], lon
             f"for several series, one below the other, pass id_column={rest[0]!r}, time_column={dates[0]!r}, "
             f"target_columns={numbers}; for one series pass target_columns=[...] to say which columns to forecast"
         )
-    advice = "pass target_columns=[...] to say which columns to forecast"
+    advice = (
+        "pass target_columns=[...] to say which columns to forecast, or name text that goes with them in past_covariates, "
+        "future_covariates or static_covariates"
+    )
     if dates or not long:
         advice += f", or time_column={words[0]!r} if it holds the time stamps (parsed to dates)"
     return advice if dates or long else f"{advice}, or id_column={words[0]!r} if it holds the ids of several series"
