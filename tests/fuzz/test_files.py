@@ -24,7 +24,7 @@ from titans_ts import Checkpoint, MemoryState, MemoryStore, TitansForecaster, lo
 from titans_ts.files.facts import same
 from titans_ts.files.tensors import read_tensors, write_tensors
 from titans_ts.frames.faults import Faults
-from titans_ts.series.reader import ReadingLog
+from titans_ts.series.state import ReadingLog
 
 CHUNK = 25
 """Cases of one test."""

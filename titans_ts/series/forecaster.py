@@ -33,9 +33,9 @@ from titans_ts.learn.run import choose_device
 from titans_ts.series import rolling
 from titans_ts.series.intervals import Asked
 from titans_ts.series.network import ForecastNetwork
-from titans_ts.series.reader import Reader, Reading, ReadingLog, chosen, kept_reasons, reasons_to_keep, some
+from titans_ts.series.reader import Reader, Reading, chosen, some
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
-from titans_ts.series.state import MemoryState
+from titans_ts.series.state import MemoryState, ReadingLog, kept_reasons, reasons_to_keep
 from titans_ts.series.targets import NAMED, Targets, domains, original_transformer, plain_transformer
 from titans_ts.series.tensors import CYCLES, Preparation, learn_scale
 from titans_ts.series.training import Training

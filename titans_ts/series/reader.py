@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections import ChainMap
 from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -21,7 +18,7 @@ from titans_ts.backbones.stack import require_memory
 from titans_ts.backbones.state import map_tensors, pack, unpack_checked
 from titans_ts.blocks.scale import Scale, unknown_scale
 from titans_ts.files.facts import checked, finite, fits, refusing, require
-from titans_ts.files.tensors import digest, read_tensors, under, write_tensors
+from titans_ts.files.tensors import digest
 from titans_ts.frames.clock import to_wall
 from titans_ts.frames.covariates.categories import joined_unseen, warn_unseen
 from titans_ts.frames.covariates.static import note_unknown, read_static
@@ -38,7 +35,7 @@ from titans_ts.series.intervals import Asked, quantiles_at
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reading import tokens_read
 from titans_ts.series.settings import ForecastConfig
-from titans_ts.series.state import MemoryState, SeriesState, original, plain
+from titans_ts.series.state import MemoryState, ReadingLog, SeriesState, by_place, original, plain
 from titans_ts.series.tensors import Preparation, SeriesTensors
 
 ROWS_AT_ONCE = 65_536
@@ -281,7 +278,7 @@ class Reader:
         _check_together(network.config, preparation, layout)
         statics: dict[Hashable, np.ndarray] = {}
         reader, read = cls(network, preparation, layout, {}, {}, {}, {}, statics=statics), Reading({}, {}, layout)
-        scales, states = _by_place("scale", tensors), _by_place("state", tensors)
+        scales, states = by_place("scale", tensors), by_place("state", tensors)
         fresh = unknown_scale(network.config.channels)
         for place, fact in enumerate(header["series"]):
             name, last, first = (original(fact[key]) for key in ("id", "last_time", "first_time"))
@@ -494,78 +491,6 @@ class Reader:
         return list(Parallel(n_jobs=self.n_jobs, backend="threading")(tasks))
 
 
-class ReadingLog:
-    """A file that says how far a stream was read, and what was held then; written whole or not at all.
-
-    ``states`` are those from which reading began.
-    """
-
-    def __init__(self, path: str | Path, reader: Reader, states: States) -> None:
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"checkpoint={path!r:.80} is a {type(path).__name__}; expected the path of a file")
-        self.path, self.reader = Path(path), reader
-        seen = [[plain(name), state.n_seen] for name, state in states.items()]
-        self.identity = [reader.fingerprint, hashlib.sha256(json.dumps(seen).encode()).hexdigest()]
-
-    def resume(self, faults: Faults) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any], int]:
-        """Return states, last time stamps and rows read so far; nothing without a file; one that does not fit is refused.
-
-        What was wrong with single series until then is noted in ``faults``.
-        """
-        if not self.path.exists():
-            return {}, {}, 0
-        tensors, header = read_tensors(self.path)
-        facts = header.get("reading")
-        if not isinstance(facts, dict) or facts.get("identity") != self.identity:
-            raise ValueError(
-                f"checkpoint {str(self.path)!r} was written by another reading: by another model, or begun when other rows "
-                "had been read; give another path, or delete the file to read the stream from its first row"
-            )
-        try:
-            kept = _by_place("", tensors)
-            names = [original(name) for name in facts["ids"]]
-            last = {original(name): original(time) for name, time in facts["last_times"]}
-            once = len(set(names)) == len(names) and len(last) == len(facts["last_times"])
-            require(once and set(last) <= set(names), "its series do not fit its time stamps")
-            require(fits(facts["rows"], int) and facts["rows"] > 0, "its rows are no count")
-            states = {}
-            for place, name in enumerate(names):
-                n_seen = int(kept[place]["n_seen"])
-                self.reader.check_last_time(n_seen, last.get(name))
-                states[name] = self.reader.restored(name, n_seen, kept[place])
-            for name, reason in kept_reasons(facts).items():
-                faults.note(name, reason)
-            return states, last, facts["rows"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            what = f"it lacks the part {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"checkpoint {str(self.path)!r} is damaged: {what}; delete it") from None
-
-    def write(self, states: States, last_times: Mapping[Hashable, Any], rows: int, faults: Faults) -> None:
-        """Write how far reading came."""
-        tensors: dict[str, Tensor] = {}
-        for place, state in enumerate(states.values()):
-            tensors |= pack(state, prefix=str(place))
-        facts = {
-            "identity": self.identity,
-            "rows": rows,
-            "ids": [plain(name) for name in states],
-            "last_times": [[plain(name), plain(time)] for name, time in last_times.items()],
-        } | reasons_to_keep(faults.reasons)
-        write_tensors(self.path, tensors, {"reading": facts})
-
-
-def reasons_to_keep(reasons: Mapping[Hashable, str]) -> dict[str, Any]:
-    """Return why series were left out as plain facts of a file; nothing where none was."""
-    return {"skipped": [[plain(name), reason] for name, reason in reasons.items()]} if reasons else {}
-
-
-def kept_reasons(facts: Mapping[str, Any]) -> dict[Hashable, str]:
-    """Return what :func:`reasons_to_keep` was given."""
-    reasons = {original(name): reason for name, reason in facts.get("skipped", [])}
-    require(all(isinstance(reason, str) for reason in reasons.values()), "what it says of series left out is no text")
-    return reasons
-
-
 def last_time(series: Series, after: SeriesState) -> Any:
     """Return the time stamp of the last row of a series; its number, where it has none."""
     if series.times is None:
@@ -602,16 +527,6 @@ def some(names: Iterable[Hashable], count: int = 5) -> str:
 
 def _kind_of(name: Hashable) -> type:
     return type(name.item() if isinstance(name, np.generic) else name)
-
-
-def _by_place(kind: str, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """Return the tensors of a file that are named ``kind.place.name``, by place and name."""
-    found: dict[int, dict[str, Tensor]] = {}
-    for name, x in (under(f"{kind}.", tensors) if kind else dict(tensors)).items():
-        place, _, part = name.partition(".")
-        require(place.isdecimal() and len(place) < 10, f"it holds {name!r}, which is of no series")
-        found.setdefault(int(place), {})[part] = x
-    return found
 
 
 def _check_together(config: ForecastConfig, preparation: Preparation, layout: Layout) -> None:

@@ -1,11 +1,17 @@
-"""What is kept of one series: the state that is read on from, and its portable form for files and other processes."""
+"""What is kept of a series: the state that is read on from, its portable form for files and other processes, and a log.
+
+The log says how far a stream was read, with the states then.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -13,8 +19,9 @@ from torch import Tensor
 from titans_ts.backbones.stack import State
 from titans_ts.backbones.state import pack
 from titans_ts.blocks.scale import Scale
-from titans_ts.files.facts import fits
-from titans_ts.files.tensors import Form, read_tensors, write_tensors
+from titans_ts.files.facts import fits, require
+from titans_ts.files.tensors import Form, read_tensors, under, write_tensors
+from titans_ts.frames.faults import Faults
 
 
 class SeriesState(NamedTuple):
@@ -162,3 +169,101 @@ def original(kept: Any) -> Any:
         case ["plain", value] if fits(value, str | float | bool | None):
             return value
     raise ValueError(f"{kept!r} is neither an id nor a time stamp")
+
+
+class Restoring(Protocol):
+    """What makes states of their tensors again: a :class:`titans_ts.series.reader.Reader`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells its weights from all others."""
+
+    def check_last_time(self, n_seen: int, last_time: Any) -> None:
+        """Refuse a last time stamp that cannot be that of so many rows."""
+
+    def restored(self, name: Hashable, n_seen: int, tensors: Mapping[str, Tensor]) -> SeriesState:
+        """Return the state of a series after so many rows, if the tensors can be it."""
+
+
+class ReadingLog:
+    """A file that says how far a stream was read, and what was held then; written whole or not at all.
+
+    ``states`` are those from which reading began.
+    """
+
+    def __init__(self, path: str | Path, reader: Restoring, states: Mapping[Hashable, SeriesState]) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"checkpoint={path!r:.80} is a {type(path).__name__}; expected the path of a file")
+        self.path, self.reader = Path(path), reader
+        seen = [[plain(name), state.n_seen] for name, state in states.items()]
+        self.identity = [reader.fingerprint, hashlib.sha256(json.dumps(seen).encode()).hexdigest()]
+
+    def resume(self, faults: Faults) -> tuple[dict[Hashable, SeriesState], dict[Hashable, Any], int]:
+        """Return states, last time stamps and rows read so far; nothing without a file; one that does not fit is refused.
+
+        What was wrong with single series until then is noted in ``faults``.
+        """
+        if not self.path.exists():
+            return {}, {}, 0
+        tensors, header = read_tensors(self.path)
+        facts = header.get("reading")
+        if not isinstance(facts, dict) or facts.get("identity") != self.identity:
+            raise ValueError(
+                f"checkpoint {str(self.path)!r} was written by another reading: by another model, or begun when other rows "
+                "had been read; give another path, or delete the file to read the stream from its first row"
+            )
+        try:
+            kept = by_place("", tensors)
+            names = [original(name) for name in facts["ids"]]
+            last = {original(name): original(time) for name, time in facts["last_times"]}
+            once = len(set(names)) == len(names) and len(last) == len(facts["last_times"])
+            require(once and set(last) <= set(names), "its series do not fit its time stamps")
+            require(fits(facts["rows"], int) and facts["rows"] > 0, "its rows are no count")
+            states = {}
+            for place, name in enumerate(names):
+                n_seen = int(kept[place]["n_seen"])
+                self.reader.check_last_time(n_seen, last.get(name))
+                states[name] = self.reader.restored(name, n_seen, kept[place])
+            for name, reason in kept_reasons(facts).items():
+                faults.note(name, reason)
+            return states, last, facts["rows"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            what = f"it lacks the part {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"checkpoint {str(self.path)!r} is damaged: {what}; delete it") from None
+
+    def write(
+        self, states: Mapping[Hashable, SeriesState], last_times: Mapping[Hashable, Any], rows: int, faults: Faults
+    ) -> None:
+        """Write how far reading came."""
+        tensors: dict[str, Tensor] = {}
+        for place, state in enumerate(states.values()):
+            tensors |= pack(state, prefix=str(place))
+        facts = {
+            "identity": self.identity,
+            "rows": rows,
+            "ids": [plain(name) for name in states],
+            "last_times": [[plain(name), plain(time)] for name, time in last_times.items()],
+        } | reasons_to_keep(faults.reasons)
+        write_tensors(self.path, tensors, {"reading": facts})
+
+
+def reasons_to_keep(reasons: Mapping[Hashable, str]) -> dict[str, Any]:
+    """Return why series were left out as plain facts of a file; nothing where none was."""
+    return {"skipped": [[plain(name), reason] for name, reason in reasons.items()]} if reasons else {}
+
+
+def kept_reasons(facts: Mapping[str, Any]) -> dict[Hashable, str]:
+    """Return what :func:`reasons_to_keep` was given."""
+    reasons = {original(name): reason for name, reason in facts.get("skipped", [])}
+    require(all(isinstance(reason, str) for reason in reasons.values()), "what it says of series left out is no text")
+    return reasons
+
+
+def by_place(kind: str, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Return the tensors of a file that are named ``kind.place.name``, by place and name."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, x in (under(f"{kind}.", tensors) if kind else dict(tensors)).items():
+        place, _, part = name.partition(".")
+        require(place.isdecimal() and len(place) < 10, f"it holds {name!r}, which is of no series")
+        found.setdefault(int(place), {})[part] = x
+    return found
