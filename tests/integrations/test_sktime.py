@@ -461,3 +461,14 @@ def test_in_a_pipeline():
     found = TransformedTargetForecaster(steps).fit(y, fh=[1, 2, 3, 4, 5, 6]).predict()
     steps_ahead = TitansForecaster(**QUICK).fit(y.diff().fillna(0.0)).predict()
     close(found, y.iloc[-1] + steps_ahead.cumsum())
+
+
+def test_text_and_categories_are_covariates_too():
+    index = pd.period_range("2020-01-01", periods=200, freq="D")
+    kind = np.random.default_rng(0).choice(["a", "b"], 200)
+    y = pd.Series(np.where(kind == "a", 5.0, 9.0), index=index)
+    for dtype in ("category", "object"):
+        X = pd.DataFrame({"kind": pd.Series(kind, index=index).astype(dtype)})
+        forecaster = TitansSktimeForecaster(lookback=24, patch_length=4, layers=0, max_steps=30, random_state=0)
+        found = forecaster.fit(y[:190], X=X[:190], fh=range(1, 7)).predict(X=X[190:196])
+        assert (found > 7).tolist() == (y[190:196] > 7).tolist()

@@ -72,7 +72,7 @@ class TitansSktimeForecaster(BaseForecaster):
     A forecast of a row already seen is made one row ahead, by a memory that has read the rows before it; before the first
     row it is NaN. The weights have learned from all training rows nevertheless.
 
-    Missing values are masked in y and refused by name in X.
+    Missing values are masked in y and refused by name in X, whose columns may hold text and categories.
 
     References
     ----------
@@ -96,7 +96,7 @@ class TitansSktimeForecaster(BaseForecaster):
         "X_inner_mtype": ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"],
         "capability:multivariate": True,
         "capability:exogenous": True,
-        "capability:categorical_in_X": False,
+        "capability:categorical_in_X": True,
         "capability:missing_values": True,
         "capability:insample": True,
         "capability:pred_int": True,
