@@ -71,7 +71,7 @@ def test_folds_of_scikit_learn_are_scored(start):
 
 def test_rows_in_any_order_give_what_rows_in_order_give():
     frame = long_frame(pd.date_range("2024", periods=100, freq="h"))
-    first, later = frame[:160], frame[160:]
+    first, later = frame[:160].sort_values(["unique_id", "ds"]), frame[160:]
     forecaster = fitted(first)
     expected = forecaster.update(later).predict()
     mixed = fitted(first.sample(frac=1, random_state=0)).update(later.sample(frac=1, random_state=1)).predict()
