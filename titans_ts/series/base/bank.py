@@ -1,0 +1,535 @@
+"""Smoothed levels, trends and a profile of the season, a stream each: forecasts that need no training and read on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+from torch import Tensor
+
+from titans_ts.blocks.scale import Scale
+
+Array = NDArray[np.float64]
+
+NAMES = ("naive", "seasonal_naive", "theta", "theta_log", "damped", "damped_log")
+"""All candidates, in their order."""
+STEPS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.15, 0.9, 0.1, 1.0, 0.05)
+"""Steps of simple exponential smoothing among which theta chooses, the first of those that are equal."""
+DAMPED = tuple((step, trend, keep) for step in (0.5, 0.2, 0.9) for trend in (0.05, 0.2) for keep in (0.8, 0.95))
+"""Step, share of it for the trend, and what a row leaves of the trend: among these the damped trend chooses."""
+LEVEL_STEPS = (0.1, 0.3, 0.6)
+"""Steps of the smoothed levels that others see."""
+LONG_STEP, LONG_DAMPED = 0.3, (0.2, 0.05, 0.8)
+"""What is smoothed with where the season is too long to judge by phase."""
+LONGEST_JUDGED = 24
+"""Longest season for which smoothers are judged, and logarithms kept: their sums have a number a smoother and phase."""
+FORGETTING = 0.98
+"""What a season leaves of the sums behind the profile."""
+NO_SEASON, FULL_SEASON = 2.0, 4.0
+"""F statistic of the phases up to which the profile is 0, and from which it is whole; between them it is shrunk."""
+FLATTEST = 1e3
+"""Level in spreads beyond which logarithms are as straight as the rows, and too coarse in float64."""
+SMALLEST = 1e-9
+"""Least size of a stream, and least raw value that has a logarithm, in spreads."""
+MOST_NUMBERS = 2**21
+"""Numbers of a single array up to which rows are read in one piece."""
+FEW_ROWS = 8
+"""Rows up to which a loop over them is faster than a filter."""
+ALIKE = 1e-9
+"""Share of the largest loss within which losses are equal, so that rounding decides nothing."""
+
+
+class BankCarry(NamedTuple):
+    """What the bank knows of a stream; ``d`` forms: levels, logarithms; ``a`` smoothers; ``m`` phases, next row's first."""
+
+    age: Tensor  # s, rows since the first observed one
+    last: Tensor  # s m, the last rows, gaps filled
+    range: Tensor  # s 2, smallest and largest row
+    steps: Tensor  # s 4, sum and count of absolute differences of a season, and of a row
+    total: Tensor  # s d
+    moment: Tensor  # s d, sum of rows times their age at that time
+    profile: Tensor  # s d m, sums of rows less their centred mean
+    squares: Tensor  # s d, sum of squares of these
+    smoothers: Tensor  # s d a 2, level and trend
+    losses: Tensor  # s d a, sums of squared one-step errors
+    errors: Tensor  # s d a m, sums of one-step errors by phase
+
+
+class BankSeen(NamedTuple):
+    """All that forecasts from ``n`` origins need, on the long-run scale; ``d`` forms (levels, logarithms)."""
+
+    last: Tensor  # s n m, the rows of one season ago, next row's first
+    levels: Tensor  # s n j
+    profile: Tensor  # s n m, next row's phase first, 0 where no season is significant
+    size: Tensor  # s n, mean absolute seasonal difference, at least SMALLEST
+    profiles: Tensor  # s n d m, the profile of each form
+    theta: Tensor  # s n d 2, level and step
+    damped: Tensor  # s n d 3, level, trend, and what a row leaves of the trend
+    logs: Tensor  # s n 3, whether logarithms are used, raw zero in spreads, largest logarithm allowed
+    age: Tensor  # s n, rows since the first observed one
+
+
+class Bank:
+    """A bank of forecasts by recursion for streams of one season.
+
+    Every candidate is made of sums that go on while rows are read: what comes out does not depend on how the rows are cut,
+    nor on the streams beside. Profile, trend and choice of step are those of *all* rows read so far: the smoothers read the
+    rows as they are, and the profile's part is taken off their levels and their squared errors in closed form.
+
+    Parameters
+    ----------
+    season : int
+        Rows of a season; 1 means none.
+    kept : sequence of str, optional
+        Candidates that :meth:`forecasts` gives, a part of :data:`NAMES`; all by default.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The kept candidates, in the order of :data:`NAMES`.
+    level_steps : tuple of float
+        Steps of the smoothed levels in ``BankSeen.levels``.
+
+    Notes
+    -----
+    *naive*, *seasonal_naive*: the last row, the last season. *theta*: simple exponential smoothing with the step whose
+    one-step errors were smallest, plus half the trend of all rows. *damped*: level and damped trend, chosen alike. ``_log``:
+    the same on logarithms where all rows so far were positive, else the form on levels. The profile is the mean by phase of
+    rows less a centred mean of a season, as in classical decomposition, with slow forgetting.
+
+    Rows that are missing count as the row of a season before, or the last row where there is none.
+    """
+
+    def __init__(self, season: int, kept: Sequence[str] | None = None) -> None:
+        if season < 1:
+            raise ValueError(f"season must be at least 1, got {season}")
+        if unknown := set(kept or ()) - set(NAMES):
+            raise ValueError(f"no such candidates: {sorted(unknown)}; there are {list(NAMES)}")
+        self.season = season
+        self.names = tuple(name for name in NAMES if kept is None or name in kept)
+        self.level_steps = LEVEL_STEPS
+        judged = season <= LONGEST_JUDGED
+        self.forms = 2 if judged else 1
+        steps = STEPS if judged else LEVEL_STEPS
+        self.thetas = len(steps)
+        self.judged = judged
+        self._levels = [steps.index(step) for step in LEVEL_STEPS]
+        damped = DAMPED if judged else (LONG_DAMPED,)
+        self._gain, self._trend, self._keep = np.array([*((step, 0.0, 0.0) for step in steps), *damped]).T
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that the state of one stream takes."""
+        return sum(8 * each[0].numel() for each in self.initial(1))
+
+    def initial(self, streams: int) -> BankCarry:
+        """Return the state before the first row.
+
+        Parameters
+        ----------
+        streams : int
+            Streams side by side.
+
+        Returns
+        -------
+        BankCarry
+            Float64, leading axis ``streams``.
+        """
+        s, d, m, a = streams, self.forms, self.season, len(self._gain)
+        kept = a if self.judged else 0
+        smoothed = ((s, d, a, 2), (s, d, kept), (s, d, kept, m))
+        shapes = ((s,), (s, m), (s, 2), (s, 4), (s, d), (s, d), (s, d, m), (s, d), *smoothed)
+        return BankCarry(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
+
+    def read(
+        self, rows: Tensor, scale: Scale, carry: BankCarry, ends: Tensor, lengths: Tensor | None = None
+    ) -> tuple[BankSeen, BankCarry]:
+        """Read rows on.
+
+        Parameters
+        ----------
+        rows : Tensor ``(s, t)``
+            On the long-run scale; NaN where missing.
+        scale : Scale
+            Level and spread of the streams, ``(s,)`` or ``(s, 1)`` each; the same in every call.
+        carry : BankCarry
+            What :meth:`initial` or the last call returned.
+        ends : Tensor ``(n,)`` or ``(s, n)``
+            Rows of this call, 0 to ``t``, that each forecast has read.
+        lengths : Tensor ``(s,)``, optional
+            Rows of this call that each stream has, where streams of different lengths are padded at their ends; the carry is
+            that after so many rows. All ``t`` by default.
+
+        Returns
+        -------
+        BankSeen
+            Leading axes ``(s, n)``.
+        BankCarry
+            The state after the last row.
+        """
+        s, t = rows.shape
+        values, state = rows.detach().double().numpy(), {k: v.numpy() for k, v in carry._asdict().items()}
+        level, spread = (each.detach().double().reshape(s).numpy() for each in scale)
+        where = np.broadcast_to(ends.numpy(), (s, ends.shape[-1]))
+        length = np.full(s, t) if lengths is None else lengths.numpy()
+        where = np.minimum(where, length[:, None])
+        seen = None
+        piece = max(1, MOST_NUMBERS // max(1, s * self.forms * len(self._gain)))
+        for start in range(0, max(t, 1), piece):
+            stop = min(t, start + piece)
+            part = _Piece(self, values[:, start:stop], level / spread, state)
+            first = -1 if start == 0 else start
+            i, j = np.nonzero((where > first) & (where <= stop))
+            for some in np.array_split(np.arange(len(i)), max(1, -(-len(i) * state["errors"][0].size // MOST_NUMBERS))):
+                if len(some) or seen is None:
+                    found = part.seen(i[some], where[i[some], j[some]] - start)
+                    if seen is None:
+                        seen = [np.zeros((*where.shape, *each.shape[1:])) for each in found]
+                    for into, each in zip(seen, found, strict=True):
+                        into[i[some], j[some]] = each
+            state = part.state(np.arange(s), np.clip(length - start, 0, stop - start))
+        assert seen is not None
+        return BankSeen(*map(torch.from_numpy, seen)), BankCarry(**{k: torch.from_numpy(v) for k, v in state.items()})
+
+    def forecasts(self, seen: BankSeen, horizon: int) -> Tensor:
+        """Return what each kept candidate foretells.
+
+        Parameters
+        ----------
+        seen : BankSeen
+            What :meth:`read` returned, leading axes ``(s, n)``.
+        horizon : int
+            Rows to foretell.
+
+        Returns
+        -------
+        Tensor ``(s, n, k, f)``
+            Float64, on the long-run scale, in the order of ``names``.
+        """
+        phase = torch.arange(horizon) % self.season
+        ahead = torch.arange(1, horizon + 1, dtype=torch.float64)
+        formed = {}
+        if any(name.startswith("theta") for name in self.names):
+            formed["theta"] = seen.theta[..., :1] + seen.theta[..., 1:] * (ahead - 1)
+        if any(name.startswith("damped") for name in self.names):
+            keep = seen.damped[..., 2:]
+            formed["damped"] = seen.damped[..., :1] + seen.damped[..., 1:2] * keep * (1 - keep**ahead) / (1 - keep)
+        answers = []
+        for name in self.names:
+            if name.endswith("naive"):
+                answers.append(seen.last[..., phase if name == "seasonal_naive" else torch.full_like(phase, -1)])
+                continue
+            kind = name.removesuffix("_log")
+            plain = formed[kind][:, :, 0] + seen.profiles[:, :, 0][..., phase]
+            if name == kind or self.forms == 1:
+                answers.append(plain)
+                continue
+            used, zero, most = seen.logs.split(1, dim=-1)
+            logs = formed[kind][:, :, 1] + seen.profiles[:, :, 1][..., phase]
+            answers.append(torch.where(used > 0, torch.minimum(logs, most).exp() + zero, plain))
+        return torch.stack(answers, dim=2) if answers else seen.last.new_zeros((*seen.size.shape, 0, horizon))
+
+    @cached_property
+    def _moves(self) -> tuple[Array, Array, Array]:
+        """Return what an error adds to level and trend, what these foretell ``(a, 2)``, and their moves ``(a, 2, 2)``."""
+        into = np.stack([self._gain, self._gain * self._trend], 1)
+        ahead = np.stack([np.ones_like(self._keep), self._keep], 1)
+        moves = np.zeros((len(into), 2, 2))
+        moves[:, 0], moves[:, 1, 1] = ahead, self._keep
+        return into, ahead, moves - into[:, :, None] * ahead[:, None]
+
+    @cached_property
+    def _responses(self) -> tuple[Array, Array]:
+        """Return what smoothers make of a lasting profile: one-step errors ``(a, m, m)`` and states ``(a, m, 2, m)``.
+
+        The second axis is the phase of the answer, the last that of the profile.
+        """
+        m, (into, ahead, moves) = self.season, self._moves
+        once = [into]  # states from an impulse at row 0, a season long
+        for _ in range(m - 1):
+            once.append(np.einsum("aij,aj->ai", moves, once[-1]))
+        settled = np.linalg.solve(np.eye(2) - np.linalg.matrix_power(moves, m), np.stack(once, 2))  # all seasons before
+        errors = -np.einsum("aj,aji->ai", ahead, np.roll(settled, 1, axis=2))
+        errors[:, 0] += 1
+        turn = (np.arange(m)[:, None] - np.arange(m)) % m
+        return errors[:, turn], settled[:, :, turn].transpose(0, 2, 1, 3)
+
+    @cached_property
+    def _spectra(self) -> tuple[NDArray[np.complex128], ...]:
+        """Return eigenvalues, eigenvectors and their inverse, of which powers of the moves are made."""
+        values, vectors = np.linalg.eig(self._moves[2].astype(complex))
+        return values, vectors, np.linalg.inv(vectors)
+
+
+class _Piece:
+    """Rows of one call read at once: every recursion as an array over rows, from which states at any row are cut out."""
+
+    def __init__(self, bank: Bank, rows: Array, zero: Array, carry: dict[str, Array]) -> None:
+        self.bank, self.carry, self.zero = bank, carry, zero
+        t, m, age = rows.shape[1], bank.season, carry["age"]
+        observed = ~np.isnan(rows)
+        begun = age > 0
+        first = np.where(begun, 0, np.where(observed.any(1), observed.argmax(1), t))
+        self.start = np.where(begun, -age, first).astype(np.int64)  # s, index of the first row
+        self.rows = self._filled(rows, observed)  # s m+t
+        since = np.arange(t) - self.start[:, None]  # s t, rows before each
+        self.since, alive = since, since >= 0
+        self.low = _before(carry["range"][:, 0], np.minimum.accumulate, self.rows[:, m:], alive, age)
+        self.high = _before(carry["range"][:, 1], np.maximum.accumulate, self.rows[:, m:], alive, age)
+        self.steps = self._differences(observed)  # s 4 1+t
+        forms = [self.rows]
+        if bank.forms == 2:
+            forms.append(np.log(np.maximum(self.rows + zero[:, None], SMALLEST)))
+        x = np.stack(forms, 1)  # s d m+t
+        now = x[..., m:]
+        weight = alive[:, None]
+        self.total = _running(carry["total"], now * weight)
+        self.moment = _running(carry["moment"], now * np.maximum(since, 0)[:, None])
+        self._decompose(x)
+        self._smooth(now)
+
+    def _filled(self, rows: Array, observed: NDArray[np.bool_]) -> Array:
+        """Return the last season and the rows with gaps filled, ``(s, m+t)``; before the first row, that row."""
+        (s, t), m = rows.shape, self.bank.season
+        both = np.concatenate([self.carry["last"], rows], 1)
+        known = np.concatenate([np.arange(-m, 0) >= self.start[:, None], observed], 1)
+        if not known.all():
+            place = np.arange(m + t)
+            since = place - m - self.start[:, None]
+            held = np.take_along_axis(both, np.maximum.accumulate(np.where(known, place, 0), axis=1), 1)
+            known |= (since >= 0) & (since < m)  # in the first season a gap holds the last row
+            index = np.maximum.accumulate(_by_phase(np.where(known, place, -1), m), axis=1).reshape(s, -1)[:, : m + t]
+            beginning = np.take_along_axis(both, np.clip(m + self.start, 0, m + t - 1)[:, None], 1)
+            both = np.where(index >= 0, np.take_along_axis(held, np.maximum(index, 0), 1), beginning)
+        return np.nan_to_num(both)
+
+    def _differences(self, observed: NDArray[np.bool_]) -> Array:
+        """Return running sums and counts of absolute differences between rows that were observed, ``(s, 4, 1+t)``."""
+        m = self.bank.season
+        x, now = self.rows, self.rows[:, m:]
+        parts = []
+        for lag in (m, 1):
+            count = observed & (self.since >= lag)
+            parts += [np.where(count, np.abs(now - x[:, m - lag : x.shape[1] - lag]), 0), count]
+        return _running(self.carry["steps"], np.stack(parts, 1).astype(np.float64))
+
+    def _decompose(self, x: Array) -> None:
+        """Sum rows less their centred mean by phase; they are known half a season late."""
+        m, t = self.bank.season, x.shape[-1] - self.bank.season
+        wide = m + 1 - m % 2
+        detrended = np.zeros((*x.shape[:2], t))
+        if m > 1 and t:
+            sums = _window_sums(x, m)  # s d t+1
+            mean = (sums[..., 1:] if m % 2 else (sums[..., 1:] + sums[..., :-1]) / 2) / m
+            middle = m - m // 2
+            detrended = np.where((self.since >= wide - 1)[:, None], x[..., middle : middle + t] - mean, 0)
+        self.profile = _seasonal(self.carry["profile"], detrended, FORGETTING)
+        keep = FORGETTING ** (1 / m)
+        squares, _ = (
+            lfilter([1], [1, -keep], detrended**2, zi=keep * self.carry["squares"][..., None]) if t else (detrended, 0)
+        )
+        self.squares = np.concatenate([self.carry["squares"][..., None], squares], -1)
+
+    def _smooth(self, x: Array) -> None:
+        """Run every smoother over the rows, ``(s, d, t)``, and sum its one-step errors."""
+        bank, t = self.bank, x.shape[-1]
+        gain, keep = bank._gain, bank._keep
+        lift = gain * bank._trend
+        state = self.carry["smoothers"].copy()
+        beginning = np.take_along_axis(x, np.clip(self.start, 0, max(t - 1, 0))[:, None, None], -1) if t else x
+        if t:
+            state[..., 0] = np.where((self.start >= 0)[:, None, None], beginning, state[..., 0])
+        errors, trends = np.empty((*state.shape[:-1], t)), np.zeros((*state.shape[:-1], t))
+        if t <= FEW_ROWS:
+            level, trend = state[..., 0], state[..., 1]
+            for i in range(t):
+                ahead = level + keep * trend
+                errors[..., i] = e = x[..., i, None] - ahead
+                level, trend = ahead + gain * e, keep * trend + lift * e
+                trends[..., i] = trend
+        else:
+            for i, (a, b, k) in enumerate(zip(gain, lift, keep, strict=True)):
+                level, trend = state[..., i, 0], state[..., i, 1]
+                if b == 0:
+                    errors[..., i, :], _ = lfilter([1, -1], [1, a - 1], x, zi=-level[..., None])
+                    continue
+                p, q = a + k * b - 1 - k, k * (1 - a)
+                zi0 = -(level + k * trend)
+                ahead = (1 - a) * (level + k * trend) + k * (k * trend - b * (level + k * trend))
+                errors[..., i, :], _ = lfilter([1, -1 - k, k], [1, p, q], x, zi=np.stack([zi0, p * zi0 - ahead], -1))
+                trends[..., i, :], _ = lfilter([b], [1, -k], errors[..., i, :], zi=(k * trend)[..., None])
+        levels = x[..., None, :] - (1 - gain[:, None]) * errors
+        self.smoothers = np.concatenate([state[..., None], np.stack([levels, trends], -2)], -1)  # s d a 2 1+t
+        errors = np.where((self.since > 0)[:, None, None], errors, 0) if bank.judged else errors[..., :0, :]
+        self.losses = _running(self.carry["losses"], errors**2)
+        self.errors = _seasonal(self.carry["errors"], errors, 1.0)
+
+    def state(self, i: NDArray[np.int64], at: NDArray[np.int64]) -> dict[str, Array]:
+        """Return the states of streams ``i`` after ``at`` rows of this piece, leading axis ``p``."""
+        m = self.bank.season
+        age = np.maximum(at - self.start[i], 0).astype(np.float64)
+        season = at[:, None] + np.arange(m)
+        last = np.where(np.arange(m) >= m - age[:, None], self.rows[i[:, None], season], 0)
+        begun = age > 0
+        smoothers = np.where(begun[:, None, None, None], self.smoothers[i, ..., at], 0)
+        by_phase = (i[:, None], slice(None), season)
+        by_smoother = (i[:, None], slice(None), slice(None), season)
+        return {
+            "age": age,
+            "last": last,
+            "range": np.stack([self.low[i, at], self.high[i, at]], 1) * begun[:, None],
+            "steps": self.steps[i, :, at],
+            "total": self.total[i, :, at],
+            "moment": self.moment[i, :, at],
+            "profile": self.profile[by_phase].transpose(0, 2, 1),
+            "squares": self.squares[i, :, at],
+            "smoothers": smoothers,
+            "losses": self.losses[i, ..., at],
+            "errors": self.errors[by_smoother].transpose(0, 2, 3, 1),
+        }
+
+    def seen(self, i: NDArray[np.int64], at: NDArray[np.int64]) -> tuple[Array, ...]:
+        """Return what a :class:`BankSeen` holds for streams ``i`` after ``at`` rows of this piece, leading axis ``p``."""
+        bank, m = self.bank, self.bank.season
+        state = self.state(i, at)
+        age = state["age"]
+        begun = age > 0
+        newest = state["last"][:, -1:]
+        last = np.where(np.arange(m) >= m - age[:, None], state["last"], newest)
+        profiles = self._profile(state)
+        sums = state["steps"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            size = np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], np.where(sums[:, 3] > 0, sums[:, 2] / sums[:, 3], 1.0))
+        zero, (low, high) = self.zero[i], state["range"].T
+        usable = begun & (low + zero > SMALLEST) & (np.abs(zero) < FLATTEST) & (bank.forms == 2)
+        most = np.log(np.maximum(high + zero, SMALLEST)) + 3
+        return (
+            last,
+            state["smoothers"][:, 0, bank._levels, 0],
+            profiles[:, 0],
+            np.maximum(size, SMALLEST),
+            profiles,
+            *self._chosen(state, profiles),
+            np.stack([usable, -zero, most], 1).astype(np.float64),
+            age,
+        )
+
+    def _profile(self, state: dict[str, Array]) -> Array:
+        """Return the profile of each form, ``(p, d, m)``, shrunk to 0 where the phases do not differ."""
+        m, age = self.bank.season, state["age"]
+        if m == 1:
+            return np.zeros_like(state["profile"])
+        late = m // 2
+        known = np.maximum(age - (m - m % 2), 0)[:, None]  # rows with a centred mean
+        seasons = (known + np.arange(m)) // m  # p m, of the sums, in the order of the state
+        count = ((1 - FORGETTING**seasons) / (1 - FORGETTING))[:, None]
+        mean = state["profile"] / np.maximum(count, 1)
+        mean = np.where(count > 0, mean, 0)
+        among = (
+            count * (mean - (count * mean).sum(-1, keepdims=True) / np.maximum(count.sum(-1, keepdims=True), 1)) ** 2
+        ).sum(-1)
+        within = np.maximum(state["squares"] - (count * mean**2).sum(-1), 1e-12 * state["squares"])
+        free = count.sum(-1) - m
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.nan_to_num((among / (m - 1)) / (within / free), nan=0.0, posinf=0.0)
+        share = np.where(known > m, np.clip((ratio - NO_SEASON) / (FULL_SEASON - NO_SEASON), 0, 1), 0)
+        return np.roll(mean - mean.mean(-1, keepdims=True), -late, -1) * share[..., None]
+
+    def _chosen(self, state: dict[str, Array], profiles: Array) -> tuple[Array, Array]:
+        """Return theta's level and step and the damped level, trend and keep, ``(p, d, 2)`` and ``(p, d, 3)``."""
+        bank, m, age = self.bank, self.bank.season, state["age"]
+        n = np.maximum(age, 1)[:, None]
+        phase = np.arange(m)
+        count = (age[:, None] + phase) // m  # p m, rows of each phase
+        oldest = (-age.astype(np.int64)) % m  # phase of the first row, counted from the next
+        if bank.judged:
+            loss = state["losses"]
+            if m > 1:
+                seasonal = (profiles @ bank._responses[0].reshape(-1, m).T).reshape(state["errors"].shape)
+                later = np.maximum(count - (phase == oldest[:, None]), 0)[:, None, None]  # the first row is no error
+                loss = loss + (seasonal * (later * seasonal - 2 * state["errors"])).sum(-1)
+            near = state["losses"].max(-1, keepdims=True) * ALIKE
+            parts = np.split(loss, [bank.thetas], -1)
+            best = [(part <= part.min(-1, keepdims=True) + near).argmax(-1) for part in parts]
+            best[1] += bank.thetas
+        else:
+            shape = state["total"].shape
+            best = [np.full(shape, LEVEL_STEPS.index(LONG_STEP)), np.full(shape, len(LEVEL_STEPS))]
+        drift = (state["moment"] - (n - 1) / 2 * state["total"]) * 12 / (n * np.maximum(n * n - 1, 1))
+        if m > 1:
+            turns = count * (age[:, None] - m + phase) - m * count * (count - 1) / 2  # sums of ages, by phase
+            share = (turns - (n - 1) / 2 * count)[:, None] * profiles
+            drift = drift - share.sum(-1) * 12 / (n * np.maximum(n * n - 1, 1))
+        drift = np.where(n > 2, drift, 0)
+        found = []
+        for index in best:
+            own = np.take_along_axis(state["smoothers"], index[..., None, None], 2)[:, :, 0]  # p d 2
+            if m > 1:
+                own = own - self._smoothed_profile(index, profiles, oldest, n)
+            found.append(own)
+        gain = bank._gain[best[0]]
+        theta = np.stack([found[0][..., 0] + drift / 2 * (1 - (1 - gain) ** n) / gain, drift / 2], -1)
+        keep = bank._keep[best[1]]
+        begun = (age > 0)[:, None, None]
+        return theta * begun, np.concatenate([found[1] * begun, keep[..., None]], -1)
+
+    def _smoothed_profile(self, index: NDArray[np.int64], profiles: Array, oldest: NDArray[np.int64], n: Array) -> Array:
+        """Return what level and trend of smoothers ``index`` have of the profile after ``n`` rows, ``(p, d, 2)``."""
+        states = self.bank._responses[1]
+        settled, then = ((states[index, at] @ profiles[..., None])[..., 0] for at in (self.bank.season - 1, oldest[:, None]))
+        first = np.stack([np.take_along_axis(profiles, oldest[:, None, None], -1)[..., 0], np.zeros(index.shape)], -1)
+        values, vectors, inverse = (each[index] for each in self.bank._spectra)
+        left = inverse @ (first - then)[..., None]  # the state at the first row less the settled one fades
+        return settled + (vectors @ (values ** (n - 1)[..., None] * left[..., 0])[..., None])[..., 0].real
+
+
+def _by_phase(rows: NDArray, m: int) -> NDArray:
+    """Return rows ``(..., t)`` as ``(..., seasons, m)``, the last season padded with its own kind of nothing: -1 or 0."""
+    short = -rows.shape[-1] % m
+    if short:
+        rows = np.concatenate(
+            [rows, np.full((*rows.shape[:-1], short), -1 if rows.dtype.kind == "i" else 0, rows.dtype)], -1
+        )
+    return rows.reshape(*rows.shape[:-1], rows.shape[-1] // m, m)
+
+
+def _before(start: Array, accumulate: object, rows: Array, alive: NDArray[np.bool_], age: Array) -> Array:
+    """Return the running extreme before each row and after the last, ``(s, 1+t)``."""
+    start = np.where(age > 0, start, rows[:, 0] if rows.shape[1] else 0)
+    return accumulate(np.concatenate([start[:, None], rows], 1), axis=1)  # type: ignore[operator,no-any-return]
+
+
+def _running(start: Array, parts: Array) -> Array:
+    """Return running sums ``(..., 1+t)`` of ``(..., t)`` from ``start``."""
+    return np.cumsum(np.concatenate([start[..., None], parts], -1), -1)
+
+
+def _seasonal(start: Array, parts: Array, keep: float) -> Array:
+    """Return sums by phase ``(..., m+t)`` of ``(..., t)``: after ``j`` rows they stand at ``j`` to ``j+m-1``."""
+    m, t = start.shape[-1], parts.shape[-1]
+    table = _by_phase(parts, m)
+    if keep == 1:
+        sums = np.cumsum(np.concatenate([start[..., None, :], table], -2), -2)
+    elif t:
+        sums, _ = lfilter([1], [1, -keep], table, axis=-2, zi=keep * start[..., None, :])
+        sums = np.concatenate([start[..., None, :], sums], -2)
+    else:
+        sums = start[..., None, :]
+    return sums.reshape(*sums.shape[:-2], sums.shape[-2] * m)[..., : m + t]
+
+
+def _window_sums(x: Array, m: int) -> Array:
+    """Return sums of every ``m`` rows of ``(..., m+t)``, ``(..., t+1)``, each from its own rows alone."""
+    t = x.shape[-1] - m
+    table = _by_phase(x, m)
+    ends = np.cumsum(table, -1)  # from the season's first row on
+    starts = np.cumsum(table[..., ::-1], -1)[..., ::-1]  # to the season's last row
+    ends = ends.reshape(*ends.shape[:-2], -1)
+    starts = starts.reshape(*starts.shape[:-2], -1)
+    whole = np.arange(t + 1) % m == 0
+    return np.where(whole, starts[..., : t + 1], starts[..., : t + 1] + ends[..., m - 1 : m + t])
