@@ -1,0 +1,52 @@
+"""Forward blocks: what is solved before a block knows nothing of it; weights of one's own only where streams differ."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from series.base.ridge_cases import seen_of, waves
+
+from titans_ts.series.base.forward import learn, out_of_block
+from titans_ts.series.base.ridge import RidgeSpec
+
+LONG = RidgeSpec((4, 8, 16))
+
+
+def test_weights_of_ones_own_are_found_where_streams_differ():
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.zeros(2, 600, dtype=torch.float64)
+    for t in range(1, 600):
+        rows[:, t] = torch.tensor([0.95, -0.95], dtype=torch.float64) * rows[:, t - 1]
+        rows[:, t] += torch.randn(2, generator=generator, dtype=torch.float64)
+    ends, edges = torch.arange(16, 601), torch.linspace(0, 600, 9).long()
+    shared = RidgeSpec((8, 16))
+    found = learn([shared, replace(shared, own=True)], rows, ends, seen_of(rows, ends), 3, edges)
+    assert found.spec.own
+    assert found.weights.shape == (2, 3, 16)
+    both = learn([shared, replace(shared, own=True)], rows[:1].expand(2, 600), ends, seen_of(rows, ends), 3, edges)
+    assert not both.spec.own
+    ridge = found.ridge
+    twice = ridge.forecasts(torch.cat([rows, rows]), ends[-2:], seen_of(torch.cat([rows, rows]), ends[-2:]))
+    torch.testing.assert_close(twice[:2], twice[2:])
+
+
+def test_a_forward_block_knows_nothing_of_what_follows():
+    """Changing rows from a block on leaves the forecasts of the blocks before, and of its first origin, as they were."""
+    rows, ends, edges = waves(rows=200), torch.arange(16, 201), torch.tensor([0, 50, 100, 150, 200])
+    seen = seen_of(rows, ends)
+    found = learn([LONG], rows, ends, seen, 6, edges, penalties=(0.1,))
+    other = rows.clone()
+    other[:, 100:] *= -3
+    later = learn([LONG], other, ends, seen, 6, edges, penalties=(0.1,))
+    a, b = out_of_block(found, rows, ends, seen, edges), out_of_block(later, other, ends, seen, edges)
+    before = ends <= 100
+    torch.testing.assert_close(a[:, before], b[:, before], equal_nan=True)
+    assert a[:, ends < 50].isnan().all()
+    assert not a[:, ends >= 50][:, :-1].isnan().any()
+    assert not torch.allclose(a[:, ends > 150], b[:, ends > 150], equal_nan=True)
+
+
+def test_too_few_rows_are_refused():
+    rows, ends = waves(rows=12), torch.arange(5, 13)
+    with pytest.raises(ValueError, match="shorter horizon"):
+        learn([LONG], rows, ends, seen_of(rows, ends), 30, torch.tensor([0, 6, 12]))

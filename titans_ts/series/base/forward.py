@@ -1,0 +1,235 @@
+"""A ridge judged forward in time: solved on blocks 1 ... j, scored on block j + 1, by running sums.
+
+It chooses the penalty, whether the profile is taken off, and whether channels have weights of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from titans_ts.series.base.ridge import (
+    FARTHEST_TARGET,
+    Ridge,
+    RidgeSpec,
+    Seen,
+    Sums,
+    add_up,
+    answers,
+    cut,
+    design,
+    part_of,
+    pieces,
+    solve,
+)
+
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
+"""Penalties tried, as shares of the mean diagonal of the sums."""
+OWN_PENALTIES = (0.1,)
+"""Penalties on the distance of a channel's own weights from the shared ones."""
+OWN_BYTES = 2**30
+"""Most bytes of sums by channel and block; where there would be more, no weights of one's own are tried."""
+JUDGED_STEPS, JUDGED_WINDOWS = 24, 2_000
+"""Steps of the horizon, and windows of a block, by which penalties are judged."""
+
+
+class Learned(NamedTuple):
+    """A ridge as forward blocks judged it."""
+
+    spec: RidgeSpec
+    penalty: float
+    own_penalty: float | None
+    weights: Tensor  # g f d, solved on all blocks
+    forward: tuple[Tensor | None, ...]  # of each block: weights solved on the blocks before it, None where there are too few
+    losses: dict[str, list[float]]  # log loss of each judged block, by what was tried
+
+    @property
+    def ridge(self) -> Ridge:
+        """What a model keeps: the weights solved on all blocks."""
+        g, f, _ = self.weights.shape
+        made = Ridge(self.spec, f, channels=g)
+        made.weights.copy_(self.weights)
+        return made
+
+
+def learn(
+    specs: Sequence[RidgeSpec],
+    rows: Tensor,
+    ends: Tensor,
+    seen: Seen,
+    horizon: int,
+    edges: Tensor,
+    penalties: Sequence[float] = PENALTIES,
+) -> Learned:
+    """Solve each of ``specs`` on blocks 1 ... j, score block j + 1, and return the one that forward blocks prefer.
+
+    The first spec is the simplest; a later one must be better by more than one standard error of the blocks' paired
+    differences. Weights of one's own are tried only for the best shared spec before them. Block j is the rows from
+    ``edges[j]`` to ``edges[j + 1]``, of all streams ``(k,)`` or of each ``(s, k)``. A window belongs to the block in which
+    it begins to foretell, and counts in solving once all its targets are before the block to be scored.
+    """
+    best, best_sums = None, None
+    losses: dict[str, list[float]] = {}
+    kept: dict[RidgeSpec, list[Sums]] = {}
+    for spec in specs:
+        size = 8 * (edges.shape[-1] - 1) * len(rows) * spec.width * (spec.width + horizon)
+        if spec.own and (size > OWN_BYTES or best is None or replace(spec, own=False) != best.spec):
+            continue
+        shared = replace(spec, own=False)
+        if shared not in kept:
+            each = size <= OWN_BYTES and replace(spec, own=True) in specs
+            kept = {shared: running_sums(spec, rows, ends, seen, horizon, edges, each=each)} | _only(kept, best)
+        found = _judge(spec, kept[shared], rows, ends, seen, horizon, edges, penalties, best)
+        losses |= {f"{spec} {key}": value for key, value in found.losses.items()}
+        if best is None or _clearly_better(_of(found), _of(best)):
+            best, best_sums = found, kept[shared]
+    if best is None or best_sums is None:
+        raise ValueError("specs: there must be one whose weights are shared")
+    final, forward = _solutions(best, best_sums)
+    return best._replace(weights=final, forward=forward, losses={**losses, "chosen": _of(best)})
+
+
+def _only(kept: dict[RidgeSpec, list[Sums]], best: Learned | None) -> dict[RidgeSpec, list[Sums]]:
+    """Return the sums that the best spec so far needs."""
+    return {} if best is None else {key: sums for key, sums in kept.items() if key == replace(best.spec, own=False)}
+
+
+def running_sums(
+    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: Seen, horizon: int, edges: Tensor, *, each: bool = False
+) -> list[Sums]:
+    """Return, for each block's end, the sums of all windows whose targets are read by then."""
+    done = _wide(ends, rows) + horizon
+    found: list[Sums] = []
+    for j in range(edges.shape[-1] - 1):
+        begin, end = edges[..., j, None], edges[..., j + 1, None]
+        here = add_up(spec, rows, ends, seen, horizon, (done <= end) & ((done > begin) | (j == 0)), each=each)
+        found.append(found[-1].plus(here) if found else here)
+    return found
+
+
+def _wide(ends: Tensor, rows: Tensor) -> Tensor:
+    """Return ends of every stream, ``(s, n)``."""
+    return ends.expand(len(rows), ends.shape[-1])
+
+
+def _judge(
+    spec: RidgeSpec,
+    sums: list[Sums],
+    rows: Tensor,
+    ends: Tensor,
+    seen: Seen,
+    horizon: int,
+    edges: Tensor,
+    penalties: Sequence[float],
+    before: Learned | None,
+) -> Learned:
+    """Return a spec's best penalty by the mean log loss of its forward blocks; weights are solved later."""
+    steps = torch.arange(0, horizon, -(-horizon // JUDGED_STEPS))
+    tried: list[tuple[float, float | None]] = [(penalty, None) for penalty in penalties]
+    if spec.own:
+        shared = (
+            before.penalty if before is not None and before.spec.profile == spec.profile else penalties[len(penalties) // 2]
+        )
+        tried = [(shared, own) for own in OWN_PENALTIES]
+    losses: dict[tuple[float, float | None], list[float]] = {each: [] for each in tried}
+    start = _wide(ends, rows)
+    for j, known in enumerate(sums[:-1]):
+        if float(known.total.sum()) <= 0:
+            continue
+        counted = (start >= edges[..., j + 1, None]) & (start < edges[..., j + 2, None])
+        places = counted.any(0).nonzero()[:, 0]
+        places = places[:: max(1, len(places) * len(rows) // JUDGED_WINDOWS)]
+        some = (known if spec.own else known.together()).at_steps(steps)
+        for each in tried:
+            weights = solve(spec, some, each[0]) if each[1] is None else own_weights(spec, some, each[0], each[1])
+            loss = _loss(spec, weights, rows, ends, seen, places, counted, steps)
+            if loss is not None:
+                losses[each].append(loss)
+    chosen = min(tried, key=lambda each: sum(losses[each]))
+    report = {f"{a:g}" if b is None else f"{a:g}, own {b:g}": losses[a, b] for a, b in tried}
+    empty = torch.zeros(0)
+    return Learned(spec, chosen[0], chosen[1], empty, (), {**report, "chosen": losses[chosen]})
+
+
+def _loss(
+    spec: RidgeSpec, weights: Tensor, rows: Tensor, ends: Tensor, seen: Seen, places: Tensor, counted: Tensor, steps: Tensor
+) -> float | None:
+    """Return the mean of the logarithms of mean squared and of squared mean absolute error; None without targets."""
+    total = torch.zeros(3, dtype=torch.float64)
+    padded = F.pad(rows, (0, int(steps[-1]) + 1), value=float("nan"))
+    for part in pieces(len(rows), places, spec.width + int(steps[-1]) + 1):
+        at, here = ends[..., part], part_of(seen, part)
+        found = answers(spec, weights, design(spec, rows, at, here), here, steps)
+        error = found - cut(padded, at, int(steps[-1]) + 1)[..., steps]
+        if spec.centre == "level":  # streams of a panel are unlike: each in its own size
+            error = (error / here.size[..., None]).clamp(-FARTHEST_TARGET, FARTHEST_TARGET)
+        there = ~error.isnan() & counted[:, part, None]
+        error = torch.where(there, error, 0.0)
+        total += torch.stack([error.square().sum(), error.abs().sum(), there.sum().double()])
+    if total[2] <= 0:
+        return None
+    squared, absolute = (total[:2] / total[2]).clamp_min(1e-300).log().tolist()
+    return float(squared + 2 * absolute) / 2
+
+
+def _of(learned: Learned) -> list[float]:
+    return learned.losses["chosen"]
+
+
+def _clearly_better(one: list[float], other: list[float]) -> bool:
+    """Tell whether the mean difference between blocks is below zero by more than its standard error."""
+    difference = torch.tensor(one, dtype=torch.float64) - torch.tensor(other, dtype=torch.float64)
+    if len(difference) < 2:
+        return False
+    return bool(difference.mean() + difference.std() / len(difference) ** 0.5 < 0)
+
+
+def _solutions(learned: Learned, sums: list[Sums]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """Return the weights solved on all blocks, and for each block those solved on the blocks before it."""
+    spec = learned.spec
+    found: list[Tensor | None] = []
+    for known in sums:
+        if float(known.total.sum()) <= 0:
+            found.append(None)
+        elif learned.own_penalty is None:
+            found.append(solve(spec, known.together(), learned.penalty))
+        else:
+            found.append(own_weights(spec, known, learned.penalty, learned.own_penalty))
+    final = found[-1]
+    if final is None:
+        raise ValueError("no window of the rows has all of its targets; give more rows or a shorter horizon")
+    return final, (None, *found[:-1])
+
+
+def own_weights(spec: RidgeSpec, sums: Sums, penalty: float, own_penalty: float) -> Tensor:
+    """Return weights of one's own ``(s, f, d)``, each look-back held to the shared solution of the same."""
+    found = torch.zeros(0)
+    for lookback in spec.lookbacks:
+        one = replace(spec, lookbacks=(lookback,))
+        at = torch.arange(spec.longest - lookback, spec.width)
+        part = sums._replace(gram=sums.gram[:, at][..., at], cross=sums.cross[:, at])
+        shared = solve(one, part.together(), penalty)[0]
+        weights = F.pad(solve(one, part, own_penalty, prior=shared), (spec.longest - lookback, 0)) / len(spec.lookbacks)
+        found = weights if not len(found) else found + weights
+    return found
+
+
+def out_of_block(learned: Learned, rows: Tensor, ends: Tensor, seen: Seen, edges: Tensor) -> Tensor:
+    """Return forecasts ``(s, n, f)`` by weights solved on the blocks before each origin's; NaN where there are none."""
+    f = learned.weights.shape[1]
+    found = torch.full((*_wide(ends, rows).shape, f), float("nan"), dtype=torch.float64)
+    start = _wide(ends, rows)
+    for j, weights in enumerate(learned.forward):
+        if weights is None:
+            continue
+        counted = (start >= edges[..., j, None]) & (start < edges[..., j + 1, None])
+        for part in pieces(len(rows), counted.any(0).nonzero()[:, 0], learned.spec.width + f):
+            here = part_of(seen, part)
+            said = answers(learned.spec, weights, design(learned.spec, rows, ends[..., part], here), here)
+            found[:, part] = torch.where(counted[:, part, None], said, found[:, part])
+    return found
