@@ -2,7 +2,7 @@
 
 A window is made small numbers first. Long series: rows less their mean, divided by their spread, with or without the
 season's profile taken off. Short panels: rows and smoothed levels less the middle of last row and level, in units of the
-stream's size, or the same on logarithms. Look-backs of several lengths come out of the sums of the longest; their mean answers.
+stream's size, or the same on logarithms. Look-backs of several lengths come out of the sums of the longest and are averaged.
 """
 
 from __future__ import annotations
