@@ -1,0 +1,204 @@
+import numpy as np
+import pytest
+import torch
+
+from titans_ts.series.base.linear_memory import LinearMemory, horizon_blocks
+
+LOOKBACK, HORIZON, PATCH = 24, 12, 4
+
+
+def panel(streams=3, rows=400, seed=0):
+    """Streams whose next rows the base forecasts by zero, though each follows an own rhythm that it cannot know."""
+    generator = np.random.default_rng(seed)
+    time = np.arange(rows)
+    tides = [np.sin(2 * np.pi * time / generator.uniform(7, 19) + i) for i in range(streams)]
+    return torch.from_numpy(np.array(tides) + 0.1 * generator.standard_normal((streams, rows)))
+
+
+def boundaries(rows, patch=PATCH):
+    return patch * torch.arange(1, rows.shape[1] // patch + 1)
+
+
+def asked(rows, ends, horizon=HORIZON):
+    """What the base says, and the unit of its errors."""
+    return torch.zeros(len(rows), len(ends), horizon, dtype=torch.float64), torch.ones(len(rows), len(ends)).double()
+
+
+@pytest.fixture(scope="module")
+def memory():
+    rows = panel(streams=6, seed=1)
+    made = LinearMemory(LOOKBACK, HORIZON, PATCH)
+    gains = made.learn(rows, boundaries(rows), *asked(rows, boundaries(rows)))
+    assert all(gain.gain > 0.2 for gain in gains)
+    return made
+
+
+def read_all(memory, rows, horizon=HORIZON):
+    ends = boundaries(rows, memory.patch_length)
+    return memory.read(rows, ends, *asked(rows, ends, horizon), memory.initial(len(rows)))
+
+
+def read_in_pieces(memory, rows, cuts):
+    """Read whole patches as they come, each call with as little context as is allowed."""
+    ends, carry, said, done = boundaries(rows), memory.initial(len(rows)), [], 0
+    for cut in [*cuts, rows.shape[1]]:
+        now = ends[(ends > done) & (ends <= cut)]
+        if len(now):
+            first = max(int(now[0]) - memory.context, 0)
+            words, carry = memory.read(rows[:, first:cut], now - first, *asked(rows, now), carry)
+            said.append(words)
+        done = cut
+    return torch.cat(said, dim=1), carry
+
+
+def test_it_learns_what_the_base_gets_wrong(memory):
+    rows = panel(seed=2)
+    said, _ = read_all(memory, rows)
+    ends = boundaries(rows)[40:-3]
+    truth = rows[:, ends[:, None] + torch.arange(HORIZON)]
+    assert (truth - said[:, 40:-3]).square().mean() < 0.3 * truth.square().mean()
+
+
+@pytest.mark.parametrize("cuts", [[1], [3, 4, 5, 90, 91, 300], list(range(1, 200)), list(range(7, 400, 31))])
+def test_any_cut_gives_the_same(memory, cuts):
+    rows = panel(seed=3)
+    rows[0, 50:53] = torch.nan
+    rows[1, :30] = torch.nan
+    whole, left = read_all(memory, rows)
+    said, carry = read_in_pieces(memory, rows, cuts)
+    torch.testing.assert_close(said, whole, rtol=0, atol=1e-10)
+    for one, other in zip(carry, left, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_streams_do_not_meet(memory):
+    rows = panel(seed=4)
+    together, carry = read_all(memory, rows)
+    for i in range(len(rows)):
+        alone, own = read_all(memory, rows[i : i + 1])
+        torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-10)
+        torch.testing.assert_close(own.grams[0], carry.grams[i], rtol=1e-10, atol=1e-10)
+
+
+def test_sums_are_ridge_with_forgetting(memory):
+    """Each block's answer is the weighted ridge of all errors that are known by then, written out."""
+    rows = panel(streams=1, seed=5)
+    ends = boundaries(rows)
+    said, _ = read_all(memory, rows)
+    keys, directions = memory._keys(rows, ends.tolist())[0], memory.directions
+    seen = memory._seen(rows, ends.tolist())[0]
+    n = 70
+    for b, (start, end) in enumerate(memory.blocks):
+        own, decay, delay = memory.columns[b], float(memory.decay[b]), memory.delays[b]
+        told, came = [], []
+        for now in [*range(delay, n - delay + 1), n]:
+            past = [i for i in range(now - delay + 1) if seen[i]]
+            ahead = [torch.nn.functional.pad(rows[0, ends[i] : ends[i] + end], (0, HORIZON))[:HORIZON] for i in past]
+            values = torch.stack([directions[own] @ x for x in ahead] or [directions[own, 0] * 0])[: len(past)]
+            weight = torch.tensor([decay ** (now - delay - i) for i in past]).double()
+            design = keys[past] * weight.sqrt()[:, None]
+            gram = design.T @ design + memory.penalty[b] * torch.eye(memory.features).double()
+            told.append(keys[now] @ torch.linalg.solve(gram, keys[past].T @ (weight[:, None] * values)))
+            came.append(directions[own, start:end] @ rows[0, ends[now] :][start:end] if now < n else None)
+        agreed = squared = 0.0
+        for at, (words, truth) in enumerate(zip(told[:-1], came[:-1], strict=True)):
+            now = delay + at
+            if seen[now]:
+                age = 0.5 ** ((n - delay - now) / 1024)
+                agreed, squared = agreed + age * words @ truth, squared + age * words @ words
+        share = memory.share[b] * (agreed / (squared + memory.doubt[b])).clamp(0, 1)
+        wanted = share * told[-1] @ directions[own, start:end]
+        torch.testing.assert_close(said[0, n, start:end], wanted, rtol=1e-8, atol=1e-9)
+
+
+def test_what_is_missing_is_not_written(memory):
+    rows = panel(seed=6)
+    rows[:, 200:260] = torch.nan
+    said, carry = read_all(memory, rows)
+    assert said.isfinite().all()
+    assert all(x.isfinite().all() for x in carry)
+    ends = boundaries(rows)
+    silent = torch.zeros(3, len(ends), HORIZON).double().fill_(torch.nan), torch.ones(3, len(ends)).double()
+    said, carry = memory.read(rows, ends, *silent, memory.initial(3))
+    assert not said.any()
+    assert not carry.grams.any()
+    unknown = asked(rows, ends)[0], torch.full((3, len(ends)), torch.nan).double()
+    said, carry = memory.read(rows, ends, *unknown, memory.initial(3))
+    assert not said.any()
+    assert all(x.isfinite().all() for x in carry)
+
+
+def test_a_wild_row_moves_it_little(memory):
+    rows = panel(seed=7)
+    wild = rows.clone()
+    wild[:, 100] = 1e12
+    calm, _ = read_all(memory, rows)
+    said, _ = read_all(memory, wild)
+    assert said.isfinite().all()
+    assert (said[:, -10:] - calm[:, -10:]).abs().max() < 0.5
+
+
+def test_scale_of_a_stream_does_not_matter(memory):
+    rows = panel(seed=8)
+    ends = boundaries(rows)
+    expected, size = asked(rows, ends)
+    said, _ = memory.read(rows, ends, expected, size, memory.initial(3))
+    larger, _ = memory.read(1000 * rows, ends, expected, 1000 * size, memory.initial(3))
+    torch.testing.assert_close(larger, 1000 * said, rtol=1e-8, atol=1e-8)
+
+
+def test_a_forecast_reads_what_a_boundary_reads(memory):
+    rows = panel(seed=9)
+    said, carry = read_all(memory, rows)
+    size = torch.ones(3, 1).double()
+    again = memory.forecast(rows, torch.tensor([400]), size, carry)
+    torch.testing.assert_close(again, said[:, -1:], rtol=0, atol=1e-12)
+    assert memory.forecast(rows[:, :399], torch.tensor([399]), size, carry).isfinite().all()
+    assert not memory.forecast(rows, torch.tensor([400]), size, memory.initial(3)).any()
+
+
+def test_a_file_fills_a_blank_one(memory):
+    blank = LinearMemory(LOOKBACK, HORIZON, PATCH)
+    assert not read_all(blank, panel(seed=2))[0].any()
+    blank.load_state_dict(memory.state_dict())
+    assert torch.equal(read_all(blank, panel(seed=2))[0], read_all(memory, panel(seed=2))[0])
+
+
+def test_noise_is_not_believed():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(8, 400, generator=generator, dtype=torch.float64)
+    quiet = LinearMemory(LOOKBACK, HORIZON, PATCH)
+    quiet.learn(rows, boundaries(rows), *asked(rows, boundaries(rows)))
+    said, _ = read_all(quiet, rows)
+    assert said.square().mean() < 2e-3
+
+
+@pytest.mark.parametrize("rows", [0, 3, 5, 20, 30])
+def test_too_few_rows_teach_nothing(rows):
+    few = torch.randn(2, rows, dtype=torch.float64)
+    blank = LinearMemory(LOOKBACK, HORIZON, PATCH)
+    blank.learn(few, boundaries(few), *asked(few, boundaries(few)))
+    said, _ = read_all(blank, few)
+    assert said.shape == (2, rows // PATCH, HORIZON)
+    assert not said.any()
+
+
+@pytest.mark.parametrize(
+    ("lookback", "horizon", "patch_length", "most"),
+    [(336, 96, 16, 20_000), (720, 96, 16, 20_000), (336, 96, 24, 20_000), (336, 720, 16, 40_000), (720, 720, 16, 40_000)],
+)
+def test_bytes_of_a_channel(lookback, horizon, patch_length, most):
+    memory = LinearMemory(lookback, horizon, patch_length)
+    assert memory.initial(1).nbytes + 8 * (lookback + horizon) <= most
+    assert memory.initial(5).nbytes == 5 * memory.initial(1).nbytes
+    assert memory.features >= 25
+    assert memory.directions.shape[0] <= 16
+
+
+def test_blocks_cover_the_horizon():
+    for horizon in range(1, 60):
+        for patch_length in (1, 3, 8, 24):
+            blocks = horizon_blocks(horizon, patch_length)
+            assert len(blocks) <= 3
+            assert [start for start, _ in blocks] == [0, *(end for _, end in blocks[:-1])]
+            assert blocks[-1][1] == horizon
