@@ -28,9 +28,11 @@ LONG_STEP, LONG_DAMPED = 0.3, (0.2, 0.05, 0.8)
 """What is smoothed with where the season is too long to judge by phase."""
 LONGEST_JUDGED = 24
 """Longest season for which smoothers are judged, and logarithms kept: their sums have a number a smoother and phase."""
-FORGETTING = 0.98
-"""What a season leaves of the sums behind the profile."""
-NO_SEASON, FULL_SEASON = 2.0, 4.0
+FORGETTING, LONG_FORGETTING = 0.8, 0.95
+"""What a season leaves of the sums behind the profile: a short one, or one of more than :data:`SHORT_SEASON` rows."""
+SHORT_SEASON = 12
+"""Rows of the longest season whose profile may change in a few seasons: quarters, months, days of a week."""
+NO_SEASON, FULL_SEASON = 1.0, 3.0
 """F statistic of the phases up to which the profile is 0, and from which it is whole; between them it is shrunk."""
 FLATTEST = 1e3
 """Level in spreads beyond which logarithms are as straight as the rows, and too coarse in float64."""
@@ -113,6 +115,7 @@ class Bank:
         self.season = season
         self.names = tuple(name for name in NAMES if kept is None or name in kept)
         self.level_steps = LEVEL_STEPS
+        self.forgetting = FORGETTING if season <= SHORT_SEASON else LONG_FORGETTING
         judged = season <= LONGEST_JUDGED
         self.forms = 2 if judged else 1
         steps = STEPS if judged else LEVEL_STEPS
@@ -328,8 +331,8 @@ class _Piece:
             mean = (sums[..., 1:] if m % 2 else (sums[..., 1:] + sums[..., :-1]) / 2) / m
             middle = m - m // 2
             detrended = np.where((self.since >= wide - 1)[:, None], x[..., middle : middle + t] - mean, 0)
-        self.profile = _seasonal(self.carry["profile"], detrended, FORGETTING)
-        keep = FORGETTING ** (1 / m)
+        self.profile = _seasonal(self.carry["profile"], detrended, self.bank.forgetting)
+        keep = self.bank.forgetting ** (1 / m)
         squares, _ = (
             lfilter([1], [1, -keep], detrended**2, zi=keep * self.carry["squares"][..., None]) if t else (detrended, 0)
         )
@@ -427,7 +430,8 @@ class _Piece:
         late = m // 2
         known = np.maximum(age - (m - m % 2), 0)[:, None]  # rows with a centred mean
         seasons = (known + np.arange(m)) // m  # p m, of the sums, in the order of the state
-        count = ((1 - FORGETTING**seasons) / (1 - FORGETTING))[:, None]
+        forgotten = 1 - self.bank.forgetting
+        count = ((1 - self.bank.forgetting**seasons) / forgotten)[:, None]
         mean = state["profile"] / np.maximum(count, 1)
         mean = np.where(count > 0, mean, 0)
         among = (
