@@ -5,7 +5,7 @@ It chooses the penalty, whether the profile is taken off, and whether channels h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,14 +26,17 @@ from titans_ts.series.base.ridge import (
     part_of,
     pieces,
     solve,
+    solve_each,
 )
 
-PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
+PENALTIES = (0.01, 0.04, 0.15, 0.6, 2.5)
 """Penalties tried, as shares of the mean diagonal of the sums."""
 OWN_PENALTIES = (0.1,)
 """Penalties on the distance of a channel's own weights from the shared ones."""
 OWN_BYTES = 2**30
 """Most bytes of sums by channel and block; where there would be more, no weights of one's own are tried."""
+ENOUGH = 3
+"""Judged blocks after which a candidate that was worse in each is given up."""
 JUDGED_STEPS, JUDGED_WINDOWS = 24, 2_000
 """Steps of the horizon, and windows of a block, by which penalties are judged."""
 
@@ -139,42 +142,58 @@ def _judge(
     losses: dict[tuple[float, float | None], list[float]] = {each: [] for each in tried}
     start = _wide(ends, rows)
     for j, known in enumerate(sums[:-1]):
-        if float(known.total.sum()) <= 0:
-            continue
         counted = (start >= edges[..., j + 1, None]) & (start < edges[..., j + 2, None])
         places = counted.any(0).nonzero()[:, 0]
         places = places[:: max(1, len(places) * len(rows) // JUDGED_WINDOWS)]
-        some = (known if spec.own else known.together()).at_steps(steps)
-        for each in tried:
-            weights = solve(spec, some, each[0]) if each[1] is None else own_weights(spec, some, each[0], each[1])
-            loss = _loss(spec, weights, rows, ends, seen, places, counted, steps)
-            if loss is not None:
-                losses[each].append(loss)
+        if float(known.total.sum()) <= 0 or not len(places):
+            continue
+        if spec.own:
+            some = known.at_steps(steps)
+            weights = [own_weights(spec, some, penalty, own or 0.0) for penalty, own in tried]
+        else:
+            weights = solve_each(spec, known.together().at_steps(steps), [penalty for penalty, _ in tried])
+        for each, loss in zip(tried, _losses(spec, weights, rows, ends, seen, places, counted, steps), strict=True):
+            losses[each].append(loss)
+        if before is not None and len(losses[tried[0]]) == ENOUGH and _worse(losses.values(), _of(before)):
+            break
     chosen = min(tried, key=lambda each: sum(losses[each]))
     report = {f"{a:g}" if b is None else f"{a:g}, own {b:g}": losses[a, b] for a, b in tried}
     empty = torch.zeros(0)
     return Learned(spec, chosen[0], chosen[1], empty, (), {**report, "chosen": losses[chosen]})
 
 
-def _loss(
-    spec: RidgeSpec, weights: Tensor, rows: Tensor, ends: Tensor, seen: Seen, places: Tensor, counted: Tensor, steps: Tensor
-) -> float | None:
-    """Return the mean of the logarithms of mean squared and of squared mean absolute error; None without targets."""
-    total = torch.zeros(3, dtype=torch.float64)
-    padded = F.pad(rows, (0, int(steps[-1]) + 1), value=float("nan"))
-    for part in pieces(len(rows), places, spec.width + int(steps[-1]) + 1):
+def _losses(
+    spec: RidgeSpec,
+    weights: Sequence[Tensor],
+    rows: Tensor,
+    ends: Tensor,
+    seen: Seen,
+    places: Tensor,
+    counted: Tensor,
+    steps: Tensor,
+) -> list[float]:
+    """Return, for each of ``weights``, the mean of the logarithms of mean squared and of squared mean absolute error."""
+    total = torch.zeros(len(weights), 3, dtype=torch.float64)
+    reach = int(steps[-1]) + 1
+    padded = F.pad(rows, (0, reach), value=float("nan"))
+    for part in pieces(len(rows), places, spec.width + reach):
         at, here = ends[..., part], part_of(seen, part)
-        found = answers(spec, weights, design(spec, rows, at, here), here, steps)
-        error = found - cut(padded, at, int(steps[-1]) + 1)[..., steps]
-        if spec.centre == "level":  # streams of a panel are unlike: each in its own size
-            error = (error / here.size[..., None]).clamp(-FARTHEST_TARGET, FARTHEST_TARGET)
-        there = ~error.isnan() & counted[:, part, None]
-        error = torch.where(there, error, 0.0)
-        total += torch.stack([error.square().sum(), error.abs().sum(), there.sum().double()])
-    if total[2] <= 0:
-        return None
-    squared, absolute = (total[:2] / total[2]).clamp_min(1e-300).log().tolist()
-    return float(squared + 2 * absolute) / 2
+        windows, truth = design(spec, rows, at, here), cut(padded, at, reach)[..., steps]
+        for i, each in enumerate(weights):
+            error = answers(spec, each, windows, here, steps) - truth
+            if spec.centre == "level":  # streams of a panel are unlike: each in its own size
+                error = (error / here.size[..., None]).clamp(-FARTHEST_TARGET, FARTHEST_TARGET)
+            there = ~error.isnan() & counted[:, part, None]
+            error = torch.where(there, error, 0.0)
+            total[i] += torch.stack([error.square().sum(), error.abs().sum(), there.sum().double()])
+    squared, absolute, count = total.unbind(1)
+    logs = (torch.stack([squared, absolute]) / count.clamp_min(1.0)).clamp_min(1e-300).log()
+    return ((logs[0] + 2 * logs[1]) / 2).tolist()
+
+
+def _worse(tried: Iterable[list[float]], best: list[float]) -> bool:
+    """Tell whether all that was tried was worse in every block so far."""
+    return all(mine > its for losses in tried for mine, its in zip(losses, best, strict=False))
 
 
 def _of(learned: Learned) -> list[float]:
@@ -183,9 +202,9 @@ def _of(learned: Learned) -> list[float]:
 
 def _clearly_better(one: list[float], other: list[float]) -> bool:
     """Tell whether the mean difference between blocks is below zero by more than its standard error."""
-    difference = torch.tensor(one, dtype=torch.float64) - torch.tensor(other, dtype=torch.float64)
-    if len(difference) < 2:
+    if len(one) < max(len(other), 2):  # given up, or not to be judged
         return False
+    difference = torch.tensor(one, dtype=torch.float64) - torch.tensor(other, dtype=torch.float64)
     return bool(difference.mean() + difference.std() / len(difference) ** 0.5 < 0)
 
 
@@ -211,10 +230,10 @@ def own_weights(spec: RidgeSpec, sums: Sums, penalty: float, own_penalty: float)
     found = torch.zeros(0)
     for lookback in spec.lookbacks:
         one = replace(spec, lookbacks=(lookback,))
-        at = torch.arange(spec.longest - lookback, spec.width)
-        part = sums._replace(gram=sums.gram[:, at][..., at], cross=sums.cross[:, at])
+        first = spec.longest - lookback
+        part = sums._replace(gram=sums.gram[:, first:, first:], cross=sums.cross[:, first:])
         shared = solve(one, part.together(), penalty)[0]
-        weights = F.pad(solve(one, part, own_penalty, prior=shared), (spec.longest - lookback, 0)) / len(spec.lookbacks)
+        weights = F.pad(solve(one, part, own_penalty, prior=shared), (first, 0)) / len(spec.lookbacks)
         found = weights if not len(found) else found + weights
     return found
 

@@ -7,7 +7,7 @@ stream's size, or the same on logarithms. Look-backs of several lengths come out
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -119,12 +119,12 @@ class Sums(NamedTuple):
 def automatic_lookbacks(season: int, horizon: int, rows: int) -> tuple[tuple[int, ...], Literal["mean", "level"]]:
     """Return look-backs for streams of ``rows`` rows, and what to centre them on.
 
-    Long streams get a quarter, a half and the whole of 28 seasons, at most 1,344 rows, at most a sixth of all rows.
-    Short ones get one and two seasons and a row; without a season, 2 and 4 rows.
+    Long streams get a quarter, a half and the whole of 28 seasons, at most 1,344 rows, at most a sixth of all rows. Short
+    ones get one and two seasons and a row; without a season, 2 and 4 rows.
     """
     longest = min(SEASONS * season, LONGEST, (rows - horizon) // 6)
-    if season > 1 and longest >= 7 * season:
-        longest -= longest % (4 if longest < 7 * season else season)
+    if season > 1 and longest >= 4 * season:
+        longest -= longest % season
         return (longest // 4, longest // 2, longest), "mean"
     if season == 1:
         return ((2, 4) if rows < 400 else (4, 16, 64)), "level"
@@ -248,28 +248,35 @@ def add_up(
 
 
 def solve(spec: RidgeSpec, sums: Sums, penalty: float, prior: Tensor | None = None) -> Tensor:
-    """Return weights ``(g, f, d)``, the mean over look-backs; the penalty is on the distance to a ``prior`` ``(f, d)``.
+    """Return weights ``(g, f, d)``, the mean over look-backs; the penalty is on the distance to a ``prior`` ``(f, d)``."""
+    return solve_each(spec, sums, (penalty,), prior)[0]
+
+
+def solve_each(spec: RidgeSpec, sums: Sums, penalties: Sequence[float], prior: Tensor | None = None) -> list[Tensor]:
+    """Return the weights ``(g, f, d)`` of each penalty.
 
     Targets that were missing count as those that were seen: each step's sums are divided by its share of the windows.
     """
     cross = sums.cross * (sums.total[:, None] / sums.seen.clamp_min(1e-300)).clamp_max(1e6)[:, None]
-    weights = torch.zeros_like(cross)
+    weights = [torch.zeros_like(cross) for _ in penalties]
     for lookback in spec.lookbacks:
-        at = torch.arange(spec.longest - lookback, spec.width)
-        gram, goal = sums.gram[:, at][..., at], cross[:, at]
+        first = spec.longest - lookback
+        gram, goal = sums.gram[:, first:, first:], cross[:, first:]
         if spec.centre == "mean":  # centred on the mean of the shorter window: its targets too
             goal = goal - gram.mean(-1, keepdim=True)
             gram = gram - gram.mean(-1, keepdim=True)
             gram, goal = gram - gram.mean(-2, keepdim=True), goal - goal.mean(-2, keepdim=True)
         mean = gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12)[:, None, None]
-        if prior is not None:
-            goal = goal + penalty * mean * prior.T[at]
-        ridge = gram + penalty * mean * torch.eye(lookback + spec.width - spec.longest, dtype=torch.float64)
-        found = torch.cholesky_solve(goal, torch.linalg.cholesky(ridge))
-        if spec.centre == "mean":
-            found = found - found.mean(-2, keepdim=True) + 1 / lookback
-        weights[:, at] += found / len(spec.lookbacks)
-    return weights.mT.contiguous()
+        for penalty, found in zip(penalties, weights, strict=True):
+            ridge, known = gram.clone(), goal
+            ridge.diagonal(dim1=-2, dim2=-1).add_(penalty * mean[..., 0])
+            if prior is not None:
+                known = goal + penalty * mean * prior.T[first:]
+            solution = torch.cholesky_solve(known, torch.linalg.cholesky(ridge))
+            if spec.centre == "mean":
+                solution = solution - solution.mean(-2, keepdim=True) + 1 / lookback
+            found[:, first:] += solution / len(spec.lookbacks)
+    return [found.mT.contiguous() for found in weights]
 
 
 def pieces(streams: int, places: Tensor, numbers: int) -> Iterator[Tensor]:
