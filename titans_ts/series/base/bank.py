@@ -181,22 +181,22 @@ class Bank:
         where = np.broadcast_to(ends.numpy(), (s, ends.shape[-1]))
         length = np.full(s, t) if lengths is None else lengths.numpy()
         where = np.minimum(where, length[:, None])
-        seen = None
-        piece = max(1, MOST_NUMBERS // max(1, s * self.forms * len(self._gain)))
+        d, m = self.forms, self.season
+        tails = ((m,), (len(LEVEL_STEPS),), (m,), (), (d, m), (d, 2), (d, 3), (3,), ())
+        seen = [np.zeros((*where.shape, *tail)) for tail in tails]
+        smoothers = self.forms * len(self._gain)
+        piece = max(1, MOST_NUMBERS // max(1, s * smoothers))
         for start in range(0, max(t, 1), piece):
             stop = min(t, start + piece)
             part = _Piece(self, values[:, start:stop], level / spread, state)
             first = -1 if start == 0 else start
             i, j = np.nonzero((where > first) & (where <= stop))
-            for some in np.array_split(np.arange(len(i)), max(1, -(-len(i) * state["errors"][0].size // MOST_NUMBERS))):
-                if len(some) or seen is None:
-                    found = part.seen(i[some], where[i[some], j[some]] - start)
-                    if seen is None:
-                        seen = [np.zeros((*where.shape, *each.shape[1:])) for each in found]
-                    for into, each in zip(seen, found, strict=True):
-                        into[i[some], j[some]] = each
+            most = max(1, MOST_NUMBERS // (smoothers * m))
+            for k in range(0, len(i), most):
+                some = i[k : k + most], j[k : k + most]
+                for into, each in zip(seen, part.seen(some[0], where[some] - start), strict=True):
+                    into[some] = each
             state = part.state(np.arange(s), np.clip(length - start, 0, stop - start))
-        assert seen is not None
         return BankSeen(*map(torch.from_numpy, seen)), BankCarry(**{k: torch.from_numpy(v) for k, v in state.items()})
 
     def forecasts(self, seen: BankSeen, horizon: int) -> Tensor:
@@ -451,6 +451,7 @@ class _Piece:
         phase = np.arange(m)
         count = (age[:, None] + phase) // m  # p m, rows of each phase
         oldest = (-age.astype(np.int64)) % m  # phase of the first row, counted from the next
+        index = np.zeros((*state["total"].shape, 2), np.int64)  # p d 2, theta's smoother and the damped one
         if bank.judged:
             loss = state["losses"]
             if m > 1:
@@ -458,38 +459,32 @@ class _Piece:
                 later = np.maximum(count - (phase == oldest[:, None]), 0)[:, None, None]  # the first row is no error
                 loss = loss + (seasonal * (later * seasonal - 2 * state["errors"])).sum(-1)
             near = state["losses"].max(-1, keepdims=True) * ALIKE
-            parts = np.split(loss, [bank.thetas], -1)
-            best = [(part <= part.min(-1, keepdims=True) + near).argmax(-1) for part in parts]
-            best[1] += bank.thetas
+            for i, part in enumerate((loss[..., : bank.thetas], loss[..., bank.thetas :])):
+                index[..., i] = (part <= part.min(-1, keepdims=True) + near).argmax(-1) + i * bank.thetas
         else:
-            shape = state["total"].shape
-            best = [np.full(shape, LEVEL_STEPS.index(LONG_STEP)), np.full(shape, len(LEVEL_STEPS))]
-        drift = (state["moment"] - (n - 1) / 2 * state["total"]) * 12 / (n * np.maximum(n * n - 1, 1))
+            index[:] = LEVEL_STEPS.index(LONG_STEP), bank.thetas
+        lever = state["moment"] - (n - 1) / 2 * state["total"]
         if m > 1:
             turns = count * (age[:, None] - m + phase) - m * count * (count - 1) / 2  # sums of ages, by phase
-            share = (turns - (n - 1) / 2 * count)[:, None] * profiles
-            drift = drift - share.sum(-1) * 12 / (n * np.maximum(n * n - 1, 1))
-        drift = np.where(n > 2, drift, 0)
-        found = []
-        for index in best:
-            own = np.take_along_axis(state["smoothers"], index[..., None, None], 2)[:, :, 0]  # p d 2
-            if m > 1:
-                own = own - self._smoothed_profile(index, profiles, oldest, n)
-            found.append(own)
-        gain = bank._gain[best[0]]
-        theta = np.stack([found[0][..., 0] + drift / 2 * (1 - (1 - gain) ** n) / gain, drift / 2], -1)
-        keep = bank._keep[best[1]]
+            lever = lever - ((turns - (n - 1) / 2 * count)[:, None] * profiles).sum(-1)
+        half = np.where(n > 2, lever * 6 / (n * np.maximum(n * n - 1, 1)), 0)  # of the trend
+        found = np.take_along_axis(state["smoothers"], index[..., None], 2)  # p d 2 2
+        if m > 1:
+            found = found - self._smoothed_profile(index, profiles, oldest, n)
+        gain = bank._gain[index[..., 0]]
+        theta = np.stack([found[..., 0, 0] + half * (1 - (1 - gain) ** n) / gain, half], -1)
         begun = (age > 0)[:, None, None]
-        return theta * begun, np.concatenate([found[1] * begun, keep[..., None]], -1)
+        return theta * begun, np.concatenate([found[..., 1, :] * begun, bank._keep[index[..., 1:]]], -1)
 
     def _smoothed_profile(self, index: NDArray[np.int64], profiles: Array, oldest: NDArray[np.int64], n: Array) -> Array:
-        """Return what level and trend of smoothers ``index`` have of the profile after ``n`` rows, ``(p, d, 2)``."""
-        states = self.bank._responses[1]
-        settled, then = ((states[index, at] @ profiles[..., None])[..., 0] for at in (self.bank.season - 1, oldest[:, None]))
-        first = np.stack([np.take_along_axis(profiles, oldest[:, None, None], -1)[..., 0], np.zeros(index.shape)], -1)
+        """Return what level and trend of smoothers ``index`` ``(p, d, 2)`` have of the profile after ``n`` rows."""
+        states, profiles = self.bank._responses[1], profiles[:, :, None, :, None]
+        settled, then = ((states[index, at] @ profiles)[..., 0] for at in (self.bank.season - 1, oldest[:, None, None]))
+        left = -then  # the state at the first row less the settled one fades
+        left[..., 0] += np.take_along_axis(profiles[..., 0], oldest[:, None, None, None], -1)[..., 0]
         values, vectors, inverse = (each[index] for each in self.bank._spectra)
-        left = inverse @ (first - then)[..., None]  # the state at the first row less the settled one fades
-        return settled + (vectors @ (values ** (n - 1)[..., None] * left[..., 0])[..., None])[..., 0].real
+        fading = values ** (n - 1)[..., None, None] * (inverse @ left[..., None])[..., 0]
+        return settled + (vectors @ fading[..., None])[..., 0].real
 
 
 def _by_phase(rows: NDArray, m: int) -> NDArray:
