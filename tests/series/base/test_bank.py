@@ -193,6 +193,11 @@ def test_only_what_is_kept_is_given():
     assert some.names == ("naive", "theta_log")
     answers = [bank.forecasts(bank.read(rows, scale, bank.initial(2), torch.tensor([40]))[0], 5) for bank in (every, some)]
     assert torch.equal(answers[0][:, :, [0, 3]], answers[1])
+    assert some.state_bytes < every.state_bytes
+    for kept in (["seasonal_naive"], ["damped"], ["theta"], []):
+        few = Bank(4, kept=kept)
+        seen, _ = few.read(rows, scale, few.initial(2), torch.tensor([40]))
+        assert torch.allclose(few.forecasts(seen, 5)[0, 0], answers[0][0, 0, [NAMES.index(name) for name in kept]])
     with pytest.raises(ValueError, match="no such candidates"):
         Bank(4, kept=["magic"])
 

@@ -88,7 +88,8 @@ class Bank:
     season : int
         Rows of a season; 1 means none.
     kept : sequence of str, optional
-        Candidates that :meth:`forecasts` gives, a part of :data:`NAMES`; all by default.
+        Candidates that :meth:`forecasts` gives, a part of :data:`NAMES`; all by default. What the others need is neither
+        computed nor kept, so that a state goes on with the same ``kept`` alone.
 
     Attributes
     ----------
@@ -116,13 +117,13 @@ class Bank:
         self.names = tuple(name for name in NAMES if kept is None or name in kept)
         self.level_steps = LEVEL_STEPS
         self.forgetting = FORGETTING if season <= SHORT_SEASON else LONG_FORGETTING
-        judged = season <= LONGEST_JUDGED
-        self.forms = 2 if judged else 1
-        steps = STEPS if judged else LEVEL_STEPS
+        self.judged = season <= LONGEST_JUDGED
+        kinds = {name.removesuffix("_log") for name in self.names}
+        self.forms = 1 + (self.judged and any(name.endswith("_log") for name in self.names))
+        steps = STEPS if self.judged and "theta" in kinds else LEVEL_STEPS
+        damped = () if "damped" not in kinds else DAMPED if self.judged else (LONG_DAMPED,)
         self.thetas = len(steps)
-        self.judged = judged
         self._levels = [steps.index(step) for step in LEVEL_STEPS]
-        damped = DAMPED if judged else (LONG_DAMPED,)
         self._gain, self._trend, self._keep = np.array([*((step, 0.0, 0.0) for step in steps), *damped]).T
 
     @property
@@ -460,9 +461,10 @@ class _Piece:
                 loss = loss + (seasonal * (later * seasonal - 2 * state["errors"])).sum(-1)
             near = state["losses"].max(-1, keepdims=True) * ALIKE
             for i, part in enumerate((loss[..., : bank.thetas], loss[..., bank.thetas :])):
-                index[..., i] = (part <= part.min(-1, keepdims=True) + near).argmax(-1) + i * bank.thetas
+                if part.shape[-1]:
+                    index[..., i] = (part <= part.min(-1, keepdims=True) + near).argmax(-1) + i * bank.thetas
         else:
-            index[:] = LEVEL_STEPS.index(LONG_STEP), bank.thetas
+            index[:] = LEVEL_STEPS.index(LONG_STEP), len(bank._gain) - 1
         lever = state["moment"] - (n - 1) / 2 * state["total"]
         if m > 1:
             turns = count * (age[:, None] - m + phase) - m * count * (count - 1) / 2  # sums of ages, by phase
