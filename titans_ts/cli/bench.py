@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from titans_ts.cli._shared import PICTURES, add_command, add_options, check_out
+from titans_bench.tasks import GROUPS, TASKS
+from titans_ts.cli._shared import PICTURES, OptionError, add_command, add_options, check_out, steps_of
 
 
 def add(commands: Any) -> None:
@@ -40,6 +41,29 @@ def add(commands: Any) -> None:
     history.add_argument("--seeds", type=int, nargs="+", metavar="N", help="a fit each (default: 0 1 2)")
     history.add_argument("--max-steps", type=int, metavar="N", help="training steps of every model (default: by the set)")
     _add_common(history, Path("history.csv"), "--data-home", jobs="runs", plot="draw errors and costs")
+
+    about = "forecast the tasks of public tables, beside the seasonal naive forecast"
+    tasks = add_command(kinds, "tasks", run_tasks, about, kept)
+    add_names(tasks)
+    tasks.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="a fit each (default: 0 1 2)")
+    tasks.add_argument("--limit", type=int, metavar="N", help="series of a panel, windows of other tasks: a quick try")
+    tasks.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
+    tasks.add_argument("--out", type=Path, default=Path("tasks.csv"), metavar="FILE", help="rows (default: %(default)s)")
+    add_options(tasks, "--data-home", "--max-steps")
+
+    about = "make the tables of a page anew from the CSV files beside it"
+    tables = add_command(kinds, "tables", run_tables, about)
+    page = Path("benchmarks/README.md")
+    tables.add_argument("page", type=Path, nargs="?", default=page, metavar="PAGE", help="(default: %(default)s)")
+    tables.add_argument("--check", action="store_true", help="write nothing; fail where the page is not what it would be")
+    add_options(tables)
+
+
+def add_names(kind: argparse.ArgumentParser) -> None:
+    """Add what says which tasks and models run."""
+    kind.add_argument("--tasks", nargs="+", default=["panels", "rolling"], metavar="NAME", help=", ".join([*GROUPS, *TASKS]))
+    models = "'seasonal naive', 'seasonal naive, point only', 'titans', 'titans, layers=0' (default: the first three)"
+    kind.add_argument("--models", nargs="+", metavar="NAME", help=models)
 
 
 def _add_common(kind: argparse.ArgumentParser, out: Path, *shared: str, jobs: str, plot: str) -> None:
@@ -92,6 +116,45 @@ def run_history(arguments: argparse.Namespace) -> None:
     print("MSE/MAE on the standardised scale, by the rows of history read before a forecast:\n")
     print(history_table(rows))
     _show(arguments, plot_history, rows)
+
+
+def run_tasks(arguments: argparse.Namespace) -> None:
+    """Run the bench of tasks."""
+    check_out(arguments.out, "--out", (".csv",))
+    from titans_bench.contest import NAIVE, OURS, POINT_NAIVE, bench_tasks
+    from titans_bench.tables import panels_table, rolling_table
+
+    rows = bench_tasks(
+        arguments.out,
+        tasks=arguments.tasks,
+        models=arguments.models or (NAIVE, POINT_NAIVE, OURS),
+        seeds=arguments.seeds,
+        limit=arguments.limit,
+        data_home=arguments.data_home,
+        jobs=arguments.jobs,
+        verbose=0 if arguments.quiet else None,
+        **steps_of(arguments),
+    )
+    for group, table in (("panels", panels_table), ("rolling", rolling_table)):
+        if any(TASKS[row.task].group == group for row in rows):
+            print(f"{table(rows)}\n")
+    print(f"rows: {arguments.out}", file=sys.stderr)
+
+
+def run_tables(arguments: argparse.Namespace) -> None:
+    """Make the tables of a page anew, or say whether they are up to date."""
+    from titans_bench.tables import render, rendered
+
+    page = arguments.page
+    if not page.is_file():
+        raise OptionError(f"{page}: there is no such page")
+    if arguments.check:
+        text = page.read_text(encoding="utf-8")
+        if rendered(text, page.parent) != text:
+            raise OptionError(f"{page}: its tables are not what its files give; `titans-ts bench tables {page}` makes them")
+        print(f"{page}: up to date", file=sys.stderr)
+    else:
+        print(f"{page}: {'written' if render(page) else 'nothing to change'}", file=sys.stderr)
 
 
 def _check(arguments: argparse.Namespace) -> None:
