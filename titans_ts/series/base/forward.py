@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from titans_ts.series.base.bank import BankSeen
 from titans_ts.series.base.ridge import (
     FARTHEST_TARGET,
     Ridge,
     RidgeSpec,
-    Seen,
     Sums,
     add_up,
     answers,
@@ -64,7 +64,7 @@ def learn(
     specs: Sequence[RidgeSpec],
     rows: Tensor,
     ends: Tensor,
-    seen: Seen,
+    seen: BankSeen,
     horizon: int,
     edges: Tensor,
     penalties: Sequence[float] = PENALTIES,
@@ -103,14 +103,19 @@ def _only(kept: dict[RidgeSpec, list[Sums]], best: Learned | None) -> dict[Ridge
 
 
 def running_sums(
-    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: Seen, horizon: int, edges: Tensor, *, each: bool = False
+    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen, horizon: int, edges: Tensor, *, each: bool = False
 ) -> list[Sums]:
-    """Return, for each block's end, the sums of all windows whose targets are read by then."""
+    """Return, for each block's end, the sums of all windows whose targets are read by then.
+
+    A stream's first sizes are those of a few rows, so a block's windows are measured by the size at its end.
+    """
     done = _wide(ends, rows) + horizon
     found: list[Sums] = []
     for j in range(edges.shape[-1] - 1):
         begin, end = edges[..., j, None], edges[..., j + 1, None]
-        here = add_up(spec, rows, ends, seen, horizon, (done <= end) & ((done > begin) | (j == 0)), each=each)
+        settled = (_wide(ends, rows) <= end).sum(-1, keepdim=True).sub(1).clamp_min(0)
+        known = seen._replace(size=seen.size.gather(1, settled).expand_as(seen.size))
+        here = add_up(spec, rows, ends, known, horizon, (done <= end) & ((done > begin) | (j == 0)), each=each)
         found.append(found[-1].plus(here) if found else here)
     return found
 
@@ -125,7 +130,7 @@ def _judge(
     sums: list[Sums],
     rows: Tensor,
     ends: Tensor,
-    seen: Seen,
+    seen: BankSeen,
     horizon: int,
     edges: Tensor,
     penalties: Sequence[float],
@@ -167,7 +172,7 @@ def _losses(
     weights: Sequence[Tensor],
     rows: Tensor,
     ends: Tensor,
-    seen: Seen,
+    seen: BankSeen,
     places: Tensor,
     counted: Tensor,
     steps: Tensor,
@@ -238,7 +243,7 @@ def own_weights(spec: RidgeSpec, sums: Sums, penalty: float, own_penalty: float)
     return found
 
 
-def out_of_block(learned: Learned, rows: Tensor, ends: Tensor, seen: Seen, edges: Tensor) -> Tensor:
+def out_of_block(learned: Learned, rows: Tensor, ends: Tensor, seen: BankSeen, edges: Tensor) -> Tensor:
     """Return forecasts ``(s, n, f)`` by weights solved on the blocks before each origin's; NaN where there are none."""
     f = learned.weights.shape[1]
     found = torch.full((*_wide(ends, rows).shape, f), float("nan"), dtype=torch.float64)

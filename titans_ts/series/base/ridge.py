@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from titans_ts.series.base.bank import BankSeen
 
 SPREAD_FLOOR = 1e-3
 """Least spread of a window, in long-run spreads."""
@@ -31,15 +33,6 @@ NUMBERS_AT_ONCE = 2**22
 """Numbers of the windows that are held at once."""
 LONGEST, SEASONS = 1_344, 28
 """Longest automatic look-back, in rows and in seasons."""
-
-
-class Seen(Protocol):
-    """What a bank of smoothed levels says of ``n`` origins of ``s`` streams."""
-
-    levels: Tensor  # s n j
-    profile: Tensor  # s n m, next row's phase first
-    size: Tensor  # s n
-    logs: Tensor  # s n 3, whether logarithms are used, raw zero in spreads, largest logarithm allowed
 
 
 @dataclass(frozen=True)
@@ -134,7 +127,7 @@ def automatic_lookbacks(season: int, horizon: int, rows: int) -> tuple[tuple[int
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def design(spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: Seen) -> Design:
+def design(spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen) -> Design:
     """Return the windows of ``rows`` ``(s, t)`` that end after ``ends`` of them, ``(n,)`` or ``(s, n)``."""
     window = cut(F.pad(rows, (spec.longest, 0), value=float("nan")), ends, spec.longest)
     if spec.centre == "mean":
@@ -148,7 +141,7 @@ def design(spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: Seen) -> Design:
         spread = torch.where(count > 1, spread, 1.0).clamp_min(SPREAD_FLOOR)
         weight = torch.where(2 * count >= spec.longest, spread.sqrt(), 0.0)
         return Design(centred / spread[..., None], mean, spread, weight)
-    known = ~window[..., -1].isnan() | ~window.isnan().all(-1)
+    share = (~window.isnan()).double().mean(-1)  # a short stream's first windows count less
     window, levels = _filled(window), seen.levels
     unit = seen.size
     if spec.logs:
@@ -157,11 +150,11 @@ def design(spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: Seen) -> Design:
         unit = torch.where(seen.logs[..., 0] > 0, seen.size / above.clamp_min(1e-12), seen.size).clamp_min(1e-9)
     centre = (window[..., -1] + levels[..., LEVELS // 2]) / 2
     near = (torch.cat([window, levels], dim=-1) - centre[..., None]) / unit[..., None]
-    weight = known / near[..., : spec.longest].abs().mean(-1).clamp_min(1.0)
+    weight = share / near[..., : spec.longest].abs().mean(-1).clamp_min(1.0)
     return Design(torch.cat([near, torch.full_like(near[..., :1], CONSTANT)], dim=-1), centre, unit, weight)
 
 
-def targets(spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: Seen, windows: Design, horizon: int) -> Tensor:
+def targets(spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen, windows: Design, horizon: int) -> Tensor:
     """Return what followed each window in its own units, ``(s, n, f)``; NaN where missing."""
     after = cut(F.pad(rows, (0, horizon), value=float("nan")), ends, horizon)
     if spec.profile:
@@ -171,7 +164,7 @@ def targets(spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: Seen, windows: De
     return ((after - windows.centre[..., None]) / windows.unit[..., None]).clamp(-FARTHEST_TARGET, FARTHEST_TARGET)
 
 
-def answers(spec: RidgeSpec, weights: Tensor, windows: Design, seen: Seen, steps: Tensor | None = None) -> Tensor:
+def answers(spec: RidgeSpec, weights: Tensor, windows: Design, seen: BankSeen, steps: Tensor | None = None) -> Tensor:
     """Return the forecasts ``(s, n, f)`` of weights ``(g, f, d)`` on the long-run scale, at some steps or all."""
     g, f, d = weights.shape
     s, n, _ = windows.inputs.shape
@@ -210,7 +203,7 @@ def _filled(window: Tensor) -> Tensor:
     return window.gather(-1, torch.where(last >= 0, last, first)).nan_to_num(0.0)
 
 
-def _to_logs(x: Tensor, seen: Seen) -> Tensor:
+def _to_logs(x: Tensor, seen: BankSeen) -> Tensor:
     """Return logarithms of values ``(s, n, k)`` above raw zero; of streams that have none, the values."""
     used, zero, _ = seen.logs.split(1, dim=-1)
     return torch.where(used > 0, (x - zero).clamp_min(1e-9).log(), x)
@@ -226,7 +219,7 @@ def evenly_spaced(streams: int, first: int, last: int) -> Tensor:
 
 
 def add_up(
-    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: Seen, horizon: int, counted: Tensor, *, each: bool = False
+    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen, horizon: int, counted: Tensor, *, each: bool = False
 ) -> Sums:
     """Return the sums over the windows that ``counted`` ``(s, n)`` names, of all streams or of ``each`` alone."""
     g, d = (len(rows) if each else 1), spec.width
@@ -285,9 +278,9 @@ def pieces(streams: int, places: Tensor, numbers: int) -> Iterator[Tensor]:
         yield from places.split(max(1, NUMBERS_AT_ONCE // (streams * numbers)))
 
 
-def part_of(seen: Seen, part: Tensor) -> Seen:
-    """Return what is seen of some origins; of a NamedTuple with axes ``s n``."""
-    return type(seen)(*(each[:, part] for each in seen))  # type: ignore[attr-defined, misc, call-arg]
+def part_of(seen: BankSeen, part: Tensor) -> BankSeen:
+    """Return what is seen of some origins."""
+    return seen._make(each[:, part] for each in seen)
 
 
 class Ridge(nn.Module):
@@ -312,7 +305,7 @@ class Ridge(nn.Module):
         self.register_buffer("weights", torch.zeros(shape, dtype=torch.float64))
 
     @torch.no_grad()
-    def forecasts(self, rows: Tensor, ends: Tensor, seen: Seen) -> Tensor:
+    def forecasts(self, rows: Tensor, ends: Tensor, seen: BankSeen) -> Tensor:
         """Return forecasts after ``ends`` of ``rows``.
 
         Parameters
