@@ -280,7 +280,7 @@ def pieces(streams: int, places: Tensor, numbers: int) -> Iterator[Tensor]:
 
 def part_of(seen: BankSeen, part: Tensor) -> BankSeen:
     """Return what is seen of some origins."""
-    return seen._make(each[:, part] for each in seen)
+    return type(seen)(*(each[:, part] for each in seen))
 
 
 class Ridge(nn.Module):
