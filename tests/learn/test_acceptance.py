@@ -11,10 +11,10 @@ from scipy import stats
 from series.training_cases import config_of, make_run, motifs
 
 from titans_ts.learn.acceptance import SHARES, memory_gain
+from titans_ts.series.learning.objective import block_errors, validation_error
+from titans_ts.series.learning.training import Training
 from titans_ts.series.network import ForecastNetwork
-from titans_ts.series.objective import block_errors, validation_error
 from titans_ts.series.settings import TrainingConfig
-from titans_ts.series.training import Training
 
 
 def errors_of(differences: torch.Tensor) -> torch.Tensor:

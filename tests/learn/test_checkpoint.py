@@ -10,8 +10,8 @@ from series.training_cases import assert_same_bits, config_of, make_run, tensors
 
 from titans_ts import Checkpoint
 from titans_ts.files.tensors import read_tensors, write_tensors
+from titans_ts.series.learning.training import Training
 from titans_ts.series.settings import ForecastConfig
-from titans_ts.series.training import Training
 
 
 class Interruption(Exception):  # noqa: N818 (nothing went wrong)

@@ -8,10 +8,10 @@ from series.cases import BACKBONE, make_series
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.blocks.scale import Scale, long_run_scale
+from titans_ts.series.learning.training import Training
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
 from titans_ts.series.tensors import SeriesTensors
-from titans_ts.series.training import Training
 
 STEPS = {
     "max_steps": 6, "direct_steps": 6, "quantile_steps": 6, "evaluate_every": 2, "patience": 100,

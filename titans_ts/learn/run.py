@@ -40,6 +40,7 @@ class RunConfig:
     evaluate_every: int = 50  # steps between two evaluations
     patience: int = 10  # evaluations without a lower error before training stops
     gradient_bound: float = 1.0  # largest norm of a step's gradient
+    average: float = 0.0  # share of the averaged weights that a step leaves; they are what is judged and kept; 0 for none
     precision: str = "auto"  # see mixed_precision
     seed: int = 0  # source of all chance
 
@@ -85,6 +86,7 @@ class Run:
     ) -> None:
         self.network, self.config, self.callbacks, self.verbose = network, config, callbacks, verbose
         self.best = BestWeights(config.patience)
+        self.averaged: dict[str, Tensor] = {}  # weights averaged over steps, where the settings ask for them
         self.history: list[Report] = []
         self.chance = np.random.default_rng(config.seed)
         self.generator = seeded_generator(config.seed, network.device)  # of dropout
@@ -100,6 +102,7 @@ class Run:
         """
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
         self.trained = [x for group in groups for x in group["params"]] if trained is None else trained
+        self.averaged = {}
 
     def optimize_all(self, trained: Sequence[nn.Parameter]) -> None:
         """Set up AdamW for parameters that learn alike; matrices decay."""
@@ -153,17 +156,54 @@ class Run:
         nn.utils.clip_grad_norm_(self.trained, self.config.gradient_bound)
         self.optimizer.step()
         self.step += 1
+        self._average()
         due = self.step % self.config.evaluate_every == 0 or self.step == self.steps
         error = self.evaluate(validate) if due and validate is not None else None
         self.report = Report(self.phase, self.step, self.steps, float(loss.detach()), error)
         if error is not None:
             self.history.append(self.report)
 
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Let the averaged weights follow; over the first steps faster, so that the start is soon forgotten."""
+        if not self.config.average:
+            return
+        share = min(self.config.average, self.step / (self.step + 10))
+        for name, x in self.network.named_parameters():
+            if name in self.averaged:
+                self.averaged[name].lerp_(x, 1 - share)
+            else:
+                self.averaged[name] = x.detach().clone()
+
+    @contextmanager
+    def with_averaged(self) -> Iterator[None]:
+        """Put the averaged weights in the place of the last ones inside the block."""
+        last = {name: x.detach().clone() for name, x in self.network.named_parameters() if name in self.averaged}
+        self._set_weights(self.averaged)
+        try:
+            yield
+        finally:
+            self._set_weights(last)
+
+    @torch.no_grad()
+    def _set_weights(self, weights: dict[str, Tensor]) -> None:
+        for name, x in self.network.named_parameters():
+            if name in weights:
+                x.copy_(weights[name])
+
+    def keep_best(self) -> None:
+        """Leave the weights with the least validation error in the network; without validation the averaged ones."""
+        if self.best.weights:
+            self.best.restore(self.network)
+        else:
+            self._set_weights(self.averaged)
+
     def evaluate(self, validate: Callable[[], float]) -> float:
         """Measure the error on validation, and note the weights if it is the least so far."""
         self.network.eval()
-        error = validate()
-        self.best.see(error, self.step, self.network)
+        with self.with_averaged():
+            error = validate()
+            self.best.see(error, self.step, self.network)
         return error
 
     @property
@@ -195,6 +235,7 @@ class Run:
         best = self.best
         tensors = {f"network.{name}": x for name, x in self.network.state_dict().items()}
         tensors |= {f"best.{name}": x for name, x in best.weights.items()}
+        tensors |= {f"averaged.{name}": x for name, x in self.averaged.items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(x) for name, x in values.items()}
         tensors |= pack(self.state, prefix="state")
@@ -222,6 +263,10 @@ class Run:
         if best.weights:
             best.restore(self.network)  # raises where a part is missing
         self.network.load_state_dict(under("network.", tensors))
+        self.averaged = under("averaged.", tensors)
+        like = dict(self.network.named_parameters())
+        fit = all(name in like and x.shape == like[name].shape for name, x in self.averaged.items())
+        require(fit, "its averaged weights are not those of the network")
         moments: dict[int, dict[str, Tensor]] = {}
         for name, x in under("optimizer.", tensors).items():
             index, moment = name.split(".")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,23 +24,23 @@ from titans_ts.frames.covariates.categories import learn_categories
 from titans_ts.frames.covariates.holidays import read_holidays
 from titans_ts.frames.faults import Faults
 from titans_ts.frames.future import read_future
-from titans_ts.frames.panel import Layout, Panel
+from titans_ts.frames.panel import Panel
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import is_stream
 from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.learn.arguments import argument, positional, with_arguments
 from titans_ts.learn.callbacks import followed
-from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing, validation_rows
+from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing
 from titans_ts.learn.run import choose_device
 from titans_ts.series import rolling
 from titans_ts.series.intervals import Asked
+from titans_ts.series.learning.fitting import Plan, fit_panel
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reader import Reader, Reading, chosen, some
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
 from titans_ts.series.state import MemoryState, ReadingLog, kept_reasons, reasons_to_keep
 from titans_ts.series.targets import NAMED, Targets, domains, original_transformer, plain_transformer
-from titans_ts.series.tensors import CYCLES, Preparation, learn_scale
-from titans_ts.series.training import Training
+from titans_ts.series.tensors import CYCLES
 from titans_ts.series.watching import memory_table, watch_panel
 
 _COLUMNS = [None, str, Integral, list, tuple]
@@ -106,19 +108,35 @@ class TitansForecaster(BaseTitans):
     """
 
     horizon: int = positional(POSITIVE, default=24, doc="Rows to forecast. One model serves every shorter horizon too.")
-    lookback: int = argument(
-        336, POSITIVE, doc="Rows of the trailing window that scales a forecast and that the direct linear path sees."
+    lookback: Any = argument(
+        "auto",
+        StrOptions({"auto"}),
+        POSITIVE,
+        doc="Rows of the trailing window that scales a forecast and that the ridges of the base see; ``'auto'`` follows "
+        "from the season, the horizon and the lengths of the series.",
     )
-    patch_length: int = argument(16, POSITIVE, doc="Rows that make one token of the memory.")
+    patch_length: Any = argument(
+        "auto",
+        StrOptions({"auto"}),
+        POSITIVE,
+        doc='Rows that make one token of the memory; ``"auto"`` follows the look-back.',
+    )
+    season_length: Any = argument(
+        "auto",
+        StrOptions({"auto"}),
+        POSITIVE,
+        doc="Rows of a season; 1 for none. ``'auto'`` takes that of the time stamps: a day for shorter steps (a week, where "
+        "that forecasts better), else a week or a year.",
+    )
     channels: str = argument(
         "independent",
         StrOptions({"independent", "mixed"}),
         doc="Whether each channel is a stream of its own with shared weights, or a token holds all channels.",
     )
     quantiles: Sequence[float] = argument(
-        (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+        (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975),
         "array-like",
-        doc="Levels learned beside the median; ``level=90`` needs .05 and .95 or wider ones.",
+        doc="Levels that ``crps`` and pictures tell of. Any other may be asked for in ``predict``.",
     )
     past_covariates: Any = argument(
         None,
@@ -201,6 +219,7 @@ class TitansForecaster(BaseTitans):
         "is fitted to the training rows of each column. Forecasts, quantiles, backtests and scores are in the units of X; "
         "surprise is that of a memory that reads what was transformed.",
     )
+    max_steps: int = 100
     learning_rate: float = 1e-3
     batch_size: int = 16
     patience: int = 5
@@ -817,61 +836,49 @@ class TitansForecaster(BaseTitans):
             read_future(future, panel.layout, last_times, self.horizon, faults)
 
     def _fit_panel(self, panel: Panel) -> TitansForecaster:
-        """Train a network on series that are read and checked, and let it read them."""
-        training_rows = [len(one) - validation_rows(len(one), self.validation_fraction) for one in panel]
-        if max(training_rows) <= self.patch_length:
-            longest = max(map(len, panel))
-            raise ValueError(
-                f"X is too short: its longest series has {longest} rows, {max(training_rows)} of them for training; fit "
-                f"needs {self.patch_length + 1} or more (patch_length + 1), not n_samples={longest}: give more rows, or a "
-                "smaller patch_length or validation_fraction"
-            )
-        panel = learn_categories(panel, training_rows)
-        targets = Targets.learn(panel, training_rows, minimum=self.minimum, transform=self.target_transform)
-        if self._goes_on:
-            self._require_same(self.preparation_.targets.kind, targets.kind)
-        preparation = Preparation.learn(panel, training_rows, targets, calendar=_cycles(self.calendar))
-        config = self._network_config(panel.layout, preparation)
+        """Learn from series that are read and checked, and let the fitted network read them."""
         with all_or_nothing(self):
             seed = self._draw_seed()
-            network = self._start_network(ForecastNetwork, config, seed).to(choose_device(self.device))
-            parts = [(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)]
-            scales = {one.id: preparation.scale(one, rows) for one, rows in parts}
-            spreads = {one.id: learn_scale(one.values[:rows]).spread[0].numpy() for one, rows in parts}
-            series = {one.id: preparation.tensors(one, scales[one.id]) for one in panel}
-            training = Training(
-                network,
-                list(series.values()),
-                training_rows,
+            fitted = fit_panel(
+                panel,
+                self._plan(),
                 self._training_config(seed),
-                **self._watching(),
+                start=partial(self._begin_network, seed=seed),
+                watching=self._watching(),
+                n_jobs=self.n_jobs,
             )
-            training.run()
-            rows = dict(zip(scales, training_rows, strict=True))
-            firsts = {one.id: None if one.times is None else one.times[0] for one in panel}
-            statics = {one.id: one.static for one in panel} if panel.layout.static_apart else {}
-            facts = (network, preparation, panel.layout, scales, rows, firsts, spreads)
-            reader = Reader(*facts, n_jobs=self.n_jobs, verbose=self.verbose, statics=statics)
-            self._learned(reader, reader.read(panel, {}, series))
-            self.memory_gain_, self.recollection_gain_ = training.gain, training.recollection_gain
-            self.training_history_ = training.told()
+            self._learned(fitted.reader, fitted.read)
+            self.memory_gain_, self.recollection_gain_ = fitted.gain, fitted.recollection_gain
+            self.training_history_, self.earned_ = fitted.history, fitted.earned
         return self
 
-    def _network_config(self, layout: Layout, preparation: Preparation) -> ForecastConfig:
-        return ForecastConfig(
-            horizon=self.horizon,
+    def _plan(self) -> Plan:
+        """Return what is asked of a fit."""
+        return Plan(
+            horizon=int(self.horizon),
             lookback=self.lookback,
             patch_length=self.patch_length,
-            channels=len(layout.target_columns),
+            season_length=self.season_length,
             mixed=self.channels == "mixed",
             quantiles=tuple(map(float, self.quantiles)),
-            calendar=preparation.calendar,
-            past=layout.n_past,
-            future=layout.n_future,
-            static=layout.n_static,
             recollection=int(self.recollection),
             backbone=self._backbone_config(),
+            validation_fraction=float(self.validation_fraction),
+            minimum=self.minimum,
+            target_transform=self.target_transform,
+            cycles=_cycles(self.calendar),
         )
+
+    def _begin_network(self, config: ForecastConfig, targets: Targets, *, seed: int) -> ForecastNetwork:
+        """Return a fresh network, or with ``warm_start`` the fitted one, for which a new base has been solved."""
+        device = choose_device(self.device)
+        if not self._goes_on:
+            return self._start_network(ForecastNetwork, config, seed).to(device)
+        self._require_same(self.preparation_.targets.kind, targets.kind)
+        self._require_same(replace(self.network_.config, base=None), replace(config, base=None))
+        network = copy.deepcopy(self.network_)  # an interrupted fit leaves the fitted one as it was
+        network.take_base(config)
+        return network.to(device)
 
     def _learned(self, reader: Reader, read: Reading) -> None:
         """Keep what was fitted and read, and note which columns were seen, as scikit-learn does."""
@@ -947,7 +954,7 @@ def _check_arguments(forecaster: TitansForecaster) -> None:
     _cycles(forecaster.calendar)
     if forecaster.n_jobs == 0:
         raise ValueError("n_jobs=0 would read nothing; use None or 1 for one thread, -1 for one a core")
-    if forecaster.patch_length > forecaster.lookback:
+    if "auto" not in (forecaster.patch_length, forecaster.lookback) and forecaster.patch_length > forecaster.lookback:
         raise ValueError(
             f"patch_length={forecaster.patch_length} is longer than lookback={forecaster.lookback}: a patch is the end of "
             "the look-back; make lookback at least as long"

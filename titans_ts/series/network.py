@@ -1,14 +1,18 @@
-"""The forecasting network: a linear path, the memory's correction to it, and quantiles around their sum."""
+"""The forecasting network: a base solved in closed form, the memory's correction to it, quantiles around their sum.
+
+Files of older models hold a linear path in place of the base, and quantiles of their own: both are read on.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from titans_ts.backbones.stack import Backbone, State
 from titans_ts.blocks.chance import Dropout
+from titans_ts.series.base.base import Base
 from titans_ts.series.recollection import Recollection
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.tensors import Covariates, Lookback, SeriesEmbedding
@@ -22,7 +26,7 @@ class Forecast(NamedTuple):
 
 
 class LinearPath(nn.Module):
-    """The whole look-back to the whole horizon by one matrix: the floor that a memory must improve on."""
+    """The whole look-back to the whole horizon by one matrix, in models without a base."""
 
     def __init__(self, lookback: int, horizon: int, *, future: int = 0) -> None:
         super().__init__()
@@ -109,14 +113,18 @@ class QuantileHead(nn.Module):
 
 
 class ForecastNetwork(nn.Module):
-    """A stream of patches in, ``direct(look-back) + head(backbone(tokens))`` out: a forecast at every patch end.
+    """A stream of patches in, ``base + head(backbone(tokens))`` out: a forecast at every patch end.
 
     The head starts at zero. A ``recollection`` adds what this sum got wrong when the look-back looked as it does now.
+    Without a ``base``, a linear path of the look-back stands in its place.
     """
 
     def __init__(self, config: ForecastConfig) -> None:
         super().__init__()
         self.config = config
+        self.direct: LinearPath | None = None
+        self.base: Base | None = None
+        self.quantile_head: QuantileHead | None = None
         width = config.backbone.width
         extra = config.calendar + 2 * config.past * config.patch_length + config.static
         self.embedding = SeriesEmbedding(
@@ -125,25 +133,36 @@ class ForecastNetwork(nn.Module):
             channels=config.token_channels,
             extra=extra,
             channel_names=config.streams,
+            level=config.level,
         )
-        self.direct = LinearPath(config.lookback, config.horizon, future=config.future)
+        if config.base is None:
+            self.direct = LinearPath(config.lookback, config.horizon, future=config.future)
+        else:
+            self.base = Base(config.base)
         self.backbone = Backbone(config.backbone)
         self.head = ForecastHead(width, config.horizon, channels=config.token_channels, dropout=config.backbone.dropout)
-        self.quantile_head = QuantileHead(width, config.horizon, channels=config.token_channels, quantiles=config.quantiles)
+        if config.base is None:
+            self.quantile_head = QuantileHead(
+                width, config.horizon, channels=config.token_channels, quantiles=config.quantiles
+            )
         self.recollection: Recollection | None = None
         if config.recollection:
             rows = (config.lookback, config.horizon, config.patch_length)
             self.recollection = Recollection(*rows, features=config.recollection, channels=config.token_channels)
 
+    def take_base(self, config: ForecastConfig) -> None:
+        """Stand on a blank base of another configuration."""
+        self.config, self.base = config, None if config.base is None else Base(config.base)
+
     @property
     def dtype(self) -> torch.dtype:
         """Kind of number that the network computes in."""
-        return self.direct.past.weight.dtype
+        return self.embedding.project.weight.dtype
 
     @property
     def device(self) -> torch.device:
         """Where the network lives."""
-        return self.direct.past.weight.device
+        return self.embedding.project.weight.device
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first token: the backbone's layers, and then the recollection's."""
@@ -156,21 +175,29 @@ class ForecastNetwork(nn.Module):
         return backbone if self.recollection is None else (*backbone, self.recollection.initial_state(batch))
 
     def forward(
-        self, lookback: Lookback, covariates: Covariates, state: State, ahead: Tensor | None = None
+        self,
+        lookback: Lookback,
+        covariates: Covariates,
+        state: State,
+        ahead: Tensor | None = None,
+        base: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, State]:
         """Read ``n`` tokens and forecast at each: point ``(b, c, n, f)``, what the head saw ``(b, n, d)``, the next state.
 
-        For one token that lies between two, ``ahead`` ``(b,)`` counts the rows from the end of the last to its end.
+        ``base`` ``(b, c, n, f)`` is what the base forecasts, on the look-back's scale. For one token that lies between two,
+        ``ahead`` ``(b,)`` counts the rows from the end of the last to its end.
         """
-        point, hidden, state = self.corrected(lookback, covariates, state)
+        point, hidden, state = self.corrected(lookback, covariates, state, base)
         point, state = self.recollect(lookback, point, state, ahead)
         return point, hidden, state
 
-    def corrected(self, lookback: Lookback, covariates: Covariates, state: State) -> tuple[Tensor, Tensor, State]:
+    def corrected(
+        self, lookback: Lookback, covariates: Covariates, state: State, base: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, State]:
         """Read and forecast without recollections, whose part of the state is handed on as it came."""
         layers = self.config.backbone.layers
         hidden, carried = self.backbone(self.embedding(lookback, covariates), state[:layers])
-        point = self.direct(lookback, covariates)
+        point: Any = self.direct(lookback, covariates) if self.direct is not None else base
         if layers:
             point = point + self.head(hidden)
         return point, hidden, (*carried, *state[layers:])
@@ -184,13 +211,23 @@ class ForecastNetwork(nn.Module):
         recollected, carry = self.recollection(lookback, point, state[-1], ahead)
         return point + recollected, (*state[:-1], carry)
 
-    def read(self, lookback: Lookback, covariates: Covariates, state: State) -> State:
-        """Absorb tokens without forecasting; returns the state."""
+    def read(self, lookback: Lookback, covariates: Covariates, state: State, base: Tensor | None = None) -> State:
+        """Absorb tokens without forecasting; returns the state. Recollections need to know what the base forecast."""
         if self.recollection is not None:
-            return self(lookback, covariates, state)[2]
+            return self(lookback, covariates, state, base=base)[2]
         return self.backbone(self.embedding(lookback, covariates), state)[1]
 
-    def forecast(self, lookback: Lookback, covariates: Covariates, state: State, ahead: Tensor | None = None) -> Forecast:
-        """Return the forecast, quantiles included."""
-        point, hidden, _ = self(lookback, covariates, state, ahead)
-        return Forecast(point, self.quantile_head(point, hidden))
+    def forecast(
+        self,
+        lookback: Lookback,
+        covariates: Covariates,
+        state: State,
+        ahead: Tensor | None = None,
+        base: Forecast | None = None,
+    ) -> Forecast:
+        """Return the forecast, quantiles included: those round the base's forecast move with it."""
+        point, hidden, _ = self(lookback, covariates, state, ahead, None if base is None else base.point)
+        if base is None:
+            assert self.quantile_head is not None
+            return Forecast(point, self.quantile_head(point, hidden))
+        return Forecast(point, base.quantiles + (point - base.point)[..., None])

@@ -7,6 +7,7 @@ from collections import ChainMap
 from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -40,6 +41,9 @@ from titans_ts.series.tensors import Preparation, SeriesTensors
 
 ROWS_AT_ONCE = 65_536
 """Rows of a piece; bounds what a stream holds in memory and never changes an answer."""
+
+SERIES_AT_ONCE = 256
+"""Series that are read, or forecast, side by side; bounds what a call holds and changes no answer."""
 
 States = Mapping[Hashable, SeriesState]
 _NOTHING = Asked()
@@ -200,7 +204,8 @@ class Reader:
         like = fresh._replace(
             backbone=self.network.state_after(config.streams, tokens_read(config, n_seen, unknown=unknown)), n_seen=n_seen
         )
-        state: SeriesState = unpack_checked(like, tensors, gaps=("rows", "past", "scale.level", "scale.spread"))
+        gaps = ("rows", "past", "scale.level", "scale.spread", "base.rows", "base.spread.waiting")
+        state: SeriesState = unpack_checked(like, tensors, gaps=gaps)
         if unknown:
             early = name not in self.scales and n_seen < max(config.lookback, config.patch_length + 1)
             require(early and bool(torch.cat(state.scale).isnan().all()), "its part 'scale' is not known")
@@ -341,12 +346,16 @@ class Reader:
         counted: Any = {"total": sum(map(len, panel)), "unit_scale": True}
         with progress_bar(self.verbose if shown else 0, "reading", unit="row", **counted) as progress:
 
-            def read_one(one: Series) -> SeriesState:
-                state = begun[one.id]
-                rows = self.preparation.tensors(one, state.scale) if tensors is None else tensors[one.id]
-                return reading.absorb(self.network, state, rows, told=progress.update)
+            def read_some(some: Sequence[Series]) -> list[SeriesState]:
+                states = [begun[one.id] for one in some]
+                rows = [
+                    self.preparation.tensors(one, state.scale) if tensors is None else tensors[one.id]
+                    for one, state in zip(some, states, strict=True)
+                ]
+                return reading.absorb_together(self.network, states, rows, told=progress.update)
 
-            found = dict(zip(begun, self.in_parallel(delayed(read_one)(one) for one in panel), strict=True))
+            read = self.in_parallel(delayed(read_some)(some) for some in _side_by_side(panel))
+            found = dict(zip(begun, chain.from_iterable(read), strict=True))
         last = {one.id: last_time(one, found[one.id]) for one in panel if len(one)}
         return Reading(found, last, panel.layout)
 
@@ -448,13 +457,16 @@ class Reader:
         names = [name for name in read.states if name in ahead]
         with progress_bar(self.verbose, "forecasting", unit="series", total=len(names)) as progress:
 
-            def forecast_one(name: Hashable) -> Forecast:
-                found = reading.forecast(network, read.states[name], ahead[name])
-                progress.update()
-                return self.answer(found, read.last_times[name], asked, horizon)
+            def forecast_some(some: Sequence[Hashable]) -> list[Forecast]:
+                states, futures = [read.states[name] for name in some], [ahead[name] for name in some]
+                found = reading.forecast_together(network, states, futures)
+                progress.update(len(some))
+                answers = zip(some, found, strict=True)
+                return [self.answer(one, read.last_times[name], asked, horizon) for name, one in answers]
 
-            found = self.in_parallel(delayed(forecast_one)(name) for name in names)
-        return forecast_container(read.layout, dict(zip(names, found, strict=True)))
+            groups = [names[first : first + SERIES_AT_ONCE] for first in range(0, len(names), SERIES_AT_ONCE)]
+            found = self.in_parallel(delayed(forecast_some)(some) for some in groups)
+        return forecast_container(read.layout, dict(zip(names, chain.from_iterable(found), strict=True)))
 
     def answer(self, found: reading.Forecasts, last_time: Any, asked: Asked, horizon: int) -> Forecast:
         """Return the forecast of one origin as it goes into a container."""
@@ -489,6 +501,20 @@ class Reader:
     def in_parallel(self, tasks: Iterable[Any]) -> list[Any]:
         """Return the answers of delayed tasks, ``n_jobs`` threads at a time."""
         return list(Parallel(n_jobs=self.n_jobs, backend="threading")(tasks))
+
+
+def _side_by_side(panel: Panel) -> Iterator[list[Series]]:
+    """Cut a panel into series that are read together, of a bounded number of rows unless one alone has more."""
+    some: list[Series] = []
+    rows = 0
+    for one in panel:
+        if some and (len(some) == SERIES_AT_ONCE or rows + len(one) > ROWS_AT_ONCE):
+            yield some
+            some, rows = [], 0
+        some.append(one)
+        rows += len(one)
+    if some:
+        yield some
 
 
 def last_time(series: Series, after: SeriesState) -> Any:

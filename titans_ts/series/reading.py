@@ -1,12 +1,14 @@
 """Read history into a state of fixed size, and forecast from it.
 
-The state holds the last ``lookback`` raw rows and the backbone's memory. The memory writes whole patches only, and the
-last one waits until a row follows it: a forecast reads the last ``patch_length`` rows as a provisional patch on a copy of
-the state, whether or not a patch ends there, and the copy is dropped.
+The state holds the last ``lookback`` raw rows, what the base carries, and the backbone's memory. The base reads every row
+as it comes. The memory writes whole patches only, and the last one waits until a row follows it: a forecast reads the last
+``patch_length`` rows as a provisional patch on a copy of the state, whether or not a patch ends there, and the copy is
+dropped.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,11 +20,12 @@ from torch import Tensor
 from titans_ts.backbones.observing import observed_writes
 from titans_ts.backbones.stack import State, require_memory
 from titans_ts.backbones.state import map_tensors
-from titans_ts.blocks.scale import Scale, long_run_scale
+from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
+from titans_ts.series.base.base import BaseForecast
 from titans_ts.series.network import Forecast, ForecastNetwork
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.state import SeriesState
-from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, join, look_back, to_device
+from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, join, look_back, on_lookback_scale, to_device
 
 TOKENS_AT_ONCE = 1024
 """Tokens read in one call; bounds what a long history holds and never changes an answer."""
@@ -60,6 +63,8 @@ def start_state(network: ForecastNetwork, *, static: Tensor, scale: Scale) -> Se
         static=static,
         scale=scale,
         n_seen=0,
+        future=() if network.base is None else torch.zeros(config.lookback, config.future),
+        base=() if network.base is None else network.base.initial_state(config.streams, config.token_channels),
     )
 
 
@@ -82,24 +87,29 @@ def absorb_together(
     read. So the state depends on the rows alone, not on how they came.
     """
     waiting = [_waiting_patches(network, state, one) for state, one in zip(states, series, strict=True)]
+    foretold, bases = _read_bases(network, states, waiting)
     backbones = [state.backbone for state in states]
     keys = [
         (len(ends), *form_of(state.backbone)) if len(ends) else None
         for (_, ends), state in zip(waiting, states, strict=True)
     ]
     for group in _groups(keys, network.config.streams):
-        batch = join([backbones[i] for i in group])
+        batch, done = join([backbones[i] for i in group]), 0
         for parts in zip(*(_pieces_of(waiting[i][1]) for i in group), strict=True):
             lookback, covariates = join(
                 [seen_at(network, waiting[i][0], ends) for i, ends in zip(group, parts, strict=True)]
             )
-            batch = network.read(lookback, covariates, batch)
+            base = None
+            if network.base is not None and network.recollection is not None:
+                base = join([foretold[i][:, :, done : done + len(parts[0])] for i in group])
+                base = on_lookback_scale(base.to(network.device), lookback)
+            batch, done = network.read(lookback, covariates, batch, base), done + len(parts[0])
             told(sum(map(len, parts)) * network.config.patch_length)
         for i, backbone in zip(group, parted(batch, network.config.streams), strict=False):
             backbones[i] = backbone
     return [
-        _state_after(network, state, known, backbone)
-        for state, (known, _), backbone in zip(states, waiting, backbones, strict=True)
+        _state_after(network, state, known, backbone, base)
+        for state, (known, _), backbone, base in zip(states, waiting, backbones, bases, strict=True)
     ]
 
 
@@ -127,10 +137,22 @@ def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], f
     waiting = [_waiting_forecast(network, state, future) for state, future in zip(states, futures, strict=True)]
     found: list[Any] = [None] * len(states)
     at, streams = torch.tensor([network.config.lookback]), network.config.streams
-    for group in _groups([form_of(backbone) for _, backbone in waiting], streams):
+    season = 1 if network.base is None else network.base.config.season
+    keys = [(state.n_seen % season, *form_of(parts[1])) for state, parts in zip(states, waiting, strict=True)]
+    for group in _groups(keys, streams):
         lookback, covariates = join([seen_at(network, waiting[i][0], at) for i in group])
         ahead = _rows_ahead(network, [states[i].n_seen for i in group]).repeat_interleave(streams)
-        said = network.forecast(lookback, covariates, join([waiting[i][1] for i in group]), ahead)
+        base = None
+        if network.base is not None:
+            carry, scale = (
+                join([waiting[i][2] for i in group]),
+                join([_scale_of_streams(network, waiting[i][0]) for i in group]),
+            )
+            nothing = torch.zeros(*scale.level.shape, 0, dtype=torch.float64)
+            first, levels = states[group[0]].n_seen, network.config.quantiles
+            said_by_base, _ = network.base.read(nothing, scale, carry, first=first, ends=torch.tensor([0]), levels=levels)
+            base = _base_forecast(network, said_by_base, lookback, covariates)
+        said = network.forecast(lookback, covariates, join([waiting[i][1] for i in group]), ahead, base)
         for place, i in enumerate(group):
             here = slice(place * streams, (place + 1) * streams)
             own = Lookback(*(x[here] for x in lookback))
@@ -155,19 +177,31 @@ def rolling_forecasts(
     patch = network.config.patch_length
     if state is None:
         state = start_state(network, static=series.static, scale=series.scale)
-    backbone = state.backbone
+    backbone, base_carry, based = state.backbone, state.base, state.n_seen
+    all_rows = torch.empty(0) if network.base is None else _rows_of_base(network, series)
     absorbed = tokens_read(network.config, state.n_seen, unknown=False)
     groups: dict[int, list[int]] = {}
     for origin in origins:
         groups.setdefault((origin - 1) // patch, []).append(origin)
     for tokens, group in groups.items():
-        backbone = _read_patches(network, series, backbone, torch.arange(absorbed + 1, tokens + 1) * patch, told=told)
+        ends = torch.arange(absorbed + 1, tokens + 1) * patch
+        before = base = None
+        if network.base is not None:
+            asked = torch.tensor(group) if network.recollection is None else torch.cat([ends, torch.tensor(group)])
+            rows, levels = all_rows[..., based : group[-1]], network.config.quantiles
+            foretold, base_carry = network.base.read(
+                rows, _scale_of_streams(network, series), base_carry, first=based, ends=asked - based, levels=levels
+            )
+            found, based = _base_forecast(network, foretold, *seen_at(network, series, asked)), group[-1]
+            before = found.point[:, :, : -len(group)]
+            base = Forecast(*(x[:, :, -len(group) :].transpose(1, 2).flatten(0, 1)[:, :, None] for x in found))
+        backbone = _read_patches(network, series, backbone, ends, before, told=told)
         absorbed = tokens
         lookback, covariates = seen_at(network, series, torch.tensor(group))
         fork = map_tensors(partial(torch.repeat_interleave, repeats=len(group), dim=0), backbone)
         lookback, covariates = _as_batch(lookback, covariates)
         ahead = _rows_ahead(network, group).repeat(network.config.streams)
-        found = network.forecast(lookback, covariates, fork, ahead)
+        found = network.forecast(lookback, covariates, fork, ahead, base)
         yield group, _in_units(found, lookback, series.scale, origins=len(group))
 
 
@@ -225,32 +259,36 @@ def _unread_ends(network: ForecastNetwork, state: SeriesState, rows: int) -> ran
     return range(begin, max(seen, begin), patch)
 
 
-def _waiting_forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> tuple[SeriesTensors, State]:
-    """Return what is known at the end of a state, and the backbone that reads the last patch provisionally."""
+def _waiting_forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> tuple[SeriesTensors, State, Any]:
+    """Return what is known at the end of a state, the backbone that reads the last patch provisionally, the base's carry."""
     nothing = SeriesTensors(state.rows[:, :0], state.calendar[:0], state.past[:0], future, state.static, state.scale)
-    known, backbone = _with_context(state, nothing), state.backbone
+    known, backbone, base = _with_context(state, nothing), state.backbone, state.base
     if _is_unknown(state.scale):
         patch, lookback = network.config.patch_length, network.config.lookback
         known = replace(known, scale=long_run_scale(state.rows[None]))
         ends = torch.arange(patch, max(state.n_seen, patch), patch) + (lookback - state.n_seen)
-        backbone = _read_patches(network, known, backbone, ends)
-    return known, backbone
+        (before,), (base,) = _read_bases(network, [state], [(known, ends)])
+        if before is not None:
+            before = on_lookback_scale(before.to(network.device), seen_at(network, known, ends)[0])
+        backbone = _read_patches(network, known, backbone, ends, before)
+    return known, backbone, base
 
 
 def _with_context(state: SeriesState, series: SeriesTensors) -> SeriesTensors:
     """Return new rows with the look-back before them, so that place ``lookback`` is the first new one."""
-    before = state.rows.shape[1]
     return SeriesTensors(
         rows=torch.cat([state.rows, series.rows], dim=1),
         calendar=torch.cat([state.calendar, series.calendar]),
         past=torch.cat([state.past, series.past]),
-        future=torch.cat([series.future.new_zeros(before, series.future.shape[1]), series.future]),
+        future=torch.cat([_future_before(state, series), series.future]),
         static=state.static,
         scale=state.scale,
     )
 
 
-def _state_after(network: ForecastNetwork, state: SeriesState, known: SeriesTensors, backbone: State) -> SeriesState:
+def _state_after(
+    network: ForecastNetwork, state: SeriesState, known: SeriesTensors, backbone: State, base: Any
+) -> SeriesState:
     """Return the state after rows that :func:`_waiting_patches` gave their context, whose patches the backbone has read."""
     keep = known.length - network.config.lookback
     return SeriesState(
@@ -261,17 +299,98 @@ def _state_after(network: ForecastNetwork, state: SeriesState, known: SeriesTens
         static=state.static,
         scale=known.scale,
         n_seen=state.n_seen + keep,
+        future=known.future[keep : known.length].clone() if isinstance(state.future, Tensor) else (),
+        base=base,
     )
 
 
+def _future_before(state: SeriesState, series: SeriesTensors) -> Tensor:
+    """Return the covariates known in advance of the look-back, zeros where they are not kept."""
+    if isinstance(state.future, Tensor):
+        return state.future
+    return series.future.new_zeros(state.rows.shape[1], series.future.shape[1])
+
+
 def _read_patches(
-    network: ForecastNetwork, known: SeriesTensors, backbone: State, ends: Tensor, *, told: Told = to_nobody
+    network: ForecastNetwork,
+    known: SeriesTensors,
+    backbone: State,
+    ends: Tensor,
+    base: Tensor | None = None,
+    *,
+    told: Told = to_nobody,
 ) -> State:
-    """Read the patches of one series that end at some places."""
+    """Read the patches of one series that end at some places; recollections ask what the base forecast there."""
+    done = 0
     for part in _pieces_of(ends):
-        backbone = network.read(*seen_at(network, known, part), backbone)
+        foretold = None if base is None else base[:, :, done : done + len(part)]
+        backbone, done = network.read(*seen_at(network, known, part), backbone, foretold), done + len(part)
         told(len(part) * network.config.patch_length)
     return backbone
+
+
+# --- the base ---------------------------------------------------------------------------------------------------------
+
+
+def _read_bases(
+    network: ForecastNetwork, states: Sequence[SeriesState], waiting: Sequence[tuple[SeriesTensors, Tensor]]
+) -> tuple[list[Any], list[Any]]:
+    """Let the base read the new rows of many series; returns its forecasts at the ends of patches, and its carries.
+
+    Forecasts ``(b, c, n, f)`` on the long-run scale are made only where recollections will ask for them.
+    """
+    base = network.base
+    foretold: list[Any] = [None] * len(states)
+    carries = [state.base for state in states]
+    if base is None:
+        return foretold, carries
+    firsts, lengths = [], []
+    for state, (known, _) in zip(states, waiting, strict=True):
+        first = 0 if _is_unknown(state.scale) else state.n_seen
+        firsts.append(first)
+        lengths.append(0 if _is_unknown(known.scale) else state.n_seen - first + known.length - network.config.lookback)
+    turn = math.lcm(network.config.patch_length, base.config.season)
+    keys = [(rows, first % turn) if rows else None for rows, first in zip(lengths, firsts, strict=True)]
+    for group in _groups(keys, network.config.streams):
+        first, length = firsts[group[0]], lengths[group[0]]
+        rows = join([_rows_of_base(network, waiting[i][0])[..., -length:] for i in group])
+        scale = join([_scale_of_streams(network, waiting[i][0]) for i in group])
+        asked = torch.zeros(0, dtype=torch.long)
+        if network.recollection is not None:
+            known, ends = waiting[group[0]]
+            asked = ends - (known.length - length)
+        found, carry = base.read(rows, scale, join([carries[i] for i in group]), first=first, ends=asked)
+        for place, (i, one) in enumerate(zip(group, parted(carry, network.config.streams), strict=False)):
+            carries[i] = one
+            here = slice(place * network.config.streams, (place + 1) * network.config.streams)
+            foretold[i] = found.point[here] if len(asked) else None
+    return foretold, carries
+
+
+def _base_forecast(network: ForecastNetwork, found: BaseForecast, lookback: Lookback, covariates: Covariates) -> Forecast:
+    """Return what the base forecasts on the scale of each look-back, with the effect of covariates known in advance."""
+    assert network.base is not None
+    level, spread = lookback.level.cpu()[..., None], lookback.spread.cpu()[..., None]
+    shift = -level
+    if network.config.future:
+        shift = shift + network.base.effect_of(covariates.future.cpu(), covariates.channel.cpu())
+    point = (found.point + shift) / spread
+    quantiles = point[..., None] if found.quantiles is None else (found.quantiles + shift[..., None]) / spread[..., None]
+    return Forecast(*(x.to(lookback.values.device, lookback.values.dtype) for x in (point, quantiles)))
+
+
+def _rows_of_base(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
+    """Return what the base reads: rows on their long-run scale less the effect of covariates, ``(b, c, t)``."""
+    assert network.base is not None
+    rows = on_long_run_scale(series.rows[None], series.scale)[0]
+    if network.config.future:
+        rows = rows - network.base.effect @ series.future[: rows.shape[1]].double().T
+    return rows[None] if network.config.mixed else rows[:, None]
+
+
+def _scale_of_streams(network: ForecastNetwork, series: SeriesTensors) -> Scale:
+    """Return the long-run scale of each stream's channels, ``(b, c)``."""
+    return series.scale if network.config.mixed else Scale(series.scale.level.mT, series.scale.spread.mT)
 
 
 def _is_unknown(scale: Scale) -> bool:

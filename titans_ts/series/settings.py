@@ -7,6 +7,30 @@ from typing import Any, Literal
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.learn.run import RunConfig
+from titans_ts.series.base.ridge import RidgeSpec
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """Everything that is needed to build a base again."""
+
+    horizon: int
+    lookback: int
+    patch_length: int
+    season: int = 1  # rows
+    channels: int = 1
+    mixed: bool = False
+    future: int = 0  # covariates known in advance
+    templates: int = 1  # rank vectors of the copula
+    reads_on: bool = True  # whether a linear memory learns from the errors of a stream while it is read
+    bank: tuple[str, ...] = ()  # candidates of the bank
+    ridges: tuple[RidgeSpec, ...] = ()  # and these beside them
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> BaseConfig:
+        """Return the configuration of a model file."""
+        ridges = tuple(RidgeSpec(**{**one, "lookbacks": tuple(one["lookbacks"])}) for one in values["ridges"])
+        return cls(**{**values, "bank": tuple(values["bank"]), "ridges": ridges})
 
 
 @dataclass(frozen=True)
@@ -24,6 +48,8 @@ class ForecastConfig:
     future: int = 0
     static: int = 0
     recollection: int = 0  # width of a key of the memory of past forecast errors; 0 for none
+    level: bool = True  # whether tokens tell the look-back's level and spread; False in whatever has a base
+    base: BaseConfig | None = None  # in older files a linear path stands in its place
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     @property
@@ -45,26 +71,24 @@ class ForecastConfig:
         """Return the configuration of a model file."""
         values = dict(values)
         values["quantiles"] = tuple(values["quantiles"])
-        return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
+        base = values.get("base")
+        parts = {"backbone": BackboneConfig(**values["backbone"]), "base": base and BaseConfig.from_dict(base)}
+        return cls(**{**values, **parts})
 
 
-Phase = Literal["direct", "memory", "recollection", "quantiles"]
+Phase = Literal["memory", "recollection"]
 
 
 @dataclass(frozen=True)
 class TrainingConfig(RunConfig):
     """How a forecaster is trained.
 
-    The steps, patience and peak of :class:`titans_ts.learn.run.RunConfig` are those of the second phase and of the third.
+    The steps, patience and peak of :class:`titans_ts.learn.run.RunConfig` are those of each phase.
     """
 
-    direct_steps: int = 400  # of the first phase
-    quantile_steps: int = 60  # of the last phase
     learning_rate: float = 1e-3
-    direct_learning_rate: float = 2e-3  # peak, of the first phase
-    quantile_learning_rate: float = 1e-2  # peak, of the last phase
-    direct_share: float = 1.0  # learning rate of the direct path in the second phase, as a share of the backbone's
     weight_decay: float = 0.01
+    average: float = 0.97
     segment: int = 256  # tokens between two steps; the state is carried over them, gradients are not
     overlap: float = 0.1  # share of training patches that overlap the one before; none where recollections are trained
     evaluate_every: int = 25
@@ -73,6 +97,5 @@ class TrainingConfig(RunConfig):
 
     def steps_of_phases(self, *, layers: int, recollection: int) -> dict[Phase, int]:
         """Return the phases in their order, and the steps of each, at most."""
-        recollecting: dict[Phase, int] = {"recollection": self.max_steps} if recollection else {}
-        memory = self.max_steps if layers else 0
-        return {"direct": self.direct_steps, "memory": memory, **recollecting, "quantiles": self.quantile_steps}
+        memory: dict[Phase, int] = {"memory": self.max_steps} if layers else {}
+        return {**memory, "recollection": self.max_steps} if recollection else memory

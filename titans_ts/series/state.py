@@ -37,6 +37,8 @@ class SeriesState(NamedTuple):
     static: Tensor  # s
     scale: Scale  # long-run level and spread
     n_seen: int  # rows read
+    future: Any = ()  # lookback k, covariates known in advance beside the rows; nothing without a base
+    base: Any = ()  # what the base carries, up to the last row
 
     @property
     def nbytes(self) -> int:

@@ -42,6 +42,27 @@ HARMONICS = {"day": 2, "week": 3, "month": 2, "year": 1}
 # --- a series, prepared -----------------------------------------------------------------------------------------------
 
 
+class Foretold(NamedTuple):
+    """Forecasts of the base at every ``step`` rows of one series, each by weights that never saw the rows that follow."""
+
+    point: Tensor  # c n f, on the long-run scale; NaN where no weights were solved before
+    first: int  # rows read before the first of them
+    step: int  # rows
+
+    def after(self, rows: int) -> Foretold:
+        """Return the same forecasts, counted from another row."""
+        return self._replace(first=self.first - rows)
+
+    def at(self, ends: Tensor) -> Tensor:
+        """Return the forecasts after so many rows, ``(c, n, f)``; NaN where there is none."""
+        place = ends - self.first
+        index = place.div(self.step, rounding_mode="floor")
+        known = (place % self.step == 0) & (index >= 0) & (index < self.point.shape[1])
+        found = self.point[:, torch.where(known, index, 0)] if self.point.shape[1] else self.point.new_zeros(())
+        shape = (self.point.shape[0], len(ends), self.point.shape[2])
+        return torch.where(known[:, None], found, float("nan")).expand(shape)
+
+
 @dataclass(frozen=True)
 class SeriesTensors:
     """One series, ready for a network."""
@@ -52,6 +73,7 @@ class SeriesTensors:
     future: Tensor  # t k, standardised
     static: Tensor  # s, standardised
     scale: Scale  # 1 c, long-run level and spread
+    foretold: Foretold | None = None  # what the base forecast out of block, where a memory is to learn what it missed
 
     @property
     def length(self) -> int:
@@ -65,7 +87,8 @@ class SeriesTensors:
     def part(self, first: int, end: int) -> SeriesTensors:
         """Return the rows from one on, up to another."""
         calendar, past, future = (x[first:end] for x in (self.calendar, self.past, self.future))
-        return SeriesTensors(self.rows[:, first:end], calendar, past, future, self.static, self.scale)
+        foretold = None if self.foretold is None else self.foretold.after(first)
+        return SeriesTensors(self.rows[:, first:end], calendar, past, future, self.static, self.scale, foretold)
 
 
 @dataclass(frozen=True)
@@ -285,6 +308,7 @@ class Tokens(NamedTuple):
     lookback: Lookback
     covariates: Covariates
     target: Tensor  # b c n f, on each look-back's scale, NaN where missing or out of bounds
+    base: Tensor | None = None  # b c n f, what the base foretold, on the same scale
 
 
 def trailing_lookback(
@@ -353,8 +377,17 @@ def read_tokens(
     padded = F.pad(on_long_run_scale(after[None], series.scale)[0], (0, last - first - after.shape[1]), value=float("nan"))
     long_run = padded.unfold(-1, config.horizon, 1)[:, ends - first]  # c n f
     long_run = long_run[None] if config.mixed else long_run[:, None]
-    target = (long_run.to(seen.level.dtype) - seen.level[..., None]) / seen.spread[..., None]
-    return Tokens(seen, covariates, target)
+    target = on_lookback_scale(long_run, seen)
+    if series.foretold is None:
+        return Tokens(seen, covariates, target)
+    foretold = series.foretold.at(ends)
+    base = on_lookback_scale(foretold[None] if config.mixed else foretold[:, None], seen)
+    return Tokens(seen, covariates, target.where(base.isfinite(), float("nan")), base.nan_to_num(0.0))
+
+
+def on_lookback_scale(rows: Tensor, seen: Lookback) -> Tensor:
+    """Return forecasts or targets ``(b, c, n, f)`` of the long-run scale on that of their look-backs."""
+    return (rows.to(seen.level.dtype) - seen.level[..., None]) / seen.spread[..., None]
 
 
 def tokens_at(
@@ -399,6 +432,7 @@ def _part(tokens: Tokens, part: slice) -> Tokens:
         Lookback(*(x[:, :, part] for x in seen)),
         Covariates(calendar, past, future, covariates.static, covariates.channel),
         tokens.target[:, :, part],
+        None if tokens.base is None else tokens.base[:, :, part],
     )
 
 
@@ -430,14 +464,17 @@ def to_device(parts: Any, device: torch.device) -> Any:
 class SeriesEmbedding(nn.Module):
     """Look-backs and covariates to vectors of the model's width.
 
-    A token is the last patch on the look-back's scale, the mask of what was missing, level and spread on the long-run scale,
-    covariates of width ``extra``, and a learned vector of the channel where ``channel_names`` is above 1.
+    A token is the last patch on the look-back's scale, the mask of what was missing, covariates of width ``extra``, and a
+    learned vector of the channel where ``channel_names`` is above 1. With ``level`` it also tells the look-back's level and
+    spread on the long-run scale: what is learned of these is wrong once the series has moved on.
     """
 
-    def __init__(self, width: int, *, patch_length: int, channels: int, extra: int, channel_names: int) -> None:
+    def __init__(
+        self, width: int, *, patch_length: int, channels: int, extra: int, channel_names: int, level: bool = True
+    ) -> None:
         super().__init__()
-        self.patch_length = patch_length
-        self.project = nn.Linear(channels * (2 * patch_length + 2) + extra, width)
+        self.patch_length, self.level = patch_length, level
+        self.project = nn.Linear(channels * (2 * patch_length + 2 * level) + extra, width)
         self.names = nn.Embedding(channel_names, width) if channel_names > 1 else None
         if self.names is not None:
             nn.init.normal_(self.names.weight, std=0.02)
@@ -446,8 +483,8 @@ class SeriesEmbedding(nn.Module):
         """Return tokens ``(b, n, d)``."""
         p = self.patch_length
         parts = [lookback.values[..., -p:], 1 - lookback.observed[..., -p:]]
-        parts.append(torch.asinh(lookback.level)[..., None])
-        parts.append(lookback.spread.log()[..., None])
+        if self.level:
+            parts += [torch.asinh(lookback.level)[..., None], lookback.spread.log()[..., None]]
         own = torch.cat(parts, dim=-1).transpose(1, 2).flatten(2)  # b n (c features)
         b, n, _ = own.shape
         static = covariates.static[:, None].expand(b, n, -1)

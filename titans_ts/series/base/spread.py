@@ -96,6 +96,24 @@ def tracked_steps(horizon: int) -> NDArray[np.int64]:
     ).astype(int)
 
 
+def blank(horizon: int, season: int, patch: int, features: int, templates: int) -> Spread:
+    """Return what is believed of errors of which nothing was learned."""
+    knots, tracked = _knots(horizon), tracked_steps(horizon)
+    return Spread(
+        horizon=horizon,
+        season=season,
+        patch=patch,
+        knots=torch.from_numpy(knots),
+        distances=torch.from_numpy(np.tile(LAPLACE, (len(knots), 1))),
+        weights=torch.tensor([0.0, 0.0, 0.0, 1.0, *[0.0] * (features - 1)], dtype=torch.float64),
+        usual=torch.ones(tracked.shape, dtype=torch.float64),
+        typical=torch.ones(tracked.shape, dtype=torch.float64),
+        profile=torch.ones(max(min(PHASES, season), 1), dtype=torch.float64),
+        pace=torch.tensor(0.0, dtype=torch.float64),
+        ranks=torch.zeros(templates, horizon, dtype=torch.int16),
+    )
+
+
 def initial(spread: Spread, streams: int) -> SpreadCarry:
     """Return what streams ``s`` of which nothing was heard keep."""
     tracked = tracked_steps(spread.horizon)
@@ -184,19 +202,7 @@ def learn(errors: Tensor, features: Tensor, *, origins: Tensor, season: int, pat
     first = int(origins[0]) // stride if count else 1
     heard = wrong[..., tracked - 1]
     usual = _size_of(heard / np.exp(logs[..., :1, None]))
-    spread = Spread(
-        horizon=horizon,
-        season=season,
-        patch=stride,
-        knots=torch.from_numpy(knots),
-        distances=torch.from_numpy(np.tile(LAPLACE, (len(knots), 1))),
-        weights=torch.tensor([0.0, 0.0, 0.0, 1.0, *[0.0] * (logs.shape[-1] - 1)], dtype=torch.float64),
-        usual=torch.from_numpy(usual),
-        typical=torch.ones(tracked.shape, dtype=torch.float64),
-        profile=torch.ones(max(min(PHASES, season), 1), dtype=torch.float64),
-        pace=torch.tensor(0.0, dtype=torch.float64),
-        ranks=torch.zeros(1, horizon, dtype=torch.int16),
-    )
+    spread = blank(horizon, season, stride, logs.shape[-1], 1)._replace(usual=torch.from_numpy(usual))
 
     def hear(now: Spread) -> tuple[tuple[Array, Array, Array], Array]:
         """Return what was heard at every origin, and sizes there."""

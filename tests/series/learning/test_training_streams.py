@@ -5,7 +5,7 @@ import torch
 from series.cases import ALL_COVARIATES, make_config, make_series
 from series.training_cases import config_of, make_run, numbered
 
-from titans_ts.series.training import StreamSampler, patch_ends
+from titans_ts.series.learning.training import StreamSampler, patch_ends
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -8,8 +8,14 @@ from series.training_cases import config_of, motifs
 
 from titans_ts.blocks.scale import long_run_scale
 from titans_ts.series import objective
+from titans_ts.series.learning.objective import (
+    block_errors,
+    calibrate_quantiles,
+    point_loss,
+    quantile_loss,
+    validation_error,
+)
 from titans_ts.series.network import ForecastNetwork
-from titans_ts.series.objective import block_errors, calibrate_quantiles, point_loss, quantile_loss, validation_error
 from titans_ts.series.tensors import SeriesTensors, look_back, read_tokens
 
 

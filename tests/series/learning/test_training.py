@@ -8,10 +8,10 @@ from series.training_cases import assert_same_bits, config_of, make_run, motifs,
 from titans_ts.backbones.observing import silenced
 from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.series import training as loop
+from titans_ts.series.learning.objective import validation_error
+from titans_ts.series.learning.training import Training
 from titans_ts.series.network import ForecastNetwork
-from titans_ts.series.objective import validation_error
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
-from titans_ts.series.training import Training
 
 
 def moved_in(phase: str, run: Training) -> set[str]:

@@ -1,38 +1,33 @@
-"""The training of a forecaster: the direct path, the memory's correction to it, recollections if any, the quantiles.
+"""The training of a forecaster's memory: its correction to what the base foretold out of block, and recollections if any.
 
-All phases but the last lower the absolute error on streams and keep the weights that are best by validation. The second
-starts from the best direct path and learns to correct it. The third leaves all that as it is, and learns when to add past
-forecast errors that it finds again. Of what these two learn, as much is used as validation can tell from luck. The last
-phase fits the quantiles.
+Both phases lower the absolute error on streams and keep the weights that are best by validation. The second leaves the
+first's as they are, and learns when to add past forecast errors that it finds again. Of what either learns, as much is used
+as validation can tell from luck.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from titans_ts.backbones.stack import State
 from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.chance import seeded_generator
 from titans_ts.files.facts import fits, require
-from titans_ts.files.tensors import under
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.learn.run import BestWeights, Run, mixed_precision
-from titans_ts.series.network import ForecastNetwork
-from titans_ts.series.objective import (
+from titans_ts.series.learning.objective import (
     ValidationForecast,
     block_errors,
-    calibrate_quantiles,
     point_loss,
-    quantile_loss,
     validation_error,
 )
+from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.settings import ForecastConfig, Phase, TrainingConfig
 from titans_ts.series.tensors import SeriesTensors, Tokens, to_device, tokens_at
 
@@ -42,10 +37,6 @@ TRUST_SHARE = 10.0
 
 def parameter_groups(network: ForecastNetwork, config: TrainingConfig, phase: Phase) -> list[dict[str, Any]]:
     """Return what a phase trains, and the peak of each group's learning rate."""
-    if phase == "direct":
-        return [{"params": list(network.direct.parameters()), "peak": config.direct_learning_rate}]
-    if phase == "quantiles":
-        return [{"params": list(network.quantile_head.parameters()), "peak": config.quantile_learning_rate}]
     if phase == "recollection":
         assert network.recollection is not None
         fast = [network.recollection.trust, *network.recollection.gates.parameters()]
@@ -58,16 +49,15 @@ def parameter_groups(network: ForecastNetwork, config: TrainingConfig, phase: Ph
     return [
         {"params": [x for x in learned if x.ndim >= 2], "peak": peak, "weight_decay": config.weight_decay},
         {"params": [x for x in learned if x.ndim < 2], "peak": peak},
-        {"params": list(network.direct.parameters()), "peak": peak * config.direct_share},
     ]
 
 
-def patch_ends(length: int, patch: int, generator: torch.Generator, *, overlap: float) -> Tensor:
-    """Return where the patches of a stream end: every ``patch`` rows, but some overlap the one before."""
+def patch_ends(length: int, patch: int, generator: torch.Generator, *, overlap: float, grid: int = 1) -> Tensor:
+    """Return where the patches of a stream end: every ``patch`` rows, but some overlap the one before, by ``grid`` rows."""
     count = length // patch + 1
     steps = torch.full((count,), patch)
     shifted = torch.rand(count, generator=generator) < overlap
-    steps = torch.where(shifted, torch.randint(1, patch + 1, (count,), generator=generator), steps)
+    steps = torch.where(shifted, grid * torch.randint(1, patch // grid + 1, (count,), generator=generator), steps)
     ends = steps.cumsum(0)
     return ends[ends <= length]
 
@@ -89,6 +79,7 @@ class StreamSampler:
     def __post_init__(self) -> None:
         self.drawn_from = self.generator.get_state()
         self._lengths = torch.tensor([float(one.length) for one in self.series])
+        self._grid = max((one.foretold.step for one in self.series if one.foretold is not None), default=1)
         self._draw()
 
     @property
@@ -127,19 +118,14 @@ class StreamSampler:
         self._chosen = [self.series[i] for i in which]
         share = 0.3 + 0.7 * float(torch.rand((), generator=self.generator))
         longest = max(int(share * max(one.length for one in self._chosen)), patch)
-        self._ends = patch_ends(longest, patch, self.generator, overlap=self.overlap)
-        self._starts = [
-            int(torch.randint(0, max(one.length - longest, 0) + patch, (), generator=self.generator)) for one in self._chosen
-        ]
+        self._ends = patch_ends(longest, patch, self.generator, overlap=self.overlap, grid=self._grid)
+        places = [(max(one.length - longest, 0) + patch - 1) // self._grid + 1 for one in self._chosen]
+        self._starts = [self._grid * int(torch.randint(0, most, (), generator=self.generator)) for most in places]
         self.next_token = 0
 
 
-SEEDS: dict[Phase, int] = {"direct": 0, "memory": 1, "recollection": 1, "quantiles": 2}
-"""Which stretches a phase trains on, of three draws."""
-
-
 class Training(Run):
-    """One training of a forecaster on all rows, phase by phase, in place.
+    """One training of a forecaster's memory on all rows, phase by phase, in place.
 
     ``validation_starts`` are the first validation row of each series, its length where there is none. ``watching`` goes to
     :class:`titans_ts.learn.run.Run`; where a callback stops training, no later phase begins.
@@ -158,7 +144,6 @@ class Training(Run):
         super().__init__(network, config, **watching)
         self.series, self.starts = series, validation_starts
         self.validated = any(start < one.length for start, one in zip(validation_starts, series, strict=True))
-        self.floor: dict[str, Tensor] = {}  # the direct path as the second phase found it
         self.gain: MemoryGain | None = None
         self.recollection_gain: MemoryGain | None = None
         if not any(start > 0 for start in validation_starts):
@@ -166,13 +151,13 @@ class Training(Run):
         self.steps_of_phases = config.steps_of_phases(
             layers=network.config.backbone.layers, recollection=network.config.recollection
         )
-        self.begin("direct")
+        self.begin(next(iter(self.steps_of_phases)))
 
     def begin(self, phase: Phase) -> None:
         """Set up the first step of a phase."""
         config, network = self.config, self.network
         self.phase, self.step, self.state = phase, 0, None
-        generator = seeded_generator(config.seed * len(set(SEEDS.values())) + SEEDS[phase])
+        generator = seeded_generator(config.seed)
         training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
         segment, batch = config.segment, config.batch_size
         overlap = 0.0 if phase == "recollection" else config.overlap  # its errors are counted in whole patches
@@ -194,12 +179,11 @@ class Training(Run):
                     break
                 self.begin(phase)
                 self._run_phase()
-        if self.validated:
-            calibrate_quantiles(self.network, self.series, self.starts)
+        self._end_phase()
 
     def _run_phase(self) -> None:
-        validate = self._error if self.validated and self.phase != "quantiles" else None
-        if validate and self.phase in ("direct", "recollection") and self.step == 0:
+        validate = self._error if self.validated else None
+        if validate and self.step == 0:
             self.evaluate(validate)
         segments = self.sampler.segments()
         for _ in self.take(self.steps_of_phases[self.phase]):
@@ -210,17 +194,10 @@ class Training(Run):
         phases = list(self.steps_of_phases)
         return f"{what} ({phases.index(self.phase) + 1} of {len(phases)})"
 
-    @property
-    def impatient(self) -> bool:
-        """Whether training stops; the direct path always takes all its steps."""
-        return super().impatient and self.phase != "direct"
-
     def _end_phase(self) -> None:
         """Keep the best weights, and of the correction as much as the validation part supports."""
-        self.best.restore(self.network)
-        if self.phase == "direct":
-            self.floor = {name: x.clone() for name, x in self.network.direct.state_dict().items()}
-        elif self.validated and self.steps:
+        self.keep_best()
+        if self.validated and self.steps:
             self.network.eval()
             if self.phase == "memory":
                 self._judge_memory()
@@ -228,27 +205,15 @@ class Training(Run):
                 self._judge_recollection()
 
     def _judge_memory(self) -> None:
-        """Go from the direct path alone towards what the second phase learned."""
-        network = self.network
-        learned = {name: x.clone() for name, x in network.direct.state_dict().items()}
-
-        def direct_path(share: float) -> nn.Module:
-            mixed = copy.deepcopy(network.direct)
-            mixed.load_state_dict({name: x.lerp(learned[name], share) for name, x in self.floor.items()})
-            return mixed
-
-        paths = [direct_path(share) for share in SHARES]
+        """Go from the base alone towards what was learned."""
 
         def with_shares(found: ValidationForecast) -> list[Tensor]:
-            seen = found.tokens.lookback, found.tokens.covariates
-            correction = found.corrected - network.direct(*seen)
-            return [path(*seen) + share * correction for path, share in zip(paths, SHARES, strict=True)]
+            return [found.base.lerp(found.corrected, share) for share in SHARES]
 
-        errors = block_errors(network, self.series, self.starts, with_shares, after="memory")
+        errors = block_errors(self.network, self.series, self.starts, with_shares, after="memory")
         self.gain = memory_gain(errors, caution=self.config.caution)
-        network.direct.load_state_dict(direct_path(self.gain.share).state_dict())
         with torch.no_grad():
-            for x in network.head.parameters():
+            for x in self.network.head.parameters():
                 x.mul_(self.gain.share)
 
     def _judge_recollection(self) -> None:
@@ -277,17 +242,11 @@ class Training(Run):
         return loss
 
     def _loss_and_state(self, tokens: Tokens, state: State) -> tuple[Tensor, State]:
-        if self.phase == "direct":
-            return point_loss(self.network.direct(tokens.lookback, tokens.covariates), tokens), state
         with torch.set_grad_enabled(self.phase == "memory"):
-            point, hidden, state = self.network.corrected(tokens.lookback, tokens.covariates, state)
-        if self.phase == "memory":
-            return point_loss(point, tokens), state
-        with torch.set_grad_enabled(self.phase == "recollection"):
-            point, state = self.network.recollect(tokens.lookback, point, state)
+            point, _, state = self.network.corrected(tokens.lookback, tokens.covariates, state, tokens.base)
         if self.phase == "recollection":
-            return point_loss(point, tokens), state
-        return quantile_loss(self.network, point, hidden, tokens, self.step), state
+            point, state = self.network.recollect(tokens.lookback, point, state)
+        return point_loss(point, tokens), state
 
     def _error(self) -> float:
         return validation_error(self.network, self.series, self.starts, after=self.phase)
@@ -296,11 +255,13 @@ class Training(Run):
         yield np.array(self.starts)
         for one in self.series:
             yield from (one.rows, one.calendar, one.past, one.future, one.static, *one.scale)
+            if one.foretold is not None:
+                yield one.foretold.point
 
     def kept(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return also where the streams stand, and what earlier phases found."""
         tensors, facts = super().kept()
-        tensors |= {f"floor.{name}": x for name, x in self.floor.items()} | {"sampler": self.sampler.drawn_from}
+        tensors |= {"sampler": self.sampler.drawn_from}
         gains = [None if gain is None else asdict(gain) for gain in (self.gain, self.recollection_gain)]
         return tensors, facts | {"next_token": self.sampler.next_token, "gains": gains}
 
@@ -308,7 +269,6 @@ class Training(Run):
         """Put back what :meth:`kept` returned."""
         self.begin(facts["phase"])
         super().restore(tensors, facts)
-        self.floor = under("floor.", tensors)
         self.gain, self.recollection_gain = (None if gain is None else MemoryGain(**gain) for gain in facts["gains"])
         require(fits(facts["next_token"], int) and facts["next_token"] > 0, "its tokens are no count")
         self.sampler.resume(tensors["sampler"], facts["next_token"])

@@ -1,0 +1,214 @@
+"""What a forecast stands on: candidates solved in closed form, mixed, and a linear memory of what they get wrong.
+
+The base reads every row as it comes. At every *boundary*, a number of rows that is a multiple of the patch's, it makes a
+forecast of its own, whether or not anybody asks, and learns from its error once the rows are there. So its state depends on
+the rows alone, not on how they were cut or on who asked for a forecast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from titans_ts.backbones.state import map_tensors
+from titans_ts.blocks.scale import Scale
+from titans_ts.series.base import spread
+from titans_ts.series.base.bank import Bank, BankCarry, BankSeen
+from titans_ts.series.base.linear_memory import LinearMemory, LinearMemoryCarry
+from titans_ts.series.base.ridge import Ridge
+from titans_ts.series.base.spread import Spread, SpreadCarry
+from titans_ts.series.settings import BaseConfig
+
+FEATURES = 2
+"""Sizes that intervals are measured by, see :func:`features_of`."""
+ROWS_AT_ONCE = 16_384
+"""Rows of a call that are read at once; bounds what it holds and changes no answer."""
+
+
+class BaseCarry(NamedTuple):
+    """What the base carries of streams ``(b, c)``."""
+
+    rows: Tensor  # b c r, the last rows on the long-run scale, less the effect of covariates; NaN where missing
+    bank: BankCarry  # b c ...
+    memory: LinearMemoryCarry | tuple[()]  # b c ...
+    spread: SpreadCarry  # b c ...
+
+
+class BaseForecast(NamedTuple):
+    """Forecasts of ``n`` origins on the long-run scale."""
+
+    point: Tensor  # b c n f, float64
+    quantiles: Tensor | None  # b c n f q, of the levels that were asked for
+
+
+class Base(nn.Module):
+    """Candidates of a bank and of ridges, mixed by fixed weights for each step of the horizon, and a linear memory.
+
+    It stays on the processor and in float64 wherever the network goes: it is recursions and a few matrix products. Blank it
+    holds zeros; :mod:`titans_ts.series.learning.solving` or a file fills it.
+    """
+
+    mixing: Tensor  # k f, weight of each candidate at each step
+    effect: Tensor  # c x, of each covariate known in advance on each channel, in long-run spreads
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.bank = Bank(config.season, config.bank, logs=any(spec.logs for spec in config.ridges))
+        self.ridges: Any = nn.ModuleList(Ridge(spec, config.horizon, channels=config.channels) for spec in config.ridges)
+        self.memory = LinearMemory(config.lookback, config.horizon, config.patch_length) if config.reads_on else None
+        shape = (len(config.bank) + len(config.ridges), config.horizon)
+        self.register_buffer("mixing", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("effect", torch.zeros(config.channels, config.future, dtype=torch.float64))
+        self.set_spread(spread.blank(config.horizon, config.season, config.patch_length, FEATURES, config.templates))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Stay where it is, in its own kind of number."""
+        return self
+
+    @property
+    def spread(self) -> Spread:
+        """What was learned of the errors of forecasts."""
+        config = self.config
+        parts = {name: getattr(self, f"spread_{name}") for name in self._of_spread}
+        return Spread(config.horizon, config.season, config.patch_length, **parts)
+
+    def set_spread(self, learned: Spread) -> None:
+        """Keep what was learned of the errors of forecasts."""
+        parts = {name: x for name, x in learned._asdict().items() if isinstance(x, Tensor)}
+        self._of_spread: tuple[str, ...] = tuple(parts)
+        for name, x in parts.items():
+            self.register_buffer(f"spread_{name}", x)
+
+    @property
+    def context(self) -> int:
+        """Rows that the base keeps: those of a look-back, and those in which errors are realised."""
+        return max(self.config.lookback, 0 if self.memory is None else self.memory.context)
+
+    def initial_state(self, *streams: int) -> BaseCarry:
+        """Return what is carried before the first row, of streams ``(b, c)``."""
+        count = math.prod(streams)
+        rows = torch.full((count, self.context), float("nan"), dtype=torch.float64)
+        memory = () if self.memory is None else self.memory.initial(count)
+        flat = BaseCarry(rows, self.bank.initial(count), memory, spread.initial(self.spread, count))
+        return map_tensors(lambda x: x.unflatten(0, streams), flat)  # type: ignore[no-any-return]
+
+    def effect_of(self, future: Tensor, channel: Tensor) -> Tensor:
+        """Return what covariates ``(b, n, f, x)`` add to forecasts ``(b, c, n, f)`` of streams of channels ``(b,)``."""
+        effect = self.effect[None] if self.config.mixed else self.effect[channel][:, None]
+        return torch.einsum("bnfx,bcx->bcnf", future.double(), effect)
+
+    @torch.no_grad()
+    def read(
+        self,
+        rows: Tensor,
+        scale: Scale,
+        carry: BaseCarry,
+        *,
+        first: int,
+        ends: Tensor,
+        levels: Sequence[float] = (),
+    ) -> tuple[BaseForecast, BaseCarry]:
+        """Read rows ``(b, c, t)`` on, and forecast after some numbers of them.
+
+        Parameters
+        ----------
+        rows : Tensor ``(b, c, t)``
+            On the long-run scale, less the effect of covariates; NaN where missing.
+        scale : Scale
+            That scale, ``(b, c)``.
+        carry : BaseCarry
+            What was carried until then.
+        first : int
+            Rows read before these; only its remainder by the patch length counts.
+        ends : Tensor ``(n,)``
+            Rows of this call, 0 to ``t`` and increasing, before each forecast.
+        levels : sequence of float, default=()
+            Quantiles of the forecasts; none by default.
+
+        Returns
+        -------
+        BaseForecast
+            From each of ``ends``.
+        BaseCarry
+            What is carried after the last row.
+        """
+        streams, flat = rows.shape[:2], map_tensors(lambda x: x.flatten(0, 1), carry)
+        level_and_spread, rows = Scale(*(x.flatten() for x in scale)), rows.flatten(0, 1)
+        found = []
+        starts = range(0, max(rows.shape[1], 1), ROWS_AT_ONCE)
+        for start in starts:
+            stop = min(start + ROWS_AT_ONCE, rows.shape[1])
+            here = (ends > start if start else ends >= 0) & (ends <= stop)
+            part, flat = self._read_piece(
+                rows[:, start:stop], level_and_spread, flat, first + start, ends[here] - start, levels
+            )
+            found.append(part)
+        point = torch.cat([one.point for one in found], dim=1).unflatten(0, streams)
+        quantiles = None
+        if levels:
+            quantiles = torch.cat([x for _, x in found if x is not None], dim=1).unflatten(0, streams)
+        return BaseForecast(point, quantiles), map_tensors(lambda x: x.unflatten(0, streams), flat)
+
+    def _read_piece(
+        self, rows: Tensor, scale: Scale, carry: BaseCarry, first: int, ends: Tensor, levels: Sequence[float]
+    ) -> tuple[BaseForecast, BaseCarry]:
+        """Read rows ``(s, t)``, and forecast after ``ends`` of them."""
+        patch, keep = self.config.patch_length, carry.rows.shape[1]
+        known = torch.cat([carry.rows, rows], dim=1)
+        begin = patch - first % patch
+        boundaries = torch.arange(begin, max(rows.shape[1] + 1, begin), patch)
+        at, place = torch.cat([boundaries, ends]).unique(return_inverse=True)
+        seen, bank = self.bank.read(rows, scale, carry.bank, at)
+        expected, features = self.expected(known, keep + at, seen), features_of(seen)
+        inner, asked = place[: len(boundaries)], place[len(boundaries) :]
+        point, memory = self._remember(known, keep, boundaries, at, expected, seen.size, carry.memory)
+        tracked = torch.from_numpy(spread.tracked_steps(self.config.horizon)) - 1
+        heard, after = spread.read(
+            self.spread, carry.spread, rows, point[:, inner][..., tracked], features[:, inner], begin=first, ends=ends
+        )
+        quantiles = None
+        if levels:
+            size = spread.sizes(self.spread, heard, features[:, asked], origins=first + ends)
+            quantiles = spread.quantiles(self.spread, heard, point[:, asked], size, levels)
+        rest = known[:, known.shape[1] - keep :].clone()
+        return BaseForecast(point[:, asked], quantiles), BaseCarry(rest, bank, memory, after)
+
+    def _remember(
+        self, known: Tensor, keep: int, boundaries: Tensor, at: Tensor, expected: Tensor, size: Tensor, carry: Any
+    ) -> tuple[Tensor, Any]:
+        """Let the linear memory read the boundaries and add to what is expected ``(s, n, f)`` at ``at``; returns its carry.
+
+        ``keep`` rows of ``known`` come before the first.
+        """
+        if self.memory is None:
+            return expected, carry
+        point, done = expected.clone(), 0
+        place, between = torch.searchsorted(at, boundaries), ~torch.isin(at, boundaries)
+        passed = torch.searchsorted(boundaries, at, right=True)  # boundaries read before each forecast
+        for count in [*passed[between].unique().tolist(), len(boundaries)]:
+            some, mine = place[done:count], between & (passed == count)
+            said, carry = self.memory.read(known, keep + boundaries[done:count], expected[:, some], size[:, some], carry)
+            point[:, some] += said
+            point[:, mine] += self.memory.forecast(known, keep + at[mine], size[:, mine], carry)
+            done = count
+        return point, carry
+
+    def expected(self, known: Tensor, ends: Tensor, seen: BankSeen) -> Tensor:
+        """Return the mixed forecasts ``(s, n, f)`` after ``ends`` rows of ``known``, without the linear memory."""
+        found = torch.einsum(
+            "snkf,kf->snf", self.bank.forecasts(seen, self.config.horizon), self.mixing[: len(self.bank.names)]
+        )
+        for ridge, weights in zip(self.ridges, self.mixing[len(self.bank.names) :], strict=True):
+            found = found + weights * ridge.forecasts(known, ends, seen)
+        return found
+
+
+def features_of(seen: BankSeen) -> Tensor:
+    """Return the sizes ``(s, n, j)`` by which errors are measured: the stream's seasonal difference, and its last season."""
+    last = seen.last.std(-1, correction=0) if seen.last.shape[-1] > 1 else seen.size
+    return torch.stack([seen.size, torch.maximum(last, 0.01 * seen.size)], dim=-1)

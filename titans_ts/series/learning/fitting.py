@@ -1,0 +1,158 @@
+"""From a panel to a fitted reader: preparation, the base solved, the memory trained on what it missed, everything read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from titans_ts.backbones.config import BackboneConfig
+from titans_ts.frames.covariates.categories import learn_categories
+from titans_ts.frames.panel import Panel
+from titans_ts.learn.acceptance import MemoryGain
+from titans_ts.learn.estimator import validation_rows
+from titans_ts.series.learning.solving import Solved, solve_base
+from titans_ts.series.learning.training import Training
+from titans_ts.series.network import ForecastNetwork
+from titans_ts.series.reader import Reader, Reading
+from titans_ts.series.settings import ForecastConfig, TrainingConfig
+from titans_ts.series.sizes import Sizes, choose_sizes
+from titans_ts.series.targets import Targets
+from titans_ts.series.tensors import Preparation, SeriesTensors, learn_scale
+
+FEWEST_TOKENS = 16
+"""Tokens of the longest series below which a memory has too little to read for it to be worth a training."""
+FEWEST_BLOCKS = 3
+"""Blocks of validation rows as long as the horizon, of all streams, below which a memory cannot be judged."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of a fit."""
+
+    horizon: int
+    lookback: int | str  # rows, or "auto"
+    patch_length: int | str
+    season_length: int | str
+    mixed: bool
+    quantiles: tuple[float, ...]
+    recollection: int
+    backbone: BackboneConfig
+    validation_fraction: float
+    minimum: float | None
+    target_transform: Any
+    cycles: str | tuple[str, ...] | None
+
+
+class Fitted(NamedTuple):
+    """What a fit leaves."""
+
+    reader: Reader
+    read: Reading
+    gain: MemoryGain | None  # of the memory's correction
+    recollection_gain: MemoryGain | None
+    history: list[dict[str, Any]]  # of the training
+    earned: dict[str, float]  # error on validation rows, by what answers
+
+
+def fit_panel(
+    panel: Panel,
+    plan: Plan,
+    config: TrainingConfig,
+    *,
+    start: Callable[[ForecastConfig, Targets], ForecastNetwork],
+    watching: Mapping[str, Any],
+    n_jobs: int | None = None,
+) -> Fitted:
+    """Solve a base, train the memory that ``start`` begins on what the base missed, and let both read the panel."""
+    training_rows = [len(one) - validation_rows(len(one), plan.validation_fraction) for one in panel]
+    sizes = _sizes(panel, training_rows, plan)
+    panel = learn_categories(panel, training_rows)
+    targets = Targets.learn(panel, training_rows, minimum=plan.minimum, transform=plan.target_transform)
+    preparation = Preparation.learn(panel, training_rows, targets, calendar=plan.cycles)
+    parts = [(one, max(rows, 1)) for one, rows in zip(panel, training_rows, strict=True)]
+    scales = {one.id: preparation.scale(one, rows) for one, rows in parts}
+    series = {one.id: preparation.tensors(one, scales[one.id]) for one in panel}
+    shape = ForecastConfig(
+        horizon=plan.horizon,
+        lookback=sizes.lookback,
+        patch_length=sizes.patch_length,
+        channels=len(panel.layout.target_columns),
+        mixed=plan.mixed,
+        quantiles=plan.quantiles,
+        calendar=preparation.calendar,
+        past=panel.layout.n_past,
+        future=panel.layout.n_future,
+        static=panel.layout.n_static,
+        recollection=plan.recollection,
+        level=False,
+        backbone=plan.backbone,
+    )
+    if not _can_be_judged(shape, training_rows, list(map(len, panel))):
+        shape = replace(shape, backbone=replace(shape.backbone, layers=0), recollection=0)
+    solved = solve_base(list(series.values()), shape, sizes)
+    network = start(replace(shape, base=solved.base.config), targets)
+    network.base = solved.base
+    training = _train(network, list(series.values()), training_rows, solved, config, watching)
+    network.eval()
+    rows = {one.id: count for one, count in zip(panel, training_rows, strict=True)}
+    firsts = {one.id: None if one.times is None else one.times[0] for one in panel}
+    spreads = {one.id: learn_scale(one.values[:count]).spread[0].numpy() for one, count in parts}
+    statics = {one.id: one.static for one in panel} if panel.layout.static_apart else {}
+    facts = (network, preparation, panel.layout, scales, rows, firsts, spreads)
+    reader = Reader(*facts, n_jobs=n_jobs, verbose=watching["verbose"], statics=statics)
+    return Fitted(
+        reader,
+        reader.read(panel, {}, series),
+        None if training is None else training.gain,
+        None if training is None else training.recollection_gain,
+        [] if training is None else training.told(),
+        solved.earned,
+    )
+
+
+def _sizes(panel: Panel, training_rows: Sequence[int], plan: Plan) -> Sizes:
+    """Return the sizes of a fit; series too short for them are refused."""
+    sizes = choose_sizes(
+        panel.layout,
+        training_rows,
+        horizon=plan.horizon,
+        lookback=plan.lookback,
+        patch_length=plan.patch_length,
+        season_length=plan.season_length,
+    )
+    if max(training_rows) <= sizes.patch_length:
+        longest = max(map(len, panel))
+        raise ValueError(
+            f"X is too short: its longest series has {longest} rows, {max(training_rows)} of them for training; fit "
+            f"needs {sizes.patch_length + 1} or more (patch_length + 1), not n_samples={longest}: give more rows, or a "
+            "smaller patch_length or validation_fraction"
+        )
+    return sizes
+
+
+def _train(
+    network: ForecastNetwork,
+    series: Sequence[SeriesTensors],
+    training_rows: Sequence[int],
+    solved: Solved,
+    config: TrainingConfig,
+    watching: Mapping[str, Any],
+) -> Training | None:
+    """Train the memory on what the base missed out of block; nothing is done where there is none."""
+    phases = config.steps_of_phases(layers=network.config.backbone.layers, recollection=network.config.recollection)
+    if not phases:
+        return None
+    missed = [replace(series[place], foretold=foretold) for place, foretold in solved.foretold.items()]
+    training = Training(network, missed, [training_rows[place] for place in solved.foretold], config, **watching)
+    training.run()
+    return training
+
+
+def _can_be_judged(config: ForecastConfig, training_rows: Sequence[int], lengths: Sequence[int]) -> bool:
+    """Tell whether a typical series has a whole block of validation rows, and all of them enough; or none has any."""
+    blocks = [(length - rows) // config.horizon for length, rows in zip(lengths, training_rows, strict=True)]
+    if list(training_rows) == list(lengths):
+        return max(lengths) >= FEWEST_TOKENS * config.patch_length
+    enough = sorted(blocks)[len(blocks) // 2] >= 1 and config.streams * sum(blocks) >= FEWEST_BLOCKS
+    return enough and max(training_rows) >= FEWEST_TOKENS * config.patch_length

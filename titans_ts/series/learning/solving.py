@@ -1,0 +1,266 @@
+"""The base of a panel, solved in closed form and judged forward in time.
+
+The rows of every stream are cut into blocks that end with its last row. Ridges are solved on what lies before a block, and
+forecast it: so every forecast that others learn from, the weights of the candidates, the linear memory, the intervals and
+the neural memory, is out of block. At the end the ridges alone are solved once more, on all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from titans_ts.blocks.scale import Scale, on_long_run_scale
+from titans_ts.series.base import forward, mixing, ridge, spread
+from titans_ts.series.base.bank import Bank, BankSeen
+from titans_ts.series.base.base import Base, features_of
+from titans_ts.series.base.forward import Learned
+from titans_ts.series.base.ridge import RidgeSpec
+from titans_ts.series.settings import BaseConfig, ForecastConfig
+from titans_ts.series.sizes import Sizes
+from titans_ts.series.tensors import Foretold, SeriesTensors
+
+MOST_BLOCKS = 8
+"""Blocks in which candidates are judged."""
+JUDGED_SHARE = 0.7
+"""Part of the rows that these blocks take, at most."""
+MOST_ROWS = 20_000_000
+"""Rows, gaps at the ends of shorter streams included, from which a base is learned; of more streams evenly spaced ones."""
+MOST_FORETOLD = 40_000_000
+"""Numbers that the base foretells while it is learned; of more streams evenly spaced ones."""
+MOST_WORK, FEWEST_WINDOWS, MOST_WINDOWS = 2e10, 2_000, 60_000
+"""Products in the sums of one ridge; windows that they are taken over, evenly spaced."""
+FEWEST_BOUNDARIES = 48
+"""Boundaries of a typical stream below which no linear memory is tried."""
+FEWEST_STREAMS = 8
+"""Streams from which on candidates are weighed by stream, and not by time."""
+SCORED = 10_000
+"""Origins at which candidates are weighed against each other."""
+NUMBERS_AT_ONCE = 2**22
+"""Numbers of forecasts that are made in one call."""
+
+
+class Solved(NamedTuple):
+    """A base, and what it foretold while it was learned."""
+
+    base: Base
+    foretold: dict[int, Foretold]  # of the series that it was learned from, by place
+    earned: dict[str, float]  # mean absolute error out of block, in sizes of the streams, by what answers
+
+
+class _Streams(NamedTuple):
+    """Streams that a base is learned from, side by side."""
+
+    series: list[int]  # places of their series; each has all its channels
+    rows: Tensor  # s t, on the long-run scale; NaN after each one's end
+    scale: Scale  # s
+    lengths: Tensor  # s
+
+
+class _Found(NamedTuple):
+    """Candidates in one season, as forward blocks judged them."""
+
+    bank: Bank
+    ridges: list[Learned]
+    scored: Tensor  # s n, the origins at which they are weighed
+    forecasts: Tensor  # s n k f, out of block; NaN where no ridge was solved before
+    seen: BankSeen  # s n
+
+
+def solve_base(series: Sequence[SeriesTensors], config: ForecastConfig, sizes: Sizes) -> Solved:
+    """Return a base for the series of one panel, learned from all their rows."""
+    streams = _chosen(series, config)
+    edges = block_edges(streams.lengths, config.horizon)
+    found = _judged(streams, edges, config, sizes)
+    base, ridges = _assembled(found, _weights(found, streams), config)
+    rows, patch = streams.rows, config.patch_length
+    boundaries = torch.arange(patch, rows.shape[1] + 1, patch)
+    seen, _ = base.bank.read(rows, streams.scale, base.bank.initial(len(rows)), boundaries)
+    expected = _out_of_block(base, ridges, rows, boundaries, seen, edges)
+    said = _reading_on(base, streams, boundaries, expected, seen.size)
+    truth = _truth(rows, boundaries.expand(len(rows), -1), config.horizon)
+    earned = {
+        "base": _mean_error(expected, truth, seen.size),
+        "base, reading on": _mean_error(expected + said, truth, seen.size),
+    }
+    errors = truth - (expected + said)
+    learned = spread.learn(errors, features_of(seen), origins=boundaries, season=base.config.season, patch=patch)
+    base.config = replace(base.config, templates=len(learned.ranks))
+    base.set_spread(learned)
+    foretold = (expected + said).float().unflatten(0, (-1, config.channels))
+    return Solved(base, {i: Foretold(x, patch, patch) for i, x in zip(streams.series, foretold, strict=True)}, earned)
+
+
+def _weights(found: _Found, streams: _Streams) -> Tensor:
+    """Return the weights ``(k, f)`` of the candidates, by what they foretold out of block."""
+    forecasts = found.forecasts
+    truth = _truth(streams.rows, found.scored, forecasts.shape[-1])
+    of_stream, of_time = torch.meshgrid(*map(torch.arange, forecasts.shape[:2]), indexing="ij")
+    groups = of_stream if len(forecasts) >= FEWEST_STREAMS else of_time
+    parts = (forecasts, truth, found.seen.size, groups)
+    return mixing.choose_weights(*(x.flatten(0, 1) for x in parts)).weights
+
+
+def _assembled(found: _Found, weights: Tensor, config: ForecastConfig) -> tuple[Base, list[Learned]]:
+    """Return a base of the candidates that have a weight ``(k, f)``, with the ridges solved on all rows, and these."""
+    counts = (weights > 0).any(-1).tolist()
+    names = [name for name, counted in zip(found.bank.names, counts, strict=False) if counted]
+    ridges = [one for one, counted in zip(found.ridges, counts[len(found.bank.names) :], strict=True) if counted]
+    base = Base(
+        BaseConfig(
+            horizon=config.horizon,
+            lookback=config.lookback,
+            patch_length=config.patch_length,
+            season=found.bank.season,
+            channels=config.channels,
+            mixed=config.mixed,
+            future=config.future,
+            bank=tuple(names),
+            ridges=tuple(one.spec for one in ridges),
+        )
+    )
+    base.mixing.copy_(weights[torch.tensor(counts)])
+    for into, one in zip(base.ridges, ridges, strict=True):
+        into.weights.copy_(one.weights)
+    return base, ridges
+
+
+def _out_of_block(
+    base: Base, ridges: Sequence[Learned], rows: Tensor, ends: Tensor, seen: BankSeen, edges: Tensor
+) -> Tensor:
+    """Return what the base foretells ``(s, n, f)`` with ridges that were solved before each origin's block, NaN without."""
+    horizon = base.config.horizon
+    found = torch.empty(len(rows), len(ends), horizon, dtype=torch.float64)
+    step = max(NUMBERS_AT_ONCE // (len(rows) * horizon), 1)
+    for part in torch.arange(len(ends)).split(step):
+        here = ridge.part_of(seen, part)
+        each = [base.bank.forecasts(here, horizon)]
+        each += [forward.out_of_block(one, rows, ends[part], here, edges)[:, :, None] for one in ridges]
+        found[:, part] = mixing.mix(torch.cat(each, dim=2), base.mixing)
+    return found
+
+
+def _reading_on(base: Base, streams: _Streams, boundaries: Tensor, expected: Tensor, size: Tensor) -> Tensor:
+    """Learn the linear memory, and return what it adds ``(s, n, f)``; it is left out where it has nothing to add."""
+    memory, rows = base.memory, streams.rows
+    typical = float(streams.lengths.double().median()) / base.config.patch_length
+    if memory is not None and typical >= FEWEST_BOUNDARIES:
+        memory.learn(rows, boundaries, expected, size)
+        if bool((memory.share > 0).any()):
+            known = F.pad(rows, (memory.context, 0), value=float("nan"))
+            return memory.read(known, boundaries + memory.context, expected, size, memory.initial(len(rows)))[0]
+    base.memory, base.config = None, replace(base.config, reads_on=False)
+    return torch.zeros_like(expected)
+
+
+def _mean_error(found: Tensor, truth: Tensor, size: Tensor) -> float:
+    """Return the mean absolute error in sizes of what is known; NaN where nothing is."""
+    return float(((truth - found).abs() / size[..., None]).nanmean())
+
+
+def _judged(streams: _Streams, edges: Tensor, config: ForecastConfig, sizes: Sizes) -> _Found:
+    """Return the candidates of the season that forward blocks prefer; the first unless another is clearly better."""
+    best: _Found | None = None
+    for season in sizes.seasons:
+        found = _candidates(streams, edges, config, season, sizes)
+        if best is None or (
+            found.ridges
+            and best.ridges
+            and forward._clearly_better(found.ridges[0].losses["chosen"], best.ridges[0].losses["chosen"])
+        ):
+            best = found
+    assert best is not None
+    return best
+
+
+def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season: int, sizes: Sizes) -> _Found:
+    """Solve and judge the ridges beside the bank of one season."""
+    horizon, rows = config.horizon, streams.rows
+    bank = Bank(season)
+    specs = _specs(sizes, season, config)
+    width = max(one.width for one in specs[0])
+    most = max(MOST_WORK // (width * (width + horizon)), FEWEST_WINDOWS)
+    step = -(-rows.numel() // int(min(most, MOST_WINDOWS)))
+    solved = torch.arange(rows.shape[1] - horizon, 0, -step).flip(0)
+    scored = _scored(edges, horizon)
+    both = torch.cat([solved.expand(len(rows), -1), scored], dim=1)
+    seen, _ = bank.read(rows, streams.scale, bank.initial(len(rows)), both, streams.lengths)
+    part = ridge.part_of(seen, torch.arange(len(solved)))
+    ridges = []
+    for alternatives in specs:
+        try:
+            ridges.append(forward.learn(alternatives, rows, solved, part, horizon, edges))
+        except ValueError:
+            continue
+    there = ridge.part_of(seen, torch.arange(len(solved), both.shape[1]))
+    forecasts = [bank.forecasts(there, horizon)]
+    forecasts += [forward.out_of_block(one, rows, scored, there, edges)[:, :, None] for one in ridges]
+    return _Found(bank, ridges, scored, torch.cat(forecasts, dim=2), there)
+
+
+def _specs(sizes: Sizes, season: int, config: ForecastConfig) -> list[list[RidgeSpec]]:
+    """Return the ridges beside the bank, each with its alternatives, the simplest first."""
+    if sizes.centre == "level":
+        plain = RidgeSpec(sizes.lookbacks, centre="level")
+        return [[plain], [replace(plain, logs=True)]]
+    plain = RidgeSpec(sizes.lookbacks)
+    found = [plain]
+    if season > 1:
+        found.append(replace(plain, profile=True))
+    if config.channels > 1:
+        found += [replace(one, own=True) for one in found]
+    return [found]
+
+
+def _scored(edges: Tensor, horizon: int) -> Tensor:
+    """Return the origins at which candidates are weighed, ``(s, n)``: evenly spaced in every block but the first."""
+    begin, end = edges[:, 1:-1], edges[:, 2:]
+    each = max(SCORED // begin.numel(), 1)
+    room = (end - begin - horizon).clamp_min(0)
+    each = min(each, int(room.max()) + 1)
+    share = torch.linspace(0, 1, each) if each > 1 else torch.zeros(1)
+    return (begin[..., None] + (room[..., None] * share).long()).flatten(1)
+
+
+def _truth(rows: Tensor, ends: Tensor, horizon: int) -> Tensor:
+    """Return the rows ``(s, n, f)`` that follow ``ends`` ``(s, n)``; NaN where missing."""
+    return F.pad(rows, (0, horizon), value=float("nan")).unfold(-1, horizon, 1)[torch.arange(len(rows))[:, None], ends]
+
+
+def block_edges(lengths: Tensor, horizon: int) -> Tensor:
+    """Return where the blocks of streams begin and end, ``(s, blocks + 1)``: the first is only learned from.
+
+    The others end with the last row, and are as long as the horizon or longer.
+
+    >>> block_edges(torch.tensor([100, 30]), 12)
+    tensor([[  0,  30,  44,  58,  72,  86, 100],
+            [  0,   0,   0,   0,   6,  18,  30]])
+    """
+    typical = float(lengths.double().median())
+    blocks = int(np.clip(JUDGED_SHARE * typical / horizon, 1, MOST_BLOCKS))
+    width = (JUDGED_SHARE * lengths / blocks).long().clamp_min(horizon)
+    back = torch.arange(blocks, -1, -1)
+    return F.pad((lengths[:, None] - width[:, None] * back).clamp_min(0), (1, 0))
+
+
+def _chosen(series: Sequence[SeriesTensors], config: ForecastConfig) -> _Streams:
+    """Return the series that a base is learned from: all, or evenly spaced ones by length where that would be too much."""
+    lengths = np.array([one.length for one in series])
+    order = np.argsort(lengths, kind="stable")
+    longest = int(lengths.max())
+    numbers = max(longest, longest // config.patch_length * config.horizon * MOST_ROWS // MOST_FORETOLD)
+    most = max(MOST_ROWS // (numbers * config.channels), 1)
+    if len(order) > most:
+        order = order[np.unique(np.linspace(0, len(order) - 1, most).round().astype(int))]
+    which = sorted(order.tolist())
+    longest = int(lengths[which].max())
+    rows = [on_long_run_scale(series[i].rows[None], series[i].scale)[0] for i in which]
+    padded = torch.cat([F.pad(x, (0, longest - x.shape[1]), value=float("nan")) for x in rows])
+    scale = Scale(*(torch.cat([series[i].scale[part].flatten() for i in which]) for part in (0, 1)))
+    return _Streams(which, padded, scale, torch.from_numpy(lengths[which]).repeat_interleave(config.channels))
