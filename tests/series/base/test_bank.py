@@ -94,7 +94,7 @@ def classical(x: np.ndarray, m: int) -> np.ndarray:
     return profile - profile.mean()
 
 
-def theta(x: np.ndarray, horizon: int) -> list[tuple[float, np.ndarray]]:
+def theta(x: np.ndarray, horizon: int, share: float = 0.5) -> list[tuple[float, np.ndarray]]:
     """Loss and forecast of each step."""
     slope, answers = np.polyfit(np.arange(len(x)), x, 1)[0], []
     for step in STEPS:
@@ -102,9 +102,13 @@ def theta(x: np.ndarray, horizon: int) -> list[tuple[float, np.ndarray]]:
         for value in x[1:]:
             loss += (value - level) ** 2
             level += step * (value - level)
-        drift = slope / 2 * (np.arange(horizon) + (1 - (1 - step) ** len(x)) / step)
+        drift = slope * (share * np.arange(horizon) + (1 - (1 - step) ** len(x)) / step / 2)
         answers.append((loss, level + drift))
     return answers
+
+
+def drift(x: np.ndarray, horizon: int) -> list[tuple[float, np.ndarray]]:
+    return theta(x, horizon, 1.0)
 
 
 def damped(x: np.ndarray, horizon: int) -> list[tuple[float, np.ndarray]]:
@@ -130,7 +134,7 @@ def test_it_forecasts_as_the_batch_form_does(season):
     answers = bank.forecasts(seen, HORIZON)[:, 0].numpy()
     for i, x in enumerate(rows.numpy()):
         zero = (scale.level / scale.spread)[i].item()
-        for name, method in (("theta", theta), ("damped", damped)):
+        for name, method in (("theta", theta), ("drift", drift), ("damped", damped)):
             for form, z in ((name, x), (name + "_log", np.log(x + zero))):
                 profile = classical(z, season) if season > 1 else np.zeros(1)
                 ways = method(z - profile[np.arange(83) % season], HORIZON)
@@ -160,7 +164,7 @@ def test_before_the_first_row_it_says_the_long_run_level():
     bank = Bank(4)
     rows = torch.full((2, 6), float("nan"), dtype=torch.float64)
     seen, carry = bank.read(rows, Scale(torch.ones(2), torch.ones(2)), bank.initial(2), torch.tensor([0, 6]))
-    assert torch.equal(bank.forecasts(seen, 3), torch.zeros(2, 2, 6, 3, dtype=torch.float64))
+    assert torch.equal(bank.forecasts(seen, 3), torch.zeros(2, 2, len(NAMES), 3, dtype=torch.float64))
     close(carry, bank.initial(2), 0)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from series.base.ridge_cases import seen_of, waves
 
-from titans_ts.series.base.forward import learn, out_of_block
+from titans_ts.series.base.forward import learn, out_of_block, running_sums
 from titans_ts.series.base.ridge import RidgeSpec
 
 LONG = RidgeSpec((4, 8, 16))
@@ -50,3 +50,26 @@ def test_too_few_rows_are_refused():
     rows, ends = waves(rows=12), torch.arange(5, 13)
     with pytest.raises(ValueError, match="shorter horizon"):
         learn([LONG], rows, ends, seen_of(rows, ends), 30, torch.tensor([0, 6, 12]))
+
+
+def test_windows_of_a_block_are_measured_by_the_size_at_its_end():
+    """The first sizes of a stream stand on a few rows; they would rule the sums."""
+    rows, ends, edges = waves(rows=60), torch.arange(3, 61), torch.tensor([0, 30, 60])
+    spec, seen = RidgeSpec((5,), "level"), seen_of(rows, ends)
+    wild = seen._replace(size=torch.where(ends < 30, 1e-3, seen.size))
+    for one, other in zip(
+        running_sums(spec, rows, ends, seen, 4, edges)[-1], running_sums(spec, rows, ends, wild, 4, edges)[-1], strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("logs", [False, True])
+def test_streams_of_different_lengths_are_judged_by_their_own_blocks(logs):
+    """Rows that end together, of which some streams have few."""
+    rows, ends, edges = waves(6, 60) + 3, torch.arange(3, 61), torch.tensor([0, 48, 54, 60])
+    rows[0, :40], rows[1, :52], rows[2, :59] = float("nan"), float("nan"), float("nan")
+    found = learn([RidgeSpec((9,), "level", logs=logs)], rows, ends, seen_of(rows, ends), 6, edges)
+    assert found.weights.isfinite().all()
+    assert found.forward[0] is None
+    said = out_of_block(found, rows, ends, seen_of(rows, ends), edges)
+    assert said[:, ends >= 48][:, :-1].isfinite().all()

@@ -13,10 +13,11 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 from titans_ts.blocks.scale import Scale
+from titans_ts.series.base.seasons import fill_gaps, season_sums, sums_by_phase
 
 Array = NDArray[np.float64]
 
-NAMES = ("naive", "seasonal_naive", "theta", "theta_log", "damped", "damped_log")
+NAMES = ("naive", "seasonal_naive", "theta", "theta_log", "drift", "drift_log", "damped", "damped_log")
 """All candidates, in their order."""
 STEPS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.15, 0.9, 0.1, 1.0, 0.05)
 """Steps of simple exponential smoothing among which theta chooses, the first of those that are equal."""
@@ -70,7 +71,7 @@ class BankSeen(NamedTuple):
     profile: Tensor  # s n m, next row's phase first, 0 where no season is significant
     size: Tensor  # s n, mean absolute seasonal difference, at least SMALLEST
     profiles: Tensor  # s n d m, the profile of each form
-    theta: Tensor  # s n d 2, level and step
+    theta: Tensor  # s n d 2, level and half the trend
     damped: Tensor  # s n d 3, level, trend, and what a row leaves of the trend
     logs: Tensor  # s n 3, whether logarithms are used, raw zero in spreads, largest logarithm allowed
     age: Tensor  # s n, rows since the first observed one
@@ -103,9 +104,11 @@ class Bank:
     Notes
     -----
     *naive*, *seasonal_naive*: the last row, the last season. *theta*: simple exponential smoothing with the step whose
-    one-step errors were smallest, plus half the trend of all rows. *damped*: level and damped trend, chosen alike. ``_log``:
-    the same on logarithms where all rows so far were positive, else the form on levels. The profile is the mean by phase of
-    rows less a centred mean of a season, as in classical decomposition, with slow forgetting.
+    one-step errors were smallest, plus half the trend of all rows. *drift*: the same with the whole trend. *damped*: level
+    and damped trend, chosen alike. ``_log``: the same on logarithms where all rows so far were positive, else the form on
+    levels. The profile is the mean by phase of rows less a centred mean of a season, as in classical decomposition, with
+    forgetting; it is shrunk, to 0 where phases do not differ. Seasons of more than :data:`LONGEST_JUDGED` rows have one
+    smoother of either kind and no logarithms.
 
     Rows that are missing count as the row of a season before, or the last row where there is none.
     """
@@ -116,13 +119,14 @@ class Bank:
         if unknown := set(kept or ()) - set(NAMES):
             raise ValueError(f"no such candidates: {sorted(unknown)}; there are {list(NAMES)}")
         self.season = season
-        self.names = tuple(name for name in NAMES if kept is None or name in kept)
+        self.judged = season <= LONGEST_JUDGED
+        offered = [name for name in NAMES if self.judged or not name.endswith("_log")]
+        self.names = tuple(name for name in offered if kept is None or name in kept)
         self.level_steps = LEVEL_STEPS
         self.forgetting = FORGETTING if season <= SHORT_SEASON else LONG_FORGETTING
-        self.judged = season <= LONGEST_JUDGED
         kinds = {name.removesuffix("_log") for name in self.names}
         self.forms = 1 + (self.judged and (logs or any(name.endswith("_log") for name in self.names)))
-        steps = STEPS if self.judged and "theta" in kinds else LEVEL_STEPS
+        steps = STEPS if self.judged and kinds & {"theta", "drift"} else LEVEL_STEPS
         damped = () if "damped" not in kinds else DAMPED if self.judged else (LONG_DAMPED,)
         self.thetas = len(steps)
         self._levels = [steps.index(step) for step in LEVEL_STEPS]
@@ -220,8 +224,8 @@ class Bank:
         phase = torch.arange(horizon) % self.season
         ahead = torch.arange(1, horizon + 1, dtype=torch.float64)
         formed = {}
-        if any(name.startswith("theta") for name in self.names):
-            formed["theta"] = seen.theta[..., :1] + seen.theta[..., 1:] * (ahead - 1)
+        for kind, share in (("theta", 1), ("drift", 2)):
+            formed[kind] = seen.theta[..., :1] + seen.theta[..., 1:] * share * (ahead - 1)
         if any(name.startswith("damped") for name in self.names):
             keep = seen.damped[..., 2:]
             formed["damped"] = seen.damped[..., :1] + seen.damped[..., 1:2] * keep * (1 - keep**ahead) / (1 - keep)
@@ -232,7 +236,7 @@ class Bank:
                 continue
             kind = name.removesuffix("_log")
             plain = formed[kind][:, :, 0] + seen.profiles[:, :, 0][..., phase]
-            if name == kind or self.forms == 1:
+            if name == kind:
                 answers.append(plain)
                 continue
             used, zero, most = seen.logs.split(1, dim=-1)
@@ -282,7 +286,7 @@ class _Piece:
         begun = age > 0
         first = np.where(begun, 0, np.where(observed.any(1), observed.argmax(1) if t else 0, t))
         self.start = np.where(begun, -age, first).astype(np.int64)  # s, index of the first row
-        self.rows = self._filled(rows, observed)  # s m+t
+        self.rows = fill_gaps(rows, carry["last"], self.start)  # s m+t
         since = np.arange(t) - self.start[:, None]  # s t, rows before each
         self.since, alive = since, since >= 0
         self.low = _before(carry["range"][:, 0], np.minimum.accumulate, self.rows[:, m:], alive, age)
@@ -298,21 +302,6 @@ class _Piece:
         self.moment = _running(carry["moment"], now * np.maximum(since, 0)[:, None])
         self._decompose(x)
         self._smooth(now)
-
-    def _filled(self, rows: Array, observed: NDArray[np.bool_]) -> Array:
-        """Return the last season and the rows with gaps filled, ``(s, m+t)``; before the first row, that row."""
-        (s, t), m = rows.shape, self.bank.season
-        both = np.concatenate([self.carry["last"], rows], 1)
-        known = np.concatenate([np.arange(-m, 0) >= self.start[:, None], observed], 1)
-        if not known.all():
-            place = np.arange(m + t)
-            since = place - m - self.start[:, None]
-            held = np.take_along_axis(both, np.maximum.accumulate(np.where(known, place, 0), axis=1), 1)
-            known |= (since >= 0) & (since < m)  # in the first season a gap holds the last row
-            index = np.maximum.accumulate(_by_phase(np.where(known, place, -1), m), axis=1).reshape(s, -1)[:, : m + t]
-            beginning = np.take_along_axis(both, np.clip(m + self.start, 0, m + t - 1)[:, None], 1)
-            both = np.where(index >= 0, np.take_along_axis(held, np.maximum(index, 0), 1), beginning)
-        return np.nan_to_num(both)
 
     def _differences(self, observed: NDArray[np.bool_]) -> Array:
         """Return running sums and counts of absolute differences between rows that were observed, ``(s, 4, 1+t)``."""
@@ -330,11 +319,11 @@ class _Piece:
         wide = m + 1 - m % 2
         detrended = np.zeros((*x.shape[:2], t))
         if m > 1 and t:
-            sums = _window_sums(x, m)  # s d t+1
+            sums = season_sums(x, m)  # s d t+1
             mean = (sums[..., 1:] if m % 2 else (sums[..., 1:] + sums[..., :-1]) / 2) / m
             middle = m - m // 2
             detrended = np.where((self.since >= wide - 1)[:, None], x[..., middle : middle + t] - mean, 0)
-        self.profile = _seasonal(self.carry["profile"], detrended, self.bank.forgetting)
+        self.profile = sums_by_phase(self.carry["profile"], detrended, self.bank.forgetting)
         keep = self.bank.forgetting ** (1 / m)
         squares, _ = (
             lfilter([1], [1, -keep], detrended**2, zi=keep * self.carry["squares"][..., None]) if t else (detrended, 0)
@@ -373,7 +362,7 @@ class _Piece:
         self.smoothers = np.concatenate([state[..., None], np.stack([levels, trends], -2)], -1)  # s d a 2 1+t
         errors = np.where((self.since > 0)[:, None, None], errors, 0) if bank.judged else errors[..., :0, :]
         self.losses = _running(self.carry["losses"], errors**2)
-        self.errors = _seasonal(self.carry["errors"], errors, 1.0)
+        self.errors = sums_by_phase(self.carry["errors"], errors, 1.0)
 
     def state(self, i: NDArray[np.int64], at: NDArray[np.int64]) -> dict[str, Array]:
         """Return the states of streams ``i`` after ``at`` rows of this piece, leading axis ``p``."""
@@ -448,7 +437,7 @@ class _Piece:
         return np.roll(mean - mean.mean(-1, keepdims=True), -late, -1) * share[..., None]
 
     def _chosen(self, state: dict[str, Array], profiles: Array) -> tuple[Array, Array]:
-        """Return theta's level and step and the damped level, trend and keep, ``(p, d, 2)`` and ``(p, d, 3)``."""
+        """Return theta's level and half trend and the damped level, trend and keep, ``(p, d, 2)`` and ``(p, d, 3)``."""
         bank, m, age = self.bank, self.bank.season, state["age"]
         n = np.maximum(age, 1)[:, None]
         phase = np.arange(m)
@@ -491,16 +480,6 @@ class _Piece:
         return settled + (vectors @ fading[..., None])[..., 0].real
 
 
-def _by_phase(rows: NDArray, m: int) -> NDArray:
-    """Return rows ``(..., t)`` as ``(..., seasons, m)``, the last season padded with its own kind of nothing: -1 or 0."""
-    short = -rows.shape[-1] % m
-    if short:
-        rows = np.concatenate(
-            [rows, np.full((*rows.shape[:-1], short), -1 if rows.dtype.kind == "i" else 0, rows.dtype)], -1
-        )
-    return rows.reshape(*rows.shape[:-1], rows.shape[-1] // m, m)
-
-
 def _before(start: Array, accumulate: object, rows: Array, alive: NDArray[np.bool_], age: Array) -> Array:
     """Return the running extreme before each row and after the last, ``(s, 1+t)``."""
     start = np.where(age > 0, start, rows[:, 0] if rows.shape[1] else 0)
@@ -510,29 +489,3 @@ def _before(start: Array, accumulate: object, rows: Array, alive: NDArray[np.boo
 def _running(start: Array, parts: Array) -> Array:
     """Return running sums ``(..., 1+t)`` of ``(..., t)`` from ``start``."""
     return np.cumsum(np.concatenate([start[..., None], parts], -1), -1)
-
-
-def _seasonal(start: Array, parts: Array, keep: float) -> Array:
-    """Return sums by phase ``(..., m+t)`` of ``(..., t)``: after ``j`` rows they stand at ``j`` to ``j+m-1``."""
-    m, t = start.shape[-1], parts.shape[-1]
-    table = _by_phase(parts, m)
-    if keep == 1:
-        sums = np.cumsum(np.concatenate([start[..., None, :], table], -2), -2)
-    elif t:
-        sums, _ = lfilter([1], [1, -keep], table, axis=-2, zi=keep * start[..., None, :])
-        sums = np.concatenate([start[..., None, :], sums], -2)
-    else:
-        sums = start[..., None, :]
-    return sums.reshape(*sums.shape[:-2], sums.shape[-2] * m)[..., : m + t]
-
-
-def _window_sums(x: Array, m: int) -> Array:
-    """Return sums of every ``m`` rows of ``(..., m+t)``, ``(..., t+1)``, each from its own rows alone."""
-    t = x.shape[-1] - m
-    table = _by_phase(x, m)
-    ends = np.cumsum(table, -1)  # from the season's first row on
-    starts = np.cumsum(table[..., ::-1], -1)[..., ::-1]  # to the season's last row
-    ends = ends.reshape(*ends.shape[:-2], -1)
-    starts = starts.reshape(*starts.shape[:-2], -1)
-    whole = np.arange(t + 1) % m == 0
-    return np.where(whole, starts[..., : t + 1], starts[..., : t + 1] + ends[..., m - 1 : m + t])

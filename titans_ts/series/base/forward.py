@@ -105,12 +105,17 @@ def _only(kept: dict[RidgeSpec, list[Sums]], best: Learned | None) -> dict[Ridge
 def running_sums(
     spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen, horizon: int, edges: Tensor, *, each: bool = False
 ) -> list[Sums]:
-    """Return, for each block's end, the sums of all windows whose targets are read by then."""
+    """Return, for each block's end, the sums of all windows whose targets are read by then.
+
+    A stream's first sizes are those of a few rows, so a block's windows are measured by the size at its end.
+    """
     done = _wide(ends, rows) + horizon
     found: list[Sums] = []
     for j in range(edges.shape[-1] - 1):
         begin, end = edges[..., j, None], edges[..., j + 1, None]
-        here = add_up(spec, rows, ends, seen, horizon, (done <= end) & ((done > begin) | (j == 0)), each=each)
+        settled = (_wide(ends, rows) <= end).sum(-1, keepdim=True).sub(1).clamp_min(0)
+        known = seen._replace(size=seen.size.gather(1, settled).expand_as(seen.size))
+        here = add_up(spec, rows, ends, known, horizon, (done <= end) & ((done > begin) | (j == 0)), each=each)
         found.append(found[-1].plus(here) if found else here)
     return found
 

@@ -141,7 +141,7 @@ def design(spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen) -> Desig
         spread = torch.where(count > 1, spread, 1.0).clamp_min(SPREAD_FLOOR)
         weight = torch.where(2 * count >= spec.longest, spread.sqrt(), 0.0)
         return Design(centred / spread[..., None], mean, spread, weight)
-    known = ~window[..., -1].isnan() | ~window.isnan().all(-1)
+    share = (~window.isnan()).double().mean(-1)  # a short stream's first windows count less
     window, levels = _filled(window), seen.levels
     unit = seen.size
     if spec.logs:
@@ -150,7 +150,7 @@ def design(spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen) -> Desig
         unit = torch.where(seen.logs[..., 0] > 0, seen.size / above.clamp_min(1e-12), seen.size).clamp_min(1e-9)
     centre = (window[..., -1] + levels[..., LEVELS // 2]) / 2
     near = (torch.cat([window, levels], dim=-1) - centre[..., None]) / unit[..., None]
-    weight = known / near[..., : spec.longest].abs().mean(-1).clamp_min(1.0)
+    weight = share / near[..., : spec.longest].abs().mean(-1).clamp_min(1.0)
     return Design(torch.cat([near, torch.full_like(near[..., :1], CONSTANT)], dim=-1), centre, unit, weight)
 
 
@@ -279,8 +279,8 @@ def pieces(streams: int, places: Tensor, numbers: int) -> Iterator[Tensor]:
 
 
 def part_of(seen: BankSeen, part: Tensor) -> BankSeen:
-    """Return what is seen of some origins; of a NamedTuple with axes ``s n``."""
-    return type(seen)(*(each[:, part] for each in seen))  # type: ignore[attr-defined, misc, call-arg]
+    """Return what is seen of some origins."""
+    return type(seen)(*(each[:, part] for each in seen))
 
 
 class Ridge(nn.Module):
