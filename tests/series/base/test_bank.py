@@ -54,7 +54,7 @@ def test_any_cut_gives_the_same(season, gaps):
 def test_pieces_inside_a_call_do_not_show(monkeypatch):
     rows, scale = made(3, 90, 5)
     whole = read_in(Bank(5), rows, scale, [], [0, 4, 44, 90])
-    monkeypatch.setattr("titans_ts.series.base.bank.MOST_NUMBERS", 2000)
+    monkeypatch.setattr("titans_ts.series.base.bank.MOST_NUMBERS", 1000)
     for one, other in zip(read_in(Bank(5), rows, scale, [], [0, 4, 44, 90]), whole, strict=True):
         close(one, other)
 
@@ -222,3 +222,13 @@ def test_units_do_not_matter(unit):
         for each in (scale, Scale(scale.level * unit, scale.spread * unit))
     )
     assert torch.allclose(one, other, atol=1e-9)
+
+
+@pytest.mark.parametrize(("level", "spread"), [(0.0, 1.0), (1e12, 1e-3), (float("nan"), float("nan")), (1e-300, 1e-300)])
+def test_whatever_comes_all_is_finite(level, spread):
+    rows = torch.randn(3, 120, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows[0, 100], rows[1, 50:], rows[2] = 1e15, -1e15, 0.0
+    bank = Bank(12)
+    scale = Scale(*torch.tensor([[level] * 3, [spread] * 3], dtype=torch.float64))
+    seen, carry = bank.read(rows, scale, bank.initial(3), torch.tensor([0, 1, 2, 101, 120]))
+    assert all(each.isfinite().all() for each in (*seen, *carry, bank.forecasts(seen, HORIZON)))

@@ -39,8 +39,8 @@ FLATTEST = 1e3
 """Level in spreads beyond which logarithms are as straight as the rows, and too coarse in float64."""
 SMALLEST = 1e-9
 """Least size of a stream, and least raw value that has a logarithm, in spreads."""
-MOST_NUMBERS = 2**21
-"""Numbers of a single array up to which rows are read in one piece."""
+MOST_NUMBERS = 2**19
+"""Numbers of the largest arrays that rows are read with: more streams are read in turn, longer rows piece by piece."""
 FEW_ROWS = 8
 """Rows up to which a loop over them is faster than a filter."""
 ALIKE = 1e-9
@@ -184,27 +184,46 @@ class Bank:
         """
         s, t = rows.shape
         values, state = rows.detach().double().numpy(), {k: v.numpy() for k, v in carry._asdict().items()}
-        level, spread = (each.detach().double().reshape(s).numpy() for each in scale)
+        level, spread = (each.detach().double().reshape(s).nan_to_num(1.0).numpy() for each in scale)
         where = np.broadcast_to(ends.numpy(), (s, ends.shape[-1]))
         length = np.full(s, t) if lengths is None else lengths.numpy()
         where = np.minimum(where, length[:, None])
         d, m = self.forms, self.season
         tails = ((m,), (len(LEVEL_STEPS),), (m,), (), (d, m), (d, 2), (d, 3), (3,), ())
         seen = [np.zeros((*where.shape, *tail)) for tail in tails]
-        smoothers = self.forms * len(self._gain)
-        piece = max(1, MOST_NUMBERS // max(1, s * smoothers))
+        side = max(1, MOST_NUMBERS // (self.forms * len(self._gain) * (2 * m + min(t, m))))
+        states = []
+        for k in range(0, max(s, 1), side):
+            some = slice(k, k + side)
+            before = {name: each[some] for name, each in state.items()}
+            into = [each[some] for each in seen]
+            states.append(self._read(values[some], (level / spread)[some], before, where[some], length[some], into))
+        after = {name: torch.from_numpy(np.concatenate([each[name] for each in states])) for name in state}
+        return BankSeen(*map(torch.from_numpy, seen)), BankCarry(**after)
+
+    def _read(
+        self,
+        rows: Array,
+        zero: Array,
+        state: dict[str, Array],
+        where: NDArray[np.int64],
+        length: NDArray[np.int64],
+        seen: list[Array],
+    ) -> dict[str, Array]:
+        """Read rows ``(s, t)`` piece by piece, write what is seen ``where`` ``(s, n)``, and return the states at ``length``."""
+        s, t = rows.shape
+        numbers = self.forms * len(self._gain)
+        piece, most = max(1, MOST_NUMBERS // max(1, s * numbers)), max(1, MOST_NUMBERS // (numbers * self.season))
         for start in range(0, max(t, 1), piece):
             stop = min(t, start + piece)
-            part = _Piece(self, values[:, start:stop], level / spread, state)
-            first = -1 if start == 0 else start
-            i, j = np.nonzero((where > first) & (where <= stop))
-            most = max(1, MOST_NUMBERS // (smoothers * m))
+            part = _Piece(self, rows[:, start:stop], zero, state)
+            i, j = np.nonzero((where > (start or -1)) & (where <= stop))
             for k in range(0, len(i), most):
                 some = i[k : k + most], j[k : k + most]
                 for into, each in zip(seen, part.seen(some[0], where[some] - start), strict=True):
                     into[some] = each
             state = part.state(np.arange(s), np.clip(length - start, 0, stop - start))
-        return BankSeen(*map(torch.from_numpy, seen)), BankCarry(**{k: torch.from_numpy(v) for k, v in state.items()})
+        return state
 
     def forecasts(self, seen: BankSeen, horizon: int) -> Tensor:
         """Return what each kept candidate foretells.
