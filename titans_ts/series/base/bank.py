@@ -16,6 +16,7 @@ from titans_ts.blocks.scale import Scale
 from titans_ts.series.base.seasons import fill_gaps, season_sums, sums_by_phase
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 NAMES = ("naive", "seasonal_naive", "theta", "theta_log", "drift", "drift_log", "damped", "damped_log")
 """All candidates, in their order."""
@@ -202,15 +203,9 @@ class Bank:
         return BankSeen(*map(torch.from_numpy, seen)), BankCarry(**after)
 
     def _read(
-        self,
-        rows: Array,
-        zero: Array,
-        state: dict[str, Array],
-        where: NDArray[np.int64],
-        length: NDArray[np.int64],
-        seen: list[Array],
+        self, rows: Array, zero: Array, state: dict[str, Array], where: Indices, length: Indices, seen: list[Array]
     ) -> dict[str, Array]:
-        """Read rows ``(s, t)`` piece by piece, write what is seen ``where`` ``(s, n)``, and return the states at ``length``."""
+        """Read rows ``(s, t)`` piece by piece, write what is seen ``where`` ``(s, n)``, and return states at ``length``."""
         s, t = rows.shape
         numbers = self.forms * len(self._gain)
         piece, most = max(1, MOST_NUMBERS // max(1, s * numbers)), max(1, MOST_NUMBERS // (numbers * self.season))
@@ -306,18 +301,16 @@ class _Piece:
         first = np.where(begun, 0, np.where(observed.any(1), observed.argmax(1) if t else 0, t))
         self.start = np.where(begun, -age, first).astype(np.int64)  # s, index of the first row
         self.rows = fill_gaps(rows, carry["last"], self.start)  # s m+t
-        since = np.arange(t) - self.start[:, None]  # s t, rows before each
-        self.since, alive = since, since >= 0
-        self.low = _before(carry["range"][:, 0], np.minimum.accumulate, self.rows[:, m:], alive, age)
-        self.high = _before(carry["range"][:, 1], np.maximum.accumulate, self.rows[:, m:], alive, age)
+        self.since = since = np.arange(t) - self.start[:, None]  # s t, rows before each
+        self.low = _before(carry["range"][:, 0], np.minimum.accumulate, self.rows[:, m:], age)
+        self.high = _before(carry["range"][:, 1], np.maximum.accumulate, self.rows[:, m:], age)
         self.steps = self._differences(observed)  # s 4 1+t
         forms = [self.rows]
         if bank.forms == 2:
             forms.append(np.log(np.maximum(self.rows + zero[:, None], SMALLEST)))
         x = np.stack(forms, 1)  # s d m+t
         now = x[..., m:]
-        weight = alive[:, None]
-        self.total = _running(carry["total"], now * weight)
+        self.total = _running(carry["total"], now * (since >= 0)[:, None])
         self.moment = _running(carry["moment"], now * np.maximum(since, 0)[:, None])
         self._decompose(x)
         self._smooth(now)
@@ -383,7 +376,7 @@ class _Piece:
         self.losses = _running(self.carry["losses"], errors**2)
         self.errors = sums_by_phase(self.carry["errors"], errors, 1.0)
 
-    def state(self, i: NDArray[np.int64], at: NDArray[np.int64]) -> dict[str, Array]:
+    def state(self, i: Indices, at: Indices) -> dict[str, Array]:
         """Return the states of streams ``i`` after ``at`` rows of this piece, leading axis ``p``."""
         m = self.bank.season
         age = np.maximum(at - self.start[i], 0).astype(np.float64)
@@ -407,7 +400,7 @@ class _Piece:
             "errors": self.errors[by_smoother].transpose(0, 2, 3, 1),
         }
 
-    def seen(self, i: NDArray[np.int64], at: NDArray[np.int64]) -> tuple[Array, ...]:
+    def seen(self, i: Indices, at: Indices) -> tuple[Array, ...]:
         """Return what a :class:`BankSeen` holds for streams ``i`` after ``at`` rows of this piece, leading axis ``p``."""
         bank, m = self.bank, self.bank.season
         state = self.state(i, at)
@@ -488,7 +481,7 @@ class _Piece:
         begun = (age > 0)[:, None, None]
         return theta * begun, np.concatenate([found[..., 1, :] * begun, bank._keep[index[..., 1:]]], -1)
 
-    def _smoothed_profile(self, index: NDArray[np.int64], profiles: Array, oldest: NDArray[np.int64], n: Array) -> Array:
+    def _smoothed_profile(self, index: Indices, profiles: Array, oldest: Indices, n: Array) -> Array:
         """Return what level and trend of smoothers ``index`` ``(p, d, 2)`` have of the profile after ``n`` rows."""
         states, profiles = self.bank._responses[1], profiles[:, :, None, :, None]
         settled, then = ((states[index, at] @ profiles)[..., 0] for at in (self.bank.season - 1, oldest[:, None, None]))
@@ -499,7 +492,7 @@ class _Piece:
         return settled + (vectors @ fading[..., None])[..., 0].real
 
 
-def _before(start: Array, accumulate: object, rows: Array, alive: NDArray[np.bool_], age: Array) -> Array:
+def _before(start: Array, accumulate: object, rows: Array, age: Array) -> Array:
     """Return the running extreme before each row and after the last, ``(s, 1+t)``."""
     start = np.where(age > 0, start, rows[:, 0] if rows.shape[1] else 0)
     return accumulate(np.concatenate([start[:, None], rows], 1), axis=1)  # type: ignore[operator,no-any-return]
