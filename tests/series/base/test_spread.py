@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from titans_ts.series.base import calibration
 from titans_ts.series.base import spread as spreads
-from titans_ts.series.base.spread import GRID, MISSES, initial, learn, quantiles, read, sample, sizes, tracked_steps
+from titans_ts.series.base.calibration import learn
+from titans_ts.series.base.spread import GRID, MISSES, initial, quantiles, read, sample, sizes, tracked_steps
 
 HORIZON, PATCH, SEASON = 20, 4, 12
 FINE = [0.0001, 0.004, *GRID[::9], 0.9961, 0.9999]
@@ -91,7 +93,7 @@ def test_hearing_is_what_plain_loops_say():
     rows, own = made(2, 300, seed=3)
     seen, _ = heard(rows, own)
     tracked, fade = tracked_steps(HORIZON), 0.5 ** (PATCH / max(spreads.SEASONS * SEASON, spreads.FEWEST * PATCH))
-    table, weights = spreads._table(SPREAD), SPREAD.weights.numpy()
+    table, weights = spreads.distances_of(SPREAD), SPREAD.weights.numpy()
     middles, usual = tracked.mean(1), SPREAD.usual.numpy()
     for s, line in enumerate(rows.numpy()):
         unit, sums, levels = float(own[s, 0]), np.zeros((len(tracked), 2)), {}
@@ -162,8 +164,8 @@ def test_intervals_hold_what_they_promise():
 
 def test_few_errors_are_told_wider_than_they_look():
     drawn = np.random.default_rng(0).standard_normal(9)
-    few = spreads._quantiles(drawn, np.ones(9), 9)
-    many = spreads._quantiles(np.tile(drawn, 100), np.ones(900), 900)
+    few = calibration._quantiles(drawn, np.ones(9), 9)
+    many = calibration._quantiles(np.tile(drawn, 100), np.ones(900), 900)
     assert few[-10] > many[-10]
     assert few[9] < many[9]
     assert few[-1] > drawn.max()

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from titans_ts.blocks.scale import Scale, on_long_run_scale
-from titans_ts.series.base import forward, mixing, ridge, spread
+from titans_ts.series.base import calibration, forward, mixing, ridge
 from titans_ts.series.base.bank import Bank, BankSeen
 from titans_ts.series.base.base import Base, features_of
 from titans_ts.series.base.forward import Learned
@@ -90,7 +90,7 @@ def solve_base(series: Sequence[SeriesTensors], config: ForecastConfig, sizes: S
         "base, reading on": _mean_error(expected + said, truth, seen.size),
     }
     errors = truth - (expected + said)
-    learned = spread.learn(errors, features_of(seen), origins=boundaries, season=base.config.season, patch=patch)
+    learned = calibration.learn(errors, features_of(seen), origins=boundaries, season=base.config.season, patch=patch)
     base.config = replace(base.config, templates=len(learned.ranks))
     base.set_spread(learned)
     foretold = (expected + said).float().unflatten(0, (-1, config.channels))
