@@ -203,7 +203,7 @@ def _ranks(scaled: Array) -> NDArray[np.int16]:
 def _loss(spread: Spread, heard: tuple[tuple[Array, Array, Array], Array], wrong: Array, first: Array) -> float:
     """Return the pinball loss of a spread's bounds over the last third of the origins, in units of the first feature."""
     (_, _, factors), size = heard
-    last = slice(wrong.shape[1] * 2 // 3, None)
+    last = slice(wrong.shape[1] * 2 // 3, None, max(wrong.size // (10 * FIT_ON), 1))
     steps = tracked_steps(spread.horizon).ravel()
     levels = np.concatenate([MISSES, 1 - MISSES])
     table = distances_of(spread)
