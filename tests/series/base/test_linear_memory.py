@@ -106,7 +106,7 @@ def test_sums_are_ridge_with_forgetting(memory):
             if seen[now]:
                 age = 0.5 ** ((n - delay - now) / 1024)
                 agreed, squared = agreed + age * words @ truth, squared + age * words @ words
-        share = memory.share[b] * (agreed / (squared + memory.doubt[b])).clamp(0, 1)
+        share = memory.share[b] * ((agreed + memory.doubt[b] * memory.faith[b]) / (squared + memory.doubt[b])).clamp(0, 1)
         wanted = share * told[-1] @ directions[own, start:end]
         torch.testing.assert_close(said[0, n, start:end], wanted, rtol=1e-8, atol=1e-9)
 
@@ -162,6 +162,16 @@ def test_a_file_fills_a_blank_one(memory):
     assert not read_all(blank, panel(seed=2))[0].any()
     blank.load_state_dict(memory.state_dict())
     assert torch.equal(read_all(blank, panel(seed=2))[0], read_all(memory, panel(seed=2))[0])
+
+
+def test_a_new_stream_begins_with_what_the_panel_knows():
+    """The base misses by the same constant everywhere: the panel's prior says so before a stream has told its own."""
+    rows = panel(streams=12, seed=10) / 5 + 1
+    made = LinearMemory(LOOKBACK, HORIZON, PATCH)
+    made.learn(rows, boundaries(rows), *asked(rows, boundaries(rows)))
+    size = torch.ones(12, 1).double()
+    said = made.forecast(rows[:, :LOOKBACK], torch.tensor([LOOKBACK]), size, made.initial(12))
+    assert (said - 1).abs().mean() < 0.3
 
 
 def test_noise_is_not_believed():

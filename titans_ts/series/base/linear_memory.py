@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +19,22 @@ MOST_DIRECTIONS = 16
 """Directions of the horizon in which errors are learned, over all blocks."""
 MOST_BYTES = ((96, 20_000), (720, 40_000))
 """What a channel may carry at a horizon, with the ring of look-back and horizon rows; by a straight line in between."""
-FEWEST_KEYS, MOST_KEYS = 12, 40
+FEWEST_KEYS, MOST_KEYS = 12, 24
 """Whitened directions of the look-back, without the constant."""
 HALF_LIVES = (64.0, 256.0, 1024.0)
 """Boundaries after which a write counts half; ``learn`` judges."""
 PENALTIES = (8.0, 32.0, 128.0, 512.0)
 """Weight of the prior, in writes; ``learn`` judges."""
 DOUBTS = (10.0, 100.0, 1000.0)
-"""Weight of no trust in a stream's own memory, in squared sizes that were said; ``learn`` judges."""
+"""Weight of the trust that a stream's memory has at first, in squared sizes that were said; ``learn`` judges."""
+FAITHS = (0.0, 0.5, 1.0)
+"""Trust that a stream's memory has at first; ``learn`` judges."""
 TRUSTED = 1024.0
 """Boundaries after which what a stream's memory was worth counts half."""
+FEWEST_STREAMS = 8
+"""Streams from which on one half can tell what the other knows, so that a prior can be judged."""
+POOLED_PENALTY = 100.0
+"""Weight of no prior, in writes of the whole panel."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of what is read that are said; ``learn`` judges."""
 LARGEST_ERROR = 5.0
@@ -81,6 +87,7 @@ class LinearMemory(nn.Module):
     decay: Tensor  # b
     penalty: Tensor  # b
     doubt: Tensor  # b
+    faith: Tensor  # b
     share: Tensor  # b
 
     def __init__(self, lookback: int, horizon: int, patch_length: int) -> None:
@@ -103,6 +110,7 @@ class LinearMemory(nn.Module):
         self.register_buffer("decay", torch.full((blocks,), 0.5 ** (1 / HALF_LIVES[1]), dtype=torch.float64))
         self.register_buffer("penalty", torch.full((blocks,), PENALTIES[2], dtype=torch.float64))
         self.register_buffer("doubt", torch.full((blocks,), DOUBTS[1], dtype=torch.float64))
+        self.register_buffer("faith", torch.zeros(blocks, dtype=torch.float64))
         self.register_buffer("share", torch.zeros(blocks, dtype=torch.float64))
         self._lower = np.tril_indices(self.features)
         square = np.zeros((self.features, self.features), dtype=np.int64)
@@ -262,7 +270,7 @@ class LinearMemory(nn.Module):
 
     def _share(self, b: int, trust: Tensor) -> Tensor:
         """Return which share of its memory's words each stream hears: the block's, times its own trust in [0, 1]."""
-        return self.share[b] * _own_share(trust, float(self.doubt[b]))
+        return self.share[b] * _own_share(trust, float(self.doubt[b]), float(self.faith[b]))
 
     def _weights(self, keys: Tensor, gram: Tensor, penalty: float) -> Tensor:
         """Return ``(G + l I)^-1 k``, ``(s, n, d)``."""
@@ -275,20 +283,19 @@ class LinearMemory(nn.Module):
         """Find directions, decay, penalty, prior and share of every block by the base's out-of-block errors.
 
         ``rows`` ``(s, t)`` start at row 0 of every stream, ``ends`` ``(n,)`` are all boundaries, ``expected`` ``(s, n, f)``
-        the out-of-block forecasts there, NaN where there are none. The memory is judged by running forward in time: every
-        boundary is read before its errors are written. Returned is what each block's share takes off the squared error.
+        the out-of-block forecasts there, NaN where there are none. Every boundary is read before its errors are written. A
+        prior is judged by what half of the streams knows of the other half. Returned is what each block's share takes off
+        the error, the root mean square over the block's rows.
         """
         if not rows.shape[1] or not len(ends):
             return []
         self._find_keys(rows, ends)
         self._find_directions(rows, ends, expected, size)
-        some = _evenly(len(rows), JUDGED // len(ends))
-        rows, expected, size, ends = rows[some], expected[some, -JUDGED:], size[some, -JUDGED:], ends[-JUDGED:]
-        at = ends.tolist()
+        some = _evenly(len(rows), WINDOWS // len(ends))
+        rows, expected, size, at = rows[some], expected[some, -JUDGED:], size[some, -JUDGED:], ends[-JUDGED:].tolist()
         keys, seen = self._keys(rows, at), self._seen(rows, at)
-        return [
-            self._judge(b, keys, seen, *self._errors(b, rows, at, expected, size), caution) for b in range(len(self.blocks))
-        ]
+        errors = [self._errors(b, rows, at, expected, size) for b in range(len(self.blocks))]
+        return [self._judge(b, keys, seen, *of_block, caution) for b, of_block in enumerate(errors)]
 
     def _find_keys(self, rows: Tensor, ends: Tensor) -> None:
         """Take the whitened directions of the look-backs with the largest variance."""
@@ -332,48 +339,55 @@ class LinearMemory(nn.Module):
     def _judge(
         self, b: int, keys: Tensor, seen: Tensor, values: Tensor, whole: Tensor, weight: Tensor, caution: float
     ) -> MemoryGain:
-        """Choose the block's half-life, penalty, doubt and share; all but the share may differ from what is best by luck."""
+        """Choose the block's half-life, penalty, prior and doubt, the best of each, and then its share, with caution."""
         delay = self.delays[b]
         if keys.shape[1] <= delay or not weight.any():
             self.share[b] = 0.0
             return memory_gain(whole.new_zeros(1, 0), caution=caution)
-        read, written = keys[:, delay:], (keys[:, :-delay], values[:, :-delay], (weight * seen)[:, :-delay])
-        truth, heard, whole = values[:, delay:], (weight[:, delay:] > 0).double(), whole[:, delay:]
+        pooled = keys, values, weight * seen
+        priors, some = _priors(*pooled), _evenly(len(keys), JUDGED // keys.shape[1])
+        written = tuple(x[some, :-delay] for x in pooled)
+        read, truth, whole = (x[some, delay:] for x in (keys, values, whole))
+        heard = (weight[some, delay:] > 0).double()
 
         def errors(words: Tensor, share: float) -> Tensor:
             """Root mean square over the block, ``(s, n)``: squared over rows, absolute over boundaries."""
             gone = 2 * share * (words * truth).sum(-1) - share**2 * words.square().sum(-1)
             return (whole - gone).clamp_min(0).sqrt() * heard
 
-        nothing = values.new_zeros(len(values), 2)
-        best, words = math.inf, read.new_zeros(())
+        best, words, from_panel = math.inf, read.new_zeros(()), False
         for half_life in HALF_LIVES:
             decay = 0.5 ** (1 / half_life)
-            for penalty, found in zip(PENALTIES, self._run(b, decay, read, *written), strict=True):
+            tried = self._run(decay, [prior[some] for prior in priors], read, *written)
+            for (penalty, prior), found in zip(product(PENALTIES, range(len(priors))), tried, strict=True):
                 told = nn.functional.pad(found, (0, 0, delay, 0))[:, :-delay]
-                trust = self._trust(told, *written[1:], nothing)
-                for doubt in DOUBTS:
-                    own = _own_share(trust, doubt)[..., None] * found
+                trust = self._trust(told, written[1], written[2], values.new_zeros(len(some), 2))
+                for doubt, faith in product(DOUBTS, FAITHS):
+                    own = _own_share(trust, doubt, faith)[..., None] * found
                     error = float(errors(own, 1.0).sum())
                     if error < best:
-                        best, words = error, own
-                        self.decay[b], self.penalty[b], self.doubt[b] = decay, penalty, doubt
+                        best, words, from_panel = error, own, prior > 0
+                        self.decay[b], self.penalty[b], self.doubt[b], self.faith[b] = decay, penalty, doubt, faith
+        self.prior[:, self.columns[b]] = _pooled(*pooled) if from_panel else 0.0
         found = torch.stack([_by_stretch(errors(words, share), heard, delay) for share in SHARES])
         gain = memory_gain(found, caution=caution, shares=SHARES)
         self.share[b] = gain.share
         return gain
 
-    def _run(self, b: int, decay: float, read: Tensor, keys: Tensor, values: Tensor, weight: Tensor) -> list[Tensor]:
-        """Return what the sums say to the keys read after each write, by penalty, ``(s, n, p)`` each, with a whole share."""
+    def _run(
+        self, decay: float, priors: list[Tensor], read: Tensor, keys: Tensor, values: Tensor, weight: Tensor
+    ) -> list[Tensor]:
+        """Return what the sums say to the keys read after each write, ``(s, n, p)``, by penalty and then by prior."""
         streams, n, d = keys.shape
         gram, cross = keys.new_zeros(streams, d * (d + 1) // 2), keys.new_zeros(streams, d, values.shape[-1])
-        said: list[list[Tensor]] = [[] for _ in PENALTIES]
+        said: list[list[Tensor]] = [[] for _ in PENALTIES for _ in priors]
         for some in torch.arange(n).split(max(PIECE // (streams * gram.shape[1]), 1)):
             grams, crosses = self._sums(decay, keys[:, some], values[:, some], weight[:, some], gram, cross)
             gram, cross = grams[:, -1], crosses[:, -1]
-            for words, penalty in zip(said, PENALTIES, strict=True):
-                values_at = crosses + penalty * self.prior[:, self.columns[b]]
-                words.append((self._weights(read[:, some], grams, penalty)[..., None, :] @ values_at)[..., 0, :])
+            weights = [self._weights(read[:, some], grams, penalty) for penalty in PENALTIES]
+            for words, (i, prior) in zip(said, product(range(len(PENALTIES)), priors), strict=True):
+                own = weights[i][..., None, :] @ crosses
+                words.append(own[..., 0, :] + PENALTIES[i] * weights[i] @ prior)
         return [torch.cat(words, dim=1) for words in said]
 
 
@@ -400,9 +414,26 @@ def affordable_keys(lookback: int, horizon: int, delays: list[int], widths: list
     return FEWEST_KEYS
 
 
-def _own_share(trust: Tensor, doubt: float) -> Tensor:
-    """Return the share that would have been best so far, shrunk towards none."""
-    return (trust[..., 0] / (trust[..., 1] + doubt)).clamp(0.0, 1.0)
+def _own_share(trust: Tensor, doubt: float, faith: float) -> Tensor:
+    """Return the share that would have been best so far, shrunk towards what it is at first."""
+    return ((trust[..., 0] + doubt * faith) / (trust[..., 1] + doubt)).clamp(0.0, 1.0)
+
+
+def _pooled(keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    """Return what all streams know together, ``(d, p)``."""
+    weighted = keys * weight[..., None]
+    gram = torch.einsum("snd,sne->de", weighted, keys) + POOLED_PENALTY * torch.eye(keys.shape[-1], dtype=keys.dtype)
+    return torch.linalg.solve(gram, torch.einsum("snd,snp->dp", weighted, values))
+
+
+def _priors(keys: Tensor, values: Tensor, weight: Tensor) -> list[Tensor]:
+    """Return priors ``(s, d, p)`` to try: nothing, and for either half of the streams what the other half knows."""
+    nothing = keys.new_zeros(len(keys), keys.shape[-1], values.shape[-1])
+    if len(keys) < FEWEST_STREAMS:
+        return [nothing]
+    half = len(keys) // 2
+    first, second = (_pooled(keys[some], values[some], weight[some]) for some in (slice(half), slice(half, None)))
+    return [nothing, torch.cat([second.expand(half, -1, -1), first.expand(len(keys) - half, -1, -1)])]
 
 
 def _evenly(n: int, most: int) -> Tensor:
@@ -457,10 +488,13 @@ def _clipped(values: Tensor, rows: int) -> tuple[Tensor, Tensor]:
 
 def _running(terms: Tensor, start: Tensor, decay: float) -> Tensor:
     """Return ``y_t = decay y_(t-1) + terms_t`` from ``start`` ``(s, w)`` on, ``(s, n, w)``, in this order under any cut."""
-    if terms.shape[1] == 1:
-        return terms + (decay * start)[:, None]
-    out, _ = lfilter([1.0], [1.0, -decay], terms.numpy(), axis=1, zi=(decay * start)[:, None].numpy())
-    return torch.from_numpy(out)
+    if terms.shape[1] <= start.numel():  # few steps of many sums
+        out, last = torch.empty_like(terms), start
+        for t in range(terms.shape[1]):
+            last = torch.add(terms[:, t], last, alpha=decay, out=out[:, t])
+        return out
+    found, _ = lfilter([1.0], [1.0, -decay], terms.numpy(), axis=1, zi=(decay * start)[:, None].numpy())
+    return torch.from_numpy(found)
 
 
 def _by_stretch(errors: Tensor, heard: Tensor, length: int) -> Tensor:
