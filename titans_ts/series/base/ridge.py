@@ -27,7 +27,7 @@ FARTHEST_TARGET = 20.0
 """Distance, in units of the window, at which a target is clipped."""
 FARTHEST_LOG = 3.0
 """How far above the window a forecast on logarithms may go."""
-MOST_WINDOWS = 20_000
+MOST_WINDOWS = 10_000
 """Windows from which weights are solved; of more, evenly spaced ones are taken."""
 NUMBERS_AT_ONCE = 2**22
 """Numbers of the windows that are held at once."""
