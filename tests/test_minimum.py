@@ -1,5 +1,6 @@
 """The least versions that are declared are those that `make test-minimum` runs."""
 
+import re
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +36,16 @@ def test_the_command_installs_every_extra_and_tool():
     project = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = ",".join(name for name in sorted(project["optional-dependencies"]) if name not in ELSEWHERE)
     assert f"'.[{extras}]' {' '.join(TOOLS)}" in text
+
+
+def test_what_the_extras_leave_out_of_the_tests_is_run_by_a_command_of_its_own():
+    text = (HOUSE / "Makefile").read_text(encoding="utf-8")
+    asked = re.search(r"pytest -q -m extras (.*)", text)[1].split()
+    marked = [path for path in (HOUSE / "tests").rglob("test_*.py") if "mark.extras" in path.read_text(encoding="utf-8")]
+    marked.remove(Path(__file__))
+    assert len(marked) >= 3
+    assert all(any(path.is_relative_to(HOUSE / place) for place in asked) for path in marked)
+    assert f"'.[{','.join(name for name in ELSEWHERE if name != 'dev')}]'" in text
 
 
 def test_no_package_is_older_than_declared():

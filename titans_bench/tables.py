@@ -38,7 +38,7 @@ def score_table(rows: Sequence[TaskRow]) -> str:
         body.append([name, *errors, *_coverages(mine), *times, str(len(mase))])
     head = [task.name, "MASE", "SQL", "WQL", "in 80 %", "in 95 %", "fit, s", "forecasts, s", "processor, s", "seeds"]
     row = rows[0]
-    return f"{markdown_table(head, body)}\n\n{row.series:,} series, {row.windows} windows of {row.horizon} rows."
+    return f"{markdown_table(head, body)}\n\n{row.series:,} series; windows of {row.horizon} rows: {row.windows}."
 
 
 def panels_table(rows: Sequence[TaskRow]) -> str:

@@ -94,7 +94,7 @@ def test_one_task_has_mean_and_spread_over_seeds():
     lines = score_table(rows).splitlines()
     assert lines[2].startswith("| seasonal naive, as published | 3.1717 | - | 0.1665 |")
     assert lines[4].startswith("| titans | 1.1000 (0.2000) | 0.8000 | 0.1000 | 80.0 | 95.0 | 1.0 | 1.0 | 3.0 | 3 |")
-    assert "10 series, 1 windows of 6 rows" in lines[-1]
+    assert lines[-1] == "10 series; windows of 6 rows: 1."
 
 
 def test_recall_is_shown_at_the_rate_that_validation_chose():
