@@ -152,7 +152,10 @@ def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], f
             first, levels = states[group[0]].n_seen, network.config.quantiles
             said_by_base, _ = network.base.read(nothing, scale, carry, first=first, ends=torch.tensor([0]), levels=levels)
             base = _base_forecast(network, said_by_base, lookback, covariates)
+            bounds = said_by_base.bounds.to(network.device)
         said = network.forecast(lookback, covariates, join([waiting[i][1] for i in group]), ahead, base)
+        if base is not None:
+            said = _within(said, bounds, lookback)
         for place, i in enumerate(group):
             here = slice(place * streams, (place + 1) * streams)
             own = Lookback(*(x[here] for x in lookback))
@@ -178,7 +181,7 @@ def rolling_forecasts(
     if state is None:
         state = start_state(network, static=series.static, scale=series.scale)
     backbone, base_carry, based = state.backbone, state.base, state.n_seen
-    all_rows = torch.empty(0) if network.base is None else _rows_of_base(network, series)
+    all_rows = () if network.base is None else _rows_of_base(network, series)
     absorbed = tokens_read(network.config, state.n_seen, unknown=False)
     groups: dict[int, list[int]] = {}
     for origin in origins:
@@ -188,13 +191,15 @@ def rolling_forecasts(
         before = base = None
         if network.base is not None:
             asked = torch.tensor(group) if network.recollection is None else torch.cat([ends, torch.tensor(group)])
-            rows, levels = all_rows[..., based : group[-1]], network.config.quantiles
+            rows, actual = (x[..., based : group[-1]] for x in all_rows)
+            scale, levels = _scale_of_streams(network, series), network.config.quantiles
             foretold, base_carry = network.base.read(
-                rows, _scale_of_streams(network, series), base_carry, first=based, ends=asked - based, levels=levels
+                rows, scale, base_carry, first=based, ends=asked - based, levels=levels, actual=actual
             )
             found, based = _base_forecast(network, foretold, *seen_at(network, series, asked)), group[-1]
             before = found.point[:, :, : -len(group)]
-            base = Forecast(*(x[:, :, -len(group) :].transpose(1, 2).flatten(0, 1)[:, :, None] for x in found))
+            base = Forecast(*(_each_alone(x[:, :, -len(group) :]) for x in found))
+            bounds = _each_alone(foretold.bounds[:, :, -len(group) :]).to(network.device)
         backbone = _read_patches(network, series, backbone, ends, before, told=told)
         absorbed = tokens
         lookback, covariates = seen_at(network, series, torch.tensor(group))
@@ -202,6 +207,8 @@ def rolling_forecasts(
         lookback, covariates = _as_batch(lookback, covariates)
         ahead = _rows_ahead(network, group).repeat(network.config.streams)
         found = network.forecast(lookback, covariates, fork, ahead, base)
+        if base is not None:
+            found = _within(found, bounds, lookback)
         yield group, _in_units(found, lookback, series.scale, origins=len(group))
 
 
@@ -353,13 +360,14 @@ def _read_bases(
     keys = [(rows, first % turn) if rows else None for rows, first in zip(lengths, firsts, strict=True)]
     for group in _groups(keys, network.config.streams):
         first, length = firsts[group[0]], lengths[group[0]]
-        rows = join([_rows_of_base(network, waiting[i][0])[..., -length:] for i in group])
+        rows, actual = join([tuple(x[..., -length:] for x in _rows_of_base(network, waiting[i][0])) for i in group])
         scale = join([_scale_of_streams(network, waiting[i][0]) for i in group])
         asked = torch.zeros(0, dtype=torch.long)
         if network.recollection is not None:
             known, ends = waiting[group[0]]
             asked = ends - (known.length - length)
-        found, carry = base.read(rows, scale, join([carries[i] for i in group]), first=first, ends=asked)
+        before = join([carries[i] for i in group])
+        found, carry = base.read(rows, scale, before, first=first, ends=asked, actual=actual)
         for place, (i, one) in enumerate(zip(group, parted(carry, network.config.streams), strict=False)):
             carries[i] = one
             here = slice(place * network.config.streams, (place + 1) * network.config.streams)
@@ -379,13 +387,26 @@ def _base_forecast(network: ForecastNetwork, found: BaseForecast, lookback: Look
     return Forecast(*(x.to(lookback.values.device, lookback.values.dtype) for x in (point, quantiles)))
 
 
-def _rows_of_base(network: ForecastNetwork, series: SeriesTensors) -> Tensor:
-    """Return what the base reads: rows on their long-run scale less the effect of covariates, ``(b, c, t)``."""
+def _within(found: Forecast, bounds: Tensor, lookback: Lookback) -> Forecast:
+    """Return forecasts that stop where rows do, by bounds ``(b, c, n, 2)`` on the long-run scale."""
+    low, high = on_lookback_scale(bounds, lookback)[..., None].unbind(-2)
+    point = torch.maximum(torch.minimum(found.point, high), low)
+    return Forecast(point, torch.maximum(torch.minimum(found.quantiles, high[..., None]), low[..., None]))
+
+
+def _each_alone(x: Tensor) -> Tensor:
+    """Turn ``n`` origins of ``b`` streams, ``(b, c, n, ...)``, into ``b n`` streams of one, ``(b n, c, 1, ...)``."""
+    return x.transpose(1, 2).flatten(0, 1)[:, :, None]
+
+
+def _rows_of_base(network: ForecastNetwork, series: SeriesTensors) -> tuple[Tensor, Tensor]:
+    """Return what the base reads: rows on their long-run scale less the effect of covariates, and with it, ``(b, c, t)``."""
     assert network.base is not None
-    rows = on_long_run_scale(series.rows[None], series.scale)[0]
+    actual = on_long_run_scale(series.rows[None], series.scale)[0]
+    rows = actual
     if network.config.future:
-        rows = rows - network.base.effect @ series.future[: rows.shape[1]].double().T
-    return rows[None] if network.config.mixed else rows[:, None]
+        rows = actual - network.base.effect @ series.future[: actual.shape[1]].double().T
+    return (rows[None], actual[None]) if network.config.mixed else (rows[:, None], actual[:, None])
 
 
 def _scale_of_streams(network: ForecastNetwork, series: SeriesTensors) -> Scale:

@@ -34,6 +34,8 @@ FORGETTING, LONG_FORGETTING = 0.8, 0.95
 """What a season leaves of the sums behind the profile: a short one, or one of more than :data:`SHORT_SEASON` rows."""
 SHORT_SEASON = 12
 """Rows of the longest season whose profile may change in a few seasons: quarters, months, days of a week."""
+SIZE_SEASONS, SIZE_ROWS = 7, 48
+"""Seasons, and fewest rows, after which a difference counts half in the size of a stream."""
 NO_SEASON, FULL_SEASON = 1.0, 3.0
 """F statistic of the phases up to which the profile is 0, and from which it is whole; between them it is shrunk."""
 FLATTEST = 1e3
@@ -316,14 +318,17 @@ class _Piece:
         self._smooth(now)
 
     def _differences(self, observed: NDArray[np.bool_]) -> Array:
-        """Return running sums and counts of absolute differences between rows that were observed, ``(s, 4, 1+t)``."""
+        """Return fading sums and counts of absolute differences between rows that were observed, ``(s, 4, 1+t)``."""
         m = self.bank.season
         x, now = self.rows, self.rows[:, m:]
         parts = []
         for lag in (m, 1):
             count = observed & (self.since >= lag)
             parts += [np.where(count, np.abs(now - x[:, m - lag : x.shape[1] - lag]), 0), count]
-        return _running(self.carry["steps"], np.stack(parts, 1).astype(np.float64))
+        keep, start = 0.5 ** (1 / max(SIZE_SEASONS * m, SIZE_ROWS)), self.carry["steps"][..., None]
+        if not now.shape[1]:
+            return start
+        return np.concatenate([start, lfilter([1], [1, -keep], np.stack(parts, 1), zi=keep * start)[0]], -1)
 
     def _decompose(self, x: Array) -> None:
         """Sum rows less their centred mean by phase; they are known half a season late."""

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.scale import Scale
-from titans_ts.series.base import spread
+from titans_ts.series.base import bounds, spread
 from titans_ts.series.base.bank import Bank, BankCarry, BankSeen
+from titans_ts.series.base.bounds import BoundsCarry
 from titans_ts.series.base.linear_memory import LinearMemory, LinearMemoryCarry
 from titans_ts.series.base.ridge import Ridge
 from titans_ts.series.base.spread import Spread, SpreadCarry
@@ -36,6 +37,7 @@ class BaseCarry(NamedTuple):
     bank: BankCarry  # b c ...
     memory: LinearMemoryCarry | tuple[()]  # b c ...
     spread: SpreadCarry  # b c ...
+    bounds: BoundsCarry  # b c ...
 
 
 class BaseForecast(NamedTuple):
@@ -43,6 +45,7 @@ class BaseForecast(NamedTuple):
 
     point: Tensor  # b c n f, float64
     quantiles: Tensor | None  # b c n f q, of the levels that were asked for
+    bounds: Tensor  # b c n 2, which no row may pass; infinite where there are none
 
 
 class Base(nn.Module):
@@ -94,7 +97,8 @@ class Base(nn.Module):
         count = math.prod(streams)
         rows = torch.full((count, self.context), float("nan"), dtype=torch.float64)
         memory = () if self.memory is None else self.memory.initial(count)
-        flat = BaseCarry(rows, self.bank.initial(count), memory, spread.initial(self.spread, count))
+        own = spread.initial(self.spread, count), bounds.initial(count)
+        flat = BaseCarry(rows, self.bank.initial(count), memory, *own)
         return map_tensors(lambda x: x.unflatten(0, streams), flat)  # type: ignore[no-any-return]
 
     def effect_of(self, future: Tensor, channel: Tensor) -> Tensor:
@@ -112,6 +116,7 @@ class Base(nn.Module):
         first: int,
         ends: Tensor,
         levels: Sequence[float] = (),
+        actual: Tensor | None = None,
     ) -> tuple[BaseForecast, BaseCarry]:
         """Read rows ``(b, c, t)`` on, and forecast after some numbers of them.
 
@@ -129,6 +134,8 @@ class Base(nn.Module):
             Rows of this call, 0 to ``t`` and increasing, before each forecast.
         levels : sequence of float, default=()
             Quantiles of the forecasts; none by default.
+        actual : Tensor ``(b, c, t)``, optional
+            The rows with the effect of covariates; by default there is none.
 
         Returns
         -------
@@ -138,26 +145,26 @@ class Base(nn.Module):
             What is carried after the last row.
         """
         streams, flat = rows.shape[:2], map_tensors(lambda x: x.flatten(0, 1), carry)
-        level_and_spread, rows = Scale(*(x.flatten() for x in scale)), rows.flatten(0, 1)
-        found = []
-        starts = range(0, max(rows.shape[1], 1), ROWS_AT_ONCE)
-        for start in starts:
-            stop = min(start + ROWS_AT_ONCE, rows.shape[1])
-            here = (ends > start if start else ends >= 0) & (ends <= stop)
-            part, flat = self._read_piece(
-                rows[:, start:stop], level_and_spread, flat, first + start, ends[here] - start, levels
-            )
-            found.append(part)
-        point = torch.cat([one.point for one in found], dim=1).unflatten(0, streams)
-        quantiles = None
-        if levels:
-            quantiles = torch.cat([x for _, x in found if x is not None], dim=1).unflatten(0, streams)
-        return BaseForecast(point, quantiles), map_tensors(lambda x: x.unflatten(0, streams), flat)
+        scale = Scale(*(x.flatten() for x in scale))
+        actual = (rows if actual is None else actual).flatten(0, 1)
+        zero = -scale.level / scale.spread if self.config.zero else torch.full_like(scale.level, float("nan"))
+        found, extremes = [], flat.bounds
+        for start in range(0, max(rows.shape[2], 1), ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, rows.shape[2])
+            at = ends[((ends > start) if start else (ends >= 0)) & (ends <= stop)] - start
+            part, flat = self._read_piece(rows.flatten(0, 1)[:, start:stop], scale, flat, first + start, at, levels)
+            limits, extremes = bounds.read(actual[:, start:stop], extremes, ends=at, zero=zero)
+            found.append((*part, limits))
+        point, quantiles, limits = (
+            None if parts[0] is None else torch.cat(parts, dim=1).unflatten(0, streams) for parts in zip(*found, strict=True)
+        )
+        flat = flat._replace(bounds=extremes)
+        return BaseForecast(point, quantiles, limits), map_tensors(lambda x: x.unflatten(0, streams), flat)
 
     def _read_piece(
         self, rows: Tensor, scale: Scale, carry: BaseCarry, first: int, ends: Tensor, levels: Sequence[float]
-    ) -> tuple[BaseForecast, BaseCarry]:
-        """Read rows ``(s, t)``, and forecast after ``ends`` of them."""
+    ) -> tuple[tuple[Tensor, Tensor | None], BaseCarry]:
+        """Read rows ``(s, t)``, and forecast after ``ends`` of them: points ``(s, n, f)`` and their quantiles."""
         patch, keep = self.config.patch_length, carry.rows.shape[1]
         known = torch.cat([carry.rows, rows], dim=1)
         begin = patch - first % patch
@@ -176,7 +183,7 @@ class Base(nn.Module):
             size = spread.sizes(self.spread, heard, features[:, asked], origins=first + ends)
             quantiles = spread.quantiles(self.spread, heard, point[:, asked], size, levels)
         rest = known[:, known.shape[1] - keep :].clone()
-        return BaseForecast(point[:, asked], quantiles), BaseCarry(rest, bank, memory, after)
+        return (point[:, asked], quantiles), BaseCarry(rest, bank, memory, after, carry.bounds)
 
     def _remember(
         self, known: Tensor, keep: int, boundaries: Tensor, at: Tensor, expected: Tensor, size: Tensor, carry: Any

@@ -90,7 +90,7 @@ def fit_panel(
     )
     if not _can_be_judged(shape, training_rows, list(map(len, panel))):
         shape = replace(shape, backbone=replace(shape.backbone, layers=0), recollection=0)
-    solved = solve_base(list(series.values()), shape, sizes)
+    solved = solve_base(list(series.values()), shape, sizes, zero=targets.are_plain)
     network = start(replace(shape, base=solved.base.config), targets)
     network.base = solved.base
     training = _train(network, list(series.values()), training_rows, solved, config, watching)

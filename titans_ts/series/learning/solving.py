@@ -20,6 +20,7 @@ from titans_ts.blocks.scale import Scale, on_long_run_scale
 from titans_ts.series.base import calibration, forward, mixing, ridge
 from titans_ts.series.base.bank import Bank, BankSeen
 from titans_ts.series.base.base import Base, features_of
+from titans_ts.series.base.effects import effect_at, learn_effect
 from titans_ts.series.base.forward import Learned
 from titans_ts.series.base.ridge import RidgeSpec
 from titans_ts.series.settings import BaseConfig, ForecastConfig
@@ -36,12 +37,14 @@ MOST_FORETOLD = 40_000_000
 """Numbers that the base foretells while it is learned; of more streams evenly spaced ones."""
 MOST_WORK, FEWEST_WINDOWS, MOST_WINDOWS = 2e10, 2_000, 60_000
 """Products in the sums of one ridge; windows that they are taken over, evenly spaced."""
+EFFECT_LOOKBACK = 168
+"""Rows, at most, of the look-back beside which the effect of covariates is learned."""
 FEWEST_BOUNDARIES = 48
 """Boundaries of a typical stream below which no linear memory is tried."""
 FEWEST_STREAMS = 8
 """Streams from which on candidates are weighed by stream, and not by time."""
-SCORED = 10_000
-"""Origins at which candidates are weighed against each other."""
+SCORED, WEIGHED_STEPS, FEWEST_ROWS = 4_000, 48, 6
+"""Origins at which candidates are weighed, at so many steps; rows that a stream must have read by then."""
 NUMBERS_AT_ONCE = 2**22
 """Numbers of forecasts that are made in one call."""
 
@@ -73,12 +76,17 @@ class _Found(NamedTuple):
     seen: BankSeen  # s n
 
 
-def solve_base(series: Sequence[SeriesTensors], config: ForecastConfig, sizes: Sizes) -> Solved:
+def solve_base(series: Sequence[SeriesTensors], config: ForecastConfig, sizes: Sizes, *, zero: bool = True) -> Solved:
     """Return a base for the series of one panel, learned from all their rows."""
     streams = _chosen(series, config)
     edges = block_edges(streams.lengths, config.horizon)
+    effect = _effect(series, streams, edges, config, sizes)
+    if config.future:
+        future = _future(series, streams)
+        streams = streams._replace(rows=streams.rows - effect_at(future, effect))
     found = _judged(streams, edges, config, sizes)
-    base, ridges = _assembled(found, _weights(found, streams), config)
+    base, ridges = _assembled(found, _weights(found, streams), config, zero=zero)
+    base.effect.copy_(effect)
     rows, patch = streams.rows, config.patch_length
     boundaries = torch.arange(patch, rows.shape[1] + 1, patch)
     seen, _ = base.bank.read(rows, streams.scale, base.bank.initial(len(rows)), boundaries)
@@ -98,16 +106,37 @@ def solve_base(series: Sequence[SeriesTensors], config: ForecastConfig, sizes: S
 
 
 def _weights(found: _Found, streams: _Streams) -> Tensor:
-    """Return the weights ``(k, f)`` of the candidates, by what they foretold out of block."""
-    forecasts = found.forecasts
-    truth = _truth(streams.rows, found.scored, forecasts.shape[-1])
+    """Return the weights ``(k, f)`` of the candidates, by what they foretold out of block at steps evenly spaced."""
+    horizon = found.forecasts.shape[-1]
+    steps = torch.linspace(0, horizon - 1, min(horizon, WEIGHED_STEPS)).round().long()
+    forecasts, truth = found.forecasts[..., steps], _truth(streams.rows, found.scored, horizon)[..., steps]
     of_stream, of_time = torch.meshgrid(*map(torch.arange, forecasts.shape[:2]), indexing="ij")
     groups = of_stream if len(forecasts) >= FEWEST_STREAMS else of_time
-    parts = (forecasts, truth, found.seen.size, groups)
-    return mixing.choose_weights(*(x.flatten(0, 1) for x in parts)).weights
+    settled = found.seen.age >= max(2 * found.bank.season + 2, FEWEST_ROWS)
+    size = torch.where(settled, found.seen.size, float("nan"))
+    weights = mixing.choose_weights(*(x.flatten(0, 1) for x in (forecasts, truth, size, groups))).weights
+    return weights[:, torch.searchsorted(steps, torch.arange(horizon))]
 
 
-def _assembled(found: _Found, weights: Tensor, config: ForecastConfig) -> tuple[Base, list[Learned]]:
+def _future(series: Sequence[SeriesTensors], streams: _Streams) -> Tensor:
+    """Return what is known in advance of every series ``(b, t, x)``, as long as the streams."""
+    longest = streams.rows.shape[1]
+    return torch.stack([F.pad(x, (0, 0, 0, longest - len(x))) for x in (series[i].future[:longest] for i in streams.series)])
+
+
+def _effect(
+    series: Sequence[SeriesTensors], streams: _Streams, edges: Tensor, config: ForecastConfig, sizes: Sizes
+) -> Tensor:
+    """Return the effect ``(c, x)`` of covariates known in advance, 0 where forward blocks find none."""
+    if not config.future:
+        return torch.zeros(config.channels, 0, dtype=torch.float64)
+    lookback = min(sizes.lookback, EFFECT_LOOKBACK)
+    longest = int(streams.lengths.argmax())
+    future = _future(series, streams)
+    return learn_effect(streams.rows, future, lookback=lookback, horizon=config.horizon, edges=edges[longest]).weights
+
+
+def _assembled(found: _Found, weights: Tensor, config: ForecastConfig, *, zero: bool) -> tuple[Base, list[Learned]]:
     """Return a base of the candidates that have a weight ``(k, f)``, with the ridges solved on all rows, and these."""
     counts = (weights > 0).any(-1).tolist()
     names = [name for name, counted in zip(found.bank.names, counts, strict=False) if counted]
@@ -123,6 +152,7 @@ def _assembled(found: _Found, weights: Tensor, config: ForecastConfig) -> tuple[
             future=config.future,
             bank=tuple(names),
             ridges=tuple(one.spec for one in ridges),
+            zero=zero,
         )
     )
     base.mixing.copy_(weights[torch.tensor(counts)])
