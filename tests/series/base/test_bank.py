@@ -145,7 +145,8 @@ def test_it_forecasts_as_the_batch_form_does(season):
                 assert any(np.allclose(answers[i, NAMES.index(form)], way, atol=1e-5) for way in wanted), (form, i)
         assert np.allclose(answers[i, 0], x[-1])
         assert np.allclose(answers[i, 1], np.resize(x[83 - season :], HORIZON))
-    apart = np.abs(rows.numpy()[:, season:] - rows.numpy()[:, :-season]).mean(1)
+    fading = 0.5 ** (np.arange(83 - season)[::-1] / max(7 * season, 48))
+    apart = np.abs(rows.numpy()[:, season:] - rows.numpy()[:, :-season]) @ fading / fading.sum()
     assert np.allclose(seen.size[:, 0], apart)
 
 

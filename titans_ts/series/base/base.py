@@ -152,14 +152,14 @@ class Base(nn.Module):
         for start in range(0, max(rows.shape[2], 1), ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, rows.shape[2])
             at = ends[((ends > start) if start else (ends >= 0)) & (ends <= stop)] - start
-            part, flat = self._read_piece(rows.flatten(0, 1)[:, start:stop], scale, flat, first + start, at, levels)
+            both, flat = self._read_piece(rows.flatten(0, 1)[:, start:stop], scale, flat, first + start, at, levels)
             limits, extremes = bounds.read(actual[:, start:stop], extremes, ends=at, zero=zero)
-            found.append((*part, limits))
-        point, quantiles, limits = (
-            None if parts[0] is None else torch.cat(parts, dim=1).unflatten(0, streams) for parts in zip(*found, strict=True)
-        )
+            found.append((*both, limits))
+        parts: list[Any] = [
+            None if each[0] is None else torch.cat(each, dim=1).unflatten(0, streams) for each in zip(*found, strict=True)
+        ]
         flat = flat._replace(bounds=extremes)
-        return BaseForecast(point, quantiles, limits), map_tensors(lambda x: x.unflatten(0, streams), flat)
+        return BaseForecast(*parts), map_tensors(lambda x: x.unflatten(0, streams), flat)
 
     def _read_piece(
         self, rows: Tensor, scale: Scale, carry: BaseCarry, first: int, ends: Tensor, levels: Sequence[float]
