@@ -19,7 +19,7 @@ from series.estimator_cases import (
 from sklearn.exceptions import NotFittedError
 
 from titans_ts import TitansForecaster
-from titans_ts.series import reading
+from titans_ts.series import reader, reading
 
 LOCAL = HOURS.tz_localize("UTC").tz_convert("Europe/Paris")
 NEXT = pd.date_range(LOCAL[-1], periods=51, freq="h")[1:]
@@ -33,7 +33,7 @@ def forecaster():
 @pytest.fixture
 def idle(monkeypatch):
     """Fail if anything is read or trained: a refusal comes before the work."""
-    for work in ("absorb", "surprise", "rolling_forecasts"):
+    for work in ("absorb_together", "surprise", "rolling_forecasts"):
         monkeypatch.setattr(reading, work, lambda *_args, **_more: pytest.fail("work was done before the refusal"))
 
 
@@ -359,7 +359,7 @@ def test_an_interrupted_fit_leaves_the_fitted_model(warm_start):
 def test_a_fit_that_is_interrupted_while_it_reads_the_history_leaves_the_fitted_model(monkeypatch):
     """Training is at its end by then, and a long history takes as long again."""
     forecaster = fitted([wave(), wave(seed=2)], layers=1)
-    before, absorb, read = everything(forecaster), reading.absorb, []
+    before, absorb, read = everything(forecaster), reading.absorb_together, []
 
     def interrupted(*series, **more):
         read.append(series)
@@ -367,7 +367,8 @@ def test_a_fit_that_is_interrupted_while_it_reads_the_history_leaves_the_fitted_
             raise KeyboardInterrupt
         return absorb(*series, **more)
 
-    monkeypatch.setattr(reading, "absorb", interrupted)
+    monkeypatch.setattr(reading, "absorb_together", interrupted)
+    monkeypatch.setattr(reader, "SERIES_AT_ONCE", 1)
     with pytest.raises(KeyboardInterrupt):
         forecaster.set_params(callbacks=[lambda *_: True]).fit([wave(200, seed=1), wave(200, seed=3)])
     assert len(read) == 2

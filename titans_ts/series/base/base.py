@@ -197,7 +197,7 @@ class Base(nn.Module):
         point, done = expected.clone(), 0
         place, between = torch.searchsorted(at, boundaries), ~torch.isin(at, boundaries)
         passed = torch.searchsorted(boundaries, at, right=True)  # boundaries read before each forecast
-        for count in [*passed[between].unique().tolist(), len(boundaries)]:
+        for count in sorted({*passed[between].tolist(), len(boundaries)}):
             some, mine = place[done:count], between & (passed == count)
             said, carry = self.memory.read(known, keep + boundaries[done:count], expected[:, some], size[:, some], carry)
             point[:, some] += said
@@ -217,5 +217,5 @@ class Base(nn.Module):
 
 def features_of(seen: BankSeen) -> Tensor:
     """Return the sizes ``(s, n, j)`` by which errors are measured: the stream's seasonal difference, and its last season."""
-    last = seen.last.std(-1, correction=0) if seen.last.shape[-1] > 1 else seen.size
+    last = seen.last.std(-1, correction=0) if seen.last.shape[-1] > 1 and seen.last.numel() else seen.size
     return torch.stack([seen.size, torch.maximum(last, 0.01 * seen.size)], dim=-1)

@@ -217,13 +217,13 @@ def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season
     width = max(one.width for one in specs[0])
     most = max(MOST_WORK // (width * (width + horizon)), FEWEST_WINDOWS)
     step = -(-rows.numel() // int(min(most, MOST_WINDOWS)))
-    solved = torch.arange(rows.shape[1] - horizon, 0, -step).flip(0)
+    solved = torch.arange(max(rows.shape[1] - horizon, 0), 0, -step).flip(0)
     scored = _scored(edges, horizon)
     both = torch.cat([solved.expand(len(rows), -1), scored], dim=1)
     seen, _ = bank.read(rows, streams.scale, bank.initial(len(rows)), both, streams.lengths)
     part = ridge.part_of(seen, torch.arange(len(solved)))
     ridges = []
-    for alternatives in specs:
+    for alternatives in specs if len(solved) else ():  # no window of shorter rows has all of its targets
         try:
             ridges.append(forward.learn(alternatives, rows, solved, part, horizon, edges))
         except ValueError:
