@@ -21,11 +21,6 @@ from titans_ts import (
 )
 
 
-def three_steps(run, _report):
-    """Shorten each phase of a forecaster's training."""
-    run.steps = min(run.steps, 3)
-
-
 @dataclass(frozen=True)
 class Case:
     """An estimator that is not fitted, what it learns from, and what it is asked about, by which method."""
@@ -58,9 +53,7 @@ NUMBERS = 20 + 3 * np.abs(TABLE - 5).max(1)  # no linear model tells it without 
 SEQUENCES, OTHER_SEQUENCES = dna_cases.SEQUENCES, dna_cases.OTHERS
 
 EVERY = {
-    "TitansForecaster": Case(
-        TitansForecaster(**FORECASTER, callbacks=[three_steps]), cases.wave(160), None, cases.wave(70, seed=9), "predict"
-    ),
+    "TitansForecaster": Case(TitansForecaster(**FORECASTER), cases.wave(160), None, cases.wave(70, seed=9), "predict"),
     "TitansClassifier": Case(TitansClassifier(**WINDOWS), TABLE, LABELS, OTHER_WINDOWS, "predict_proba"),
     "TitansRegressor": Case(TitansRegressor(**WINDOWS), TABLE, NUMBERS, OTHER_WINDOWS, "predict"),
     "TitansEmbedder": Case(TitansEmbedder(**window_cases.FORETOLD), TABLE, None, OTHER_WINDOWS, "transform"),
@@ -73,7 +66,7 @@ EVERY = {
         DNALanguageModel(**dna_cases.LANGUAGE), SEQUENCES, None, ["ACGTTGCAACGT", *OTHER_SEQUENCES[3:]], "score_samples"
     ),
 }
-STEPS = {name: 9 if name == "TitansForecaster" else case.model.max_steps for name, case in EVERY.items()}
+STEPS = {name: case.model.max_steps for name, case in EVERY.items()}
 """Training steps of each."""
 SUPERVISED = ("TitansClassifier", "TitansRegressor", "DNAClassifier", "DNARegressor")
 REGRESSORS = ("TitansRegressor", "DNARegressor")

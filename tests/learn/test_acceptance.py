@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from series.training_cases import config_of, make_run, motifs
+from series.training_cases import config_of, foretold, make_run, motifs
 
 from titans_ts.learn.acceptance import SHARES, memory_gain
-from titans_ts.series.learning.objective import block_errors, validation_error
+from titans_ts.series.learning.objective import block_errors
 from titans_ts.series.learning.training import Training
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.settings import TrainingConfig
@@ -94,18 +94,17 @@ def learned_on_motifs() -> Training:
         return False
 
     torch.manual_seed(0)
-    network = ForecastNetwork(config_of("lmm", dropout=0.0))
+    config = config_of("lmm", dropout=0.0)
     settings = TrainingConfig(
-        max_steps=120, direct_steps=60, quantile_steps=2, batch_size=8, segment=64, learning_rate=5e-3,
-        patience=100, precision="float32",
+        max_steps=120, batch_size=8, segment=64, learning_rate=5e-3, patience=100, precision="float32"
     )  # fmt: skip
-    Training(network, [motifs(1600)], [1280], settings, callbacks=[keep]).run()
+    Training(ForecastNetwork(config), [foretold(motifs(1600), config)], [1280], settings, callbacks=[keep]).run()
     (training,) = at_end
     return training
 
 
 def run_on_motifs(caution: float) -> Training:
-    """Return a run that was judged so; only its quantiles are fitted anew."""
+    """Return a run that was judged so."""
     run = copy.deepcopy(learned_on_motifs())
     run.config = replace(run.config, caution=caution)
     run.callbacks = []
@@ -113,43 +112,37 @@ def run_on_motifs(caution: float) -> Training:
     return run
 
 
+def errors_by_share_used(run: Training) -> tuple[float, float]:
+    """Return the errors of the base and of the forecasts, each the mean over blocks."""
+    errors = block_errors(run.network, run.series, run.starts, lambda said: [said.base, said.point]).mean(1)
+    return float(errors[0]), float(errors[1])
+
+
 def test_a_gain_that_is_sure_is_used():
     run = run_on_motifs(1.0)
     assert run.gain.share > 0.5
     assert run.gain.gain > 0.05
-    direct = validation_error(run.network, run.series, run.starts, after="direct")
-    assert validation_error(run.network, run.series, run.starts) < direct
+    base, found = errors_by_share_used(run)
+    assert found < base
 
 
-def test_a_gain_that_is_not_sure_enough_leaves_the_direct_path():
+def test_a_gain_that_is_not_sure_enough_leaves_the_base():
     run = run_on_motifs(1e9)
     assert run.gain.best_gain > 0.05
     assert run.gain.share == 0
     assert not run.network.head.correct.weight.any()
-    for name, x in run.network.direct.state_dict().items():
-        assert torch.equal(x, run.floor[name]), name
+    base, found = errors_by_share_used(run)
+    assert found == base
 
 
-def test_a_share_is_that_far_from_the_direct_path_to_what_was_learned():
+def test_a_share_is_that_far_from_the_base_to_what_was_learned():
     """Forecasts are linear in the share, so that what validation measured is what is used."""
     whole, part = run_on_motifs(0.0), run_on_motifs(2.0)
     assert 0 < part.gain.share < whole.gain.share == 1
-    share = part.gain.share
     for name, x in part.network.head.state_dict().items():
-        assert torch.allclose(x, share * whole.network.head.state_dict()[name]), name
-    for name, x in part.network.direct.state_dict().items():
-        learned = whole.network.direct.state_dict()[name]
-        assert torch.allclose(x, part.floor[name] + share * (learned - part.floor[name])), name
-    found = block_errors(part.network, part.series, part.starts, lambda said: [said.point]).mean()
-    floor = 1 - part.gain.gain
-    direct = copy.deepcopy(part.network.direct)
-    direct.load_state_dict(part.floor)
-
-    def direct_path(said):
-        return [direct(said.tokens.lookback, said.tokens.covariates)]
-
-    nothing = block_errors(part.network, part.series, part.starts, direct_path).mean()
-    assert float(found / nothing) == pytest.approx(floor, rel=1e-5)
+        assert torch.allclose(x, part.gain.share * whole.network.head.state_dict()[name]), name
+    base, found = errors_by_share_used(part)
+    assert found / base == pytest.approx(1 - part.gain.gain, rel=1e-5)
 
 
 def test_without_validation_nothing_is_judged():

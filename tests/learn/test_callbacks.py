@@ -81,8 +81,7 @@ def test_each_training_step_is_a_subtask_of_fit_and_nothing_else_changes(name):
     assert root.estimator_name == name
     assert root.max_subtasks >= STEPS[name]
     assert all(context.parent is root for _, kind, context in recorder.told if kind == "step")
-    phases = {"direct step", "memory step", "quantiles step"} if name == "TitansForecaster" else {"memory step"}
-    phases = {"language step"} if name == "DNALanguageModel" else phases
+    phases = {"language step"} if name == "DNALanguageModel" else {"memory step"}
     assert {context.task_name for _, kind, context in recorder.told if kind == "step"} == phases
     alone = case.fitted()
     np.testing.assert_array_equal(case.ask(model), case.ask(alone))
@@ -91,17 +90,13 @@ def test_each_training_step_is_a_subtask_of_fit_and_nothing_else_changes(name):
 
 @needs_callbacks
 @pytest.mark.parametrize("layers", [0, 1])
-def test_the_bar_knows_how_many_steps_there_can_be(name, layers, monkeypatch):
+def test_the_bar_knows_how_many_steps_there_can_be(name, layers):
     """As many as are taken where nothing ends training early."""
     case, recorder = EVERY[name], Recorder()
-    settings = TitansForecaster._training_config
-    monkeypatch.setattr(  # fewer than hundreds of steps in the phases beside the memory's
-        TitansForecaster, "_training_config", lambda *args: replace(settings(*args), direct_steps=4, quantile_steps=3)
-    )
     case.learn(set_up(case.make(callbacks=None, max_steps=2, layers=layers), recorder))
     assert recorder.told[0][2].max_subtasks == recorder.order.count("end step")
     if name == "TitansForecaster":
-        assert recorder.order.count("end step") == 7 + 2 * layers
+        assert recorder.order.count("end step") == 2 * layers
 
 
 @needs_callbacks

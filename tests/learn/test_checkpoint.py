@@ -51,14 +51,18 @@ def assert_equals_uninterrupted(config: ForecastConfig, path, *places, every: in
         os.unlink(path)
 
 
-@pytest.mark.parametrize("phase", ["direct", "memory", "quantiles"])
-def test_taken_up_after_any_step_equals_uninterrupted(tmp_path, phase):
-    assert_equals_uninterrupted(config_of(), tmp_path / "run", *[(phase, step) for step in (1, 2, 3, 6)])
+PHASES = ("memory", "recollection")
 
 
-def test_taken_up_equals_uninterrupted_with_recollections_that_wait(tmp_path):
-    places = [("memory", 4), ("recollection", 1), ("recollection", 6), ("quantiles", 2)]
-    assert_equals_uninterrupted(config_of(recollection=8), tmp_path / "run", *places)
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("phase", PHASES)
+def test_taken_up_after_any_step_equals_uninterrupted(tmp_path, phase, average):
+    places = [(phase, step) for step in (1, 2, 3, 6)]
+    assert_equals_uninterrupted(config_of(recollection=8), tmp_path / "run", *places, average=average)
+
+
+def test_taken_up_without_a_base_equals_uninterrupted(tmp_path):
+    assert_equals_uninterrupted(config_of(base=None, level=True), tmp_path / "run", ("memory", 4))
 
 
 @pytest.mark.parametrize("variant", ["mac", "mal", "lmm", "full_attention", "lstm", "hopfield"])
@@ -67,26 +71,27 @@ def test_taken_up_equals_uninterrupted_in_every_variant(tmp_path, variant):
     assert_equals_uninterrupted(config_of(variant), tmp_path / "run", ("memory", 4))
 
 
-@pytest.mark.parametrize("phase", ["direct", "memory", "quantiles"])
+@pytest.mark.parametrize("phase", PHASES)
 def test_steps_since_the_last_writing_are_done_again(tmp_path, phase):
-    assert_equals_uninterrupted(config_of(), tmp_path / "run", (phase, 5), every=3)
+    assert_equals_uninterrupted(config_of(recollection=8), tmp_path / "run", (phase, 5), every=3)
 
 
 def test_taken_up_with_channels_and_covariates(tmp_path):
     config = config_of(channels=2, calendar=2, past=1, future=2, static=1)
-    assert_equals_uninterrupted(config, tmp_path / "run", ("direct", 3), ("memory", 3), ("quantiles", 3))
+    assert_equals_uninterrupted(config, tmp_path / "run", ("memory", 3))
 
 
 def test_taken_up_after_patience_ended_the_phase(tmp_path):
     settings = {"learning_rate": 1.0, "max_steps": 50, "patience": 2, "evaluate_every": 1}
-    assert_equals_uninterrupted(config_of(), tmp_path / "run", ("memory", 2), ("quantiles", 2), **settings)
+    places = [("memory", 2), ("recollection", 2)]
+    assert_equals_uninterrupted(config_of(recollection=8), tmp_path / "run", *places, **settings)
 
 
 def test_interrupted_twice(tmp_path):
-    path, config = tmp_path / "run", config_of()
+    path, config = tmp_path / "run", config_of(recollection=8)
     whole = make_run(config)
     whole.run()
-    for seed, (phase, step) in enumerate([("direct", 4), ("memory", 2), ("memory", 5), ("quantiles", 1)]):
+    for seed, (phase, step) in enumerate([("memory", 2), ("memory", 5), ("recollection", 1)]):
         run = make_run(config, network_seed=seed, callbacks=[Checkpoint(path, every=1), interrupt_at(phase, step)])
         with pytest.raises(Interruption):
             run.run()
@@ -150,7 +155,7 @@ def test_the_file_of_another_run_is_refused_by_name(tmp_path, other):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("change", ["order of rows", "place of missing rows", "calendar", "future", "scale"])
+@pytest.mark.parametrize("change", ["order of rows", "place of missing rows", "calendar", "future", "scale", "foretold"])
 def test_the_file_of_a_run_on_other_data_is_refused_however_small_the_difference(tmp_path, change):
     path = tmp_path / "run"
     config = config_of(calendar=2, future=2)
@@ -163,6 +168,8 @@ def test_the_file_of_a_run_on_other_data_is_refused_however_small_the_difference
         one.rows[0, one.rows[0].isnan().nonzero()[0]] = 0.0
     elif change == "scale":
         one.scale.spread.mul_(2)
+    elif change == "foretold":
+        one.foretold.point[0, -1, 0] += 1e-9
     else:
         getattr(one, change).mul_(-1)
     with pytest.raises(ValueError, match="was written by another run"):
@@ -180,7 +187,14 @@ def test_a_damaged_file_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "lost", ["chance.torch", "best.direct.past.weight", "network.direct.past.weight", "state.0.memory.tail"]
+    "lost",
+    [
+        "chance.torch",
+        "best.head.correct.weight",
+        "network.head.correct.weight",
+        "averaged.head.correct.weight",
+        "state.0.memory.tail",
+    ],
 )
 def test_a_file_that_lacks_a_part_is_refused_by_name(tmp_path, lost):
     path = tmp_path / "run"
@@ -199,6 +213,11 @@ def test_a_file_that_lacks_a_part_is_refused_by_name(tmp_path, lost):
         (
             lambda tensors, _: tensors.update({"optimizer.0.exp_avg": torch.zeros(3)}),
             "'optimizer.0.exp_avg' is of no weight",
+        ),
+        (lambda tensors, _: tensors.update({"averaged.99": torch.zeros(())}), "its averaged weights are not those"),
+        (
+            lambda tensors, _: tensors.update({"averaged.head.correct.weight": torch.zeros(3)}),
+            "its averaged weights are not those",
         ),
         (lambda tensors, _: tensors.update({"optimizer.99.step": torch.zeros(())}), "'optimizer.99.step' is of no weight"),
         (lambda tensors, _: tensors.update({"chance.torch": torch.zeros(3, dtype=torch.uint8)}), "damaged"),

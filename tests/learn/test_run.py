@@ -77,24 +77,80 @@ def test_a_run_ends_by_patience_or_by_any_callback_when_all_were_told():
     assert halted.order[-1] == "after 3"
 
 
+def weights_after_each_step(**settings) -> tuple[ToyRun, list[torch.Tensor]]:
+    """Return a run that was run, and its last weights after each step."""
+    seen = []
+    run = ToyRun([3.0, 2.0, 1.0], [lambda run, _: seen.append(run.network.weight.detach().clone())], **settings)
+    return run.run(), seen
+
+
+@pytest.mark.parametrize("average", [0.05, 0.2, 0.9])
+def test_averaged_weights_are_a_sum_with_shares_of_all_steps(average):
+    """The recursion against its sum: a step's weights enter with one less its share, and later steps leave theirs of it."""
+    run, seen = weights_after_each_step(average=average)
+    shares = [0.0] + [min(average, step / (step + 10)) for step in range(2, 7)]
+    wanted = sum((1 - shares[k]) * torch.tensor(shares[k + 1 :]).prod() * x for k, x in enumerate(seen))
+    assert torch.allclose(run.averaged["weight"], wanted, rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(run.averaged["weight"], seen[-1], rtol=1e-5, atol=1e-7)
+
+
+def test_averaging_changes_what_is_judged_and_kept_and_no_step():
+    plain, seen = weights_after_each_step(average=0.0)
+    averaged, seen_again = weights_after_each_step(average=0.9)
+    assert all(torch.equal(a, b) for a, b in zip(seen, seen_again, strict=True))
+    assert plain.averaged == {}
+    assert torch.equal(plain.best.weights["weight"], seen[-1])
+    assert torch.equal(averaged.best.weights["weight"], averaged.averaged["weight"])
+    assert torch.equal(averaged.network.weight, seen[-1]), "the last weights are back after an evaluation"
+    averaged.keep_best()
+    assert torch.equal(averaged.network.weight, averaged.averaged["weight"])
+
+
+def test_without_an_evaluation_the_averaged_weights_are_kept_where_there_are_any():
+    for average in (0.0, 0.9):
+        run = ToyRun(average=average)
+        for _ in run.take(4):
+            run.done(run.network(torch.ones(2, 3)).square().mean())
+        last = run.network.weight.detach().clone()
+        run.keep_best()
+        assert torch.equal(run.network.weight, run.averaged["weight"] if average else last)
+
+
+def test_an_error_in_an_evaluation_puts_the_last_weights_back():
+    run = ToyRun(average=0.9)
+
+    def fail():
+        assert not torch.equal(run.network.weight, run.last)
+        raise RuntimeError
+
+    for _ in run.take(3):
+        run.done(run.network(torch.ones(2, 3)).square().mean())
+    run.last = run.network.weight.detach().clone()
+    with pytest.raises(RuntimeError):
+        run.evaluate(fail)
+    assert torch.equal(run.network.weight, run.last)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("step", [1, 2, 5])
-def test_what_a_run_kept_is_all_that_its_rest_depends_on(step):
+def test_what_a_run_kept_is_all_that_its_rest_depends_on(step, average):
     found = []
 
     def keep(run, report):
         if report.step == step:
             found.append(copy.deepcopy(run.kept()))
 
-    whole = ToyRun([3.0, 1.0, 2.0], [keep])
+    whole = ToyRun([3.0, 1.0, 2.0], [keep], average=average)
     global_chance = torch.get_rng_state()
     whole.run()
     assert torch.equal(torch.get_rng_state(), global_chance)
     tensors, facts = found[0]
-    again = ToyRun([3.0, 1.0, 2.0][step // 2 :])
+    again = ToyRun([3.0, 1.0, 2.0][step // 2 :], average=average)
     again.restore(tensors, facts)
     again.run()
     assert len(again.order) == 6 - step
     assert torch.equal(again.network.weight, whole.network.weight)
+    assert all(torch.equal(again.averaged[name], x) for name, x in whole.averaged.items())
     assert again.history == whole.history
     assert again.best.error == 1.0
     assert torch.equal(again.best.weights["weight"], whole.best.weights["weight"])

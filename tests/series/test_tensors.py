@@ -18,6 +18,7 @@ from titans_ts.series.tensors import (
     AUTOMATIC,
     CYCLES,
     SPREAD_FLOOR,
+    Foretold,
     Preparation,
     calendar_cycles,
     calendar_features,
@@ -353,6 +354,75 @@ def test_the_head_of_a_series_knows_nothing_of_the_rest():
     origins = read_tokens(head, torch.tensor([22, 25]), config)
     assert origins.target[:, :, 0].isnan().sum() == 2 * 2
     assert origins.target[:, :, 1].isnan().all()
+
+
+# --- what a base foretold ---------------------------------------------------------------------------------------------
+
+
+def numbered_forecasts(first: int = 6, step: int = 3, count: int = 5, channels: int = 2, horizon: int = 5) -> Foretold:
+    """Return forecasts that say after how many rows they were made, of which channel, and for which step."""
+    rows = first + step * torch.arange(count, dtype=F64)
+    point = rows[:, None] + 1000 * torch.arange(channels)[:, None, None] + 0.1 * torch.arange(horizon, dtype=F64)
+    return Foretold(point, first, step)
+
+
+@pytest.mark.parametrize("passed", [0, 1, 6, 7, 40])
+def test_forecasts_are_found_by_the_rows_read_before_them_and_nowhere_else(passed):
+    ends = torch.tensor([0, 5, 6, 7, 9, 17, 18, 19, 21, 300, 9])
+    found = numbered_forecasts().after(passed).at(ends - passed)
+    assert found.shape == (2, len(ends), 5)
+    for place, end in enumerate(ends.tolist()):
+        if end in (6, 9, 12, 15, 18):
+            wanted = end + 1000 * torch.arange(2)[:, None] + 0.1 * torch.arange(5, dtype=F64)
+            assert_agree(found[:, place], wanted)
+        else:
+            assert found[:, place].isnan().all()
+
+
+def test_of_no_forecasts_none_is_found():
+    empty = Foretold(torch.zeros(2, 0, 5), 0, 4)
+    assert empty.at(torch.tensor([0, 4, 8])).isnan().all()
+    assert empty.at(torch.tensor([0, 4, 8])).shape == (2, 3, 5)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_token_holds_what_was_foretold_on_its_look_backs_scale(mixed):
+    config = make_config(mixed=mixed)
+    plain = make_series(config, 60, missing=0.1)
+    one = replace(plain, foretold=numbered_forecasts(first=8, step=4, count=9))
+    ends = torch.tensor([4, 8, 12, 14, 40, 44, 60])
+    known = torch.tensor([end in range(8, 44, 4) for end in ends.tolist()])
+    without, found = (read_tokens(x, ends, config, dtype=F64) for x in (plain, one))
+    assert without.base is None
+    long_run = (found.base * found.lookback.spread[..., None] + found.lookback.level[..., None]).flatten(0, 1)
+    assert_agree(long_run[:, known], one.foretold.at(ends)[:, known])
+    assert (found.base[:, :, ~known] == 0).all(), "no number that is not finite comes near a network"
+    assert found.target[:, :, ~known].isnan().all(), "nothing is to be learned where nothing was foretold"
+    assert torch.equal(found.target[:, :, known].nan_to_num(7.0), without.target[:, :, known].nan_to_num(7.0))
+
+
+def test_a_forecast_of_some_steps_only_leaves_the_others_without_a_target():
+    config = make_config()
+    said = numbered_forecasts(first=8, step=4, count=9)
+    said.point[0, 2, 3:] = NAN
+    found = read_tokens(replace(make_series(config, 60), foretold=said), torch.tensor([16]), config, dtype=F64)
+    assert found.target[0, 0, 0].isnan().tolist() == [False] * 3 + [True] * 2
+    assert not found.target[1].isnan().any()
+    assert torch.isfinite(found.base).all()
+
+
+def test_parts_and_several_starts_find_the_same_forecasts():
+    config = make_config()
+    one = replace(make_series(config, 60), foretold=numbered_forecasts(first=8, step=4, count=9))
+    ends = torch.tensor([4, 8, 12])
+    whole = read_tokens(one, ends + 20, config, dtype=F64)
+    side_by_side = tokens_at([one, one.part(16, 60)], [20, 4], ends, config, dtype=F64)
+    assert_agree(side_by_side.base[:2], whole.base)
+    there = one.foretold.at(ends + 20)
+    assert_agree(one.part(20, 60).foretold.at(ends), there)
+    assert_agree(one.part(8, 60).part(12, 52).foretold.at(ends), there)
+    assert one.head(30).foretold.at(torch.tensor([28])).equal(one.foretold.at(torch.tensor([28])))
+    assert_agree(side_by_side.target[:2], whole.target)
 
 
 def test_join_and_to_device_keep_order_and_kind():

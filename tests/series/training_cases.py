@@ -1,28 +1,46 @@
 """Small runs of training: seconds, every phase, every kind of chance."""
 
 import math
+from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from memory.cases import tokens
 from series.cases import BACKBONE, make_series
 
 from titans_ts.backbones.config import BackboneConfig
-from titans_ts.blocks.scale import Scale, long_run_scale
+from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
 from titans_ts.series.learning.training import Training
 from titans_ts.series.network import ForecastNetwork
-from titans_ts.series.settings import ForecastConfig, TrainingConfig
-from titans_ts.series.tensors import SeriesTensors
+from titans_ts.series.settings import BaseConfig, ForecastConfig, TrainingConfig
+from titans_ts.series.tensors import Foretold, SeriesTensors
 
 STEPS = {
-    "max_steps": 6, "direct_steps": 6, "quantile_steps": 6, "evaluate_every": 2, "patience": 100,
-    "batch_size": 4, "segment": 5, "overlap": 0.3, "precision": "float32",
+    "max_steps": 6, "evaluate_every": 2, "patience": 100, "batch_size": 4, "segment": 5, "overlap": 0.3, "average": 0.9,
+    "precision": "float32",
 }  # fmt: skip
 
 
 def config_of(variant: str = "mag", layers: int = 1, dropout: float = 0.1, **settings: object) -> ForecastConfig:
+    """Return a small configuration with a base."""
     sizes = {"horizon": 3, "lookback": 8, "patch_length": 4, "channels": 1, "quantiles": (0.1, 0.5, 0.9)}
+    sizes |= {"level": False, **settings}
+    of_base = ("horizon", "lookback", "patch_length", "channels", "mixed", "future")
+    base = BaseConfig(**{name: sizes[name] for name in of_base if name in sizes}, bank=("naive",))
     backbone = BackboneConfig(variant, **{**BACKBONE, "layers": layers, "dropout": dropout})
-    return ForecastConfig(**{**sizes, **settings}, backbone=backbone)
+    return ForecastConfig(**{"base": base, **sizes}, backbone=backbone)
+
+
+def foretold(one: SeriesTensors, config: ForecastConfig, *, step: int = 2) -> SeriesTensors:
+    """Return a series with what a linear path of its first half foretells, from a whole look-back on."""
+    rows, lookback = on_long_run_scale(one.rows[None], one.scale)[0].nan_to_num(0.0), config.lookback
+    pairs = rows.unfold(-1, lookback + config.horizon, 1)
+    pairs = pairs[:, : pairs.shape[1] // 2].flatten(0, 1)
+    weights = torch.linalg.lstsq(pairs[:, :lookback], pairs[:, lookback:], driver="gelsd").solution
+    ends = torch.arange(0, one.length + 1, step)
+    point = F.pad(rows, (lookback, 0)).unfold(-1, lookback, 1)[:, ends] @ weights
+    point[:, ends < lookback] = float("nan")
+    return replace(one, foretold=Foretold(point, 0, step))
 
 
 def make_run(
@@ -33,6 +51,7 @@ def make_run(
     torch.manual_seed(network_seed)
     network = ForecastNetwork(config)
     many = [make_series(config, length, missing=0.1, seed=100 * data + length, beyond=3) for length in (90, 120, 70)]
+    many = [foretold(one, config) for one in many]
     return Training(network, many, [70, 120, 50], TrainingConfig(**{**STEPS, **settings}), callbacks=callbacks)
 
 

@@ -19,17 +19,6 @@ def masked_absolute_error(point: Tensor, target: Tensor, weight: Tensor) -> Tens
     return error.sum() / observed.sum().clamp_min(1)
 
 
-def masked_pinball(quantiles: Tensor, target: Tensor, weight: Tensor, levels: Tensor) -> Tensor:
-    """Return the weighted pinball loss of quantiles ``(..., q)`` for targets ``(...)``, averaged over those observed.
-
-    Source: Koenker and Bassett, Regression Quantiles, Econometrica 46 (1978).
-    """
-    observed = ~target.isnan()
-    error = torch.where(observed[..., None], target.nan_to_num()[..., None] - quantiles, 0)
-    loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1) * weight
-    return loss.sum() / observed.sum().clamp_min(1)
-
-
 def sequence_loss(objective: Objective, answers: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of answers ``(n, outputs)``, ``(n,)``: cross-entropy in nats, or the mean squared error.
 

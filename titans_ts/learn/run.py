@@ -265,8 +265,9 @@ class Run:
         self.network.load_state_dict(under("network.", tensors))
         self.averaged = under("averaged.", tensors)
         like = dict(self.network.named_parameters())
-        fit = all(name in like and x.shape == like[name].shape for name, x in self.averaged.items())
-        require(fit, "its averaged weights are not those of the network")
+        forms = {name: x.shape for name, x in self.averaged.items()}
+        wanted = {name: x.shape for name, x in like.items()} if self.config.average and self.step else {}
+        require(forms == wanted, "its averaged weights are not those of the network")
         moments: dict[int, dict[str, Tensor]] = {}
         for name, x in under("optimizer.", tensors).items():
             index, moment = name.split(".")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from series.cases import ALL_COVARIATES, make_config, make_series
-from series.training_cases import config_of, make_run, numbered
+from series.training_cases import config_of, foretold, make_run, numbered
 
 from titans_ts.series.learning.training import StreamSampler, patch_ends
 
@@ -65,10 +65,12 @@ def test_targets_are_what_followed_and_end_with_the_series(channels):
 
 def test_the_validation_part_is_never_read_in_training():
     """Change every validation row: the segments are the same to the bit."""
-    plain, changed = make_run(), make_run()
+    config = config_of(recollection=8)
+    plain, changed = make_run(config), make_run(config)
     for one, start in zip(changed.series, changed.starts, strict=True):
         one.rows[:, start:] = 1e9
         one.past[start:], one.calendar[start:] = 9, 9
+        one.foretold.point[:, start // one.foretold.step + 1 :] = 9
     for phase in plain.steps_of_phases:
         pairs = []
         for run in (plain, changed):
@@ -78,6 +80,7 @@ def test_the_validation_part_is_never_read_in_training():
             pairs.append([next(segments)[1] for _ in range(20)])
         for a, b in zip(*pairs, strict=True):
             assert torch.equal(a.target.nan_to_num(), b.target.nan_to_num())
+            assert torch.equal(a.base, b.base)
             seen = ([*one.lookback, *one.covariates] for one in (a, b))
             assert all(torch.equal(x, y) for x, y in zip(*seen, strict=True))
 
@@ -108,6 +111,32 @@ def test_streams_begin_anywhere_also_between_patches():
         first = (windows.values[:, 0, 0, -1] * windows.spread[:, 0, 0] + windows.level[:, 0, 0]).round() + 1
         phases |= set((first % 4).tolist())
     assert phases == {0.0, 1.0, 2.0, 3.0}
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+@pytest.mark.parametrize("length", [57, 400])
+def test_tokens_end_where_something_was_foretold(length, step):
+    """Streams begin, and patches overlap, by whole steps of what was foretold; every such place is taken."""
+    config = config_of()
+    one = foretold(numbered(length, 1), config, step=step)
+    segments = sampler_of([one], config, segment=1000).segments()
+    phases = set()
+    for _ in range(80):
+        _, origins = next(segments)
+        windows = origins.lookback
+        end = ((windows.values[..., -1] * windows.spread + windows.level).double().round() % 10_000 + 1).flatten()
+        assert (end % step == 0).all() or (end[end % step != 0] == length).all()
+        phases |= set((end % 4).long().tolist())
+        known = ~origins.target.isnan().all(-1).flatten()
+        assert ((end >= config.lookback) & (end < length) == known).all()
+    assert phases - {length % 4} == set(range(0, 4, step)) - {length % 4}
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_patches_that_overlap_do_so_by_whole_steps(step):
+    ends = patch_ends(4000, 4, generator(), overlap=0.5, grid=step)
+    steps = ends.diff(prepend=torch.zeros(1, dtype=ends.dtype))
+    assert sorted(set(steps.tolist())) == list(range(step, 5, step))
 
 
 def test_longer_series_are_read_more_often():

@@ -1,7 +1,7 @@
 """The training of a forecaster's memory: its correction to what the base foretold out of block, and recollections if any.
 
-Both phases lower the absolute error on streams and keep the weights that are best by validation. The second leaves the
-first's as they are, and learns when to add past forecast errors that it finds again. Of what either learns, as much is used
+Both phases lower the absolute error on streams and keep the averaged weights that are best by validation. The second leaves
+the first's as they are, and learns when to add past forecast errors that it finds again. Of what either learns, as much is used
 as validation can tell from luck.
 """
 
@@ -174,9 +174,9 @@ class Training(Run):
             phases = list(self.steps_of_phases)
             self._run_phase()
             for phase in phases[phases.index(self.phase) + 1 :]:
-                self._end_phase()
                 if self.halted:
                     break
+                self._end_phase()
                 self.begin(phase)
                 self._run_phase()
         self._end_phase()
@@ -272,5 +272,4 @@ class Training(Run):
         self.gain, self.recollection_gain = (None if gain is None else MemoryGain(**gain) for gain in facts["gains"])
         require(fits(facts["next_token"], int) and facts["next_token"] > 0, "its tokens are no count")
         self.sampler.resume(tensors["sampler"], facts["next_token"])
-        read = 0 if self.phase == "direct" else self.sampler.given
-        self.restore_state(self.network.state_after(self.sampler.streams, read), tensors)
+        self.restore_state(self.network.state_after(self.sampler.streams, self.sampler.given), tensors)
