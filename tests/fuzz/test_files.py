@@ -18,7 +18,7 @@ import torch
 from frozen.make_frozen import ASKED, LATER_LONG, LONG, MANY, MODELS, STATE, path_of, pieces, waves, windows
 from fuzz.damage import BYTES, rewritten
 from fuzz.watch import Outcome, depths, watched
-from series.training_cases import make_run
+from series.training_cases import config_of, make_run
 
 from titans_ts import Checkpoint, MemoryState, MemoryStore, TitansForecaster, load
 from titans_ts.files.facts import same
@@ -232,20 +232,20 @@ def assert_same_memory(found: MemoryState, true: MemoryState) -> None:
 def runs(tmp_path_factory):
     """Return checkpoints of a run of training after a step of each phase."""
     folder = tmp_path_factory.mktemp("runs")
-    for phase in ("direct", "memory", "quantiles"):
+    for phase in ("memory", "recollection"):
         path = folder / f"{phase}.run"
 
         def keep(run, report, phase=phase, path=path):
             if (report.phase, report.step) == (phase, 3):
                 Checkpoint(path, every=3)(run, report)
 
-        make_run(callbacks=[keep]).run()
+        make_run(config_of(recollection=8), callbacks=[keep]).run()
     return sorted(folder.iterdir())
 
 
 def taken_up(path: Path) -> Any:
     """Return a run as it is when a checkpoint was taken up."""
-    run = make_run(network_seed=1)
+    run = make_run(config_of(recollection=8), network_seed=1)
     Checkpoint(path).resume(run)
     return run
 

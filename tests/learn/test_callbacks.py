@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from titans_ts import TitansForecaster, load
+from titans_ts import load
 from titans_ts.learn import callbacks as following
 from titans_ts.windows.classify import SupervisedWindows
 

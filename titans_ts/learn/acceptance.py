@@ -16,10 +16,10 @@ integrates to 2/3 within a block and to 1/6 between neighbours."""
 
 @dataclass(frozen=True)
 class MemoryGain:
-    """How much of the memory's correction is used, and what it takes off the error of the direct path on validation."""
+    """How much of the memory's correction is used, and what it takes off the error of what answers without it, on validation."""
 
     share: float  # of the correction that is used, 0 to 1
-    gain: float  # part of the direct path's error that this share takes off
+    gain: float  # part of that error that this share takes off
     best_gain: float  # the same, of the share with the least error
     standard_error: float | None  # of best_gain, over blocks; None with fewer than two
     blocks: int  # as long as the horizon, over all series; where sequences are learned from, validation sequences

@@ -61,7 +61,7 @@ class FutureEffect(nn.Module):
 
 
 class ForecastHead(nn.Module):
-    """The memory's correction to the linear path, starting at zero."""
+    """The memory's correction to what it stands on, starting at zero."""
 
     def __init__(self, width: int, horizon: int, *, channels: int, dropout: float = 0.0) -> None:
         super().__init__()

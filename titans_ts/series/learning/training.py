@@ -1,8 +1,8 @@
 """The training of a forecaster's memory: its correction to what the base foretold out of block, and recollections if any.
 
 Both phases lower the absolute error on streams and keep the averaged weights that are best by validation. The second leaves
-the first's as they are, and learns when to add past forecast errors that it finds again. Of what either learns, as much is used
-as validation can tell from luck.
+the first's as they are, and learns when to add past forecast errors that it finds again. Of what either learns, as much is
+used as validation can tell from luck.
 """
 
 from __future__ import annotations
