@@ -45,7 +45,9 @@ class Case:
 
 
 # Without a validation part the memory's word counts in full for series and for a half about DNA: faults of it cannot hide.
-FORECASTER = {**cases.SMALL, "layers": 1, "lookback": 24, "validation_fraction": 0, "max_steps": 3, "random_state": 0}
+FORECASTER = {
+    **cases.SMALL, "layers": 1, "lookback": 24, "patch_length": 2, "validation_fraction": 0, "max_steps": 3, "random_state": 0,
+}  # fmt: skip
 WINDOWS = {**window_cases.SUPERVISED, "validation_fraction": 0}
 DNA = {**dna_cases.SMALL, "validation_fraction": 0}
 TABLE, LABELS, OTHER_WINDOWS = window_cases.TABLE, window_cases.LABELS, window_cases.rhythms(6, seed=5)[0]
