@@ -46,7 +46,8 @@ class Case:
 
 # Without a validation part the memory's word counts in full for series and for a half about DNA: faults of it cannot hide.
 FORECASTER = {
-    **cases.SMALL, "layers": 1, "lookback": 24, "patch_length": 2, "validation_fraction": 0, "max_steps": 3, "random_state": 0,
+    **cases.SMALL, "layers": 1, "lookback": 24, "patch_length": 2, "validation_fraction": 0, "max_steps": 3,
+    "random_state": 0,
 }  # fmt: skip
 WINDOWS = {**window_cases.SUPERVISED, "validation_fraction": 0}
 DNA = {**dna_cases.SMALL, "validation_fraction": 0}

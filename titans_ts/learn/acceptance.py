@@ -16,7 +16,7 @@ integrates to 2/3 within a block and to 1/6 between neighbours."""
 
 @dataclass(frozen=True)
 class MemoryGain:
-    """How much of the memory's correction is used, and what it takes off the error of what answers without it, on validation."""
+    """How much of the memory's correction is used, and what it takes off the error without it, on validation."""
 
     share: float  # of the correction that is used, 0 to 1
     gain: float  # part of that error that this share takes off
