@@ -84,14 +84,16 @@ def weights_after_each_step(**settings) -> tuple[ToyRun, list[torch.Tensor]]:
     return run.run(), seen
 
 
-@pytest.mark.parametrize("average", [0.05, 0.2, 0.9])
+@pytest.mark.parametrize("average", [0.05, 0.6, 0.9])
 def test_averaged_weights_are_a_sum_with_shares_of_all_steps(average):
     """The recursion against its sum: a step's weights enter with one less its share, and later steps leave theirs of it."""
     run, seen = weights_after_each_step(average=average)
-    shares = [0.0] + [min(average, step / (step + 10)) for step in range(2, 7)]
+    shares = [min(average, 1 - 1 / step) for step in range(1, 7)]
     wanted = sum((1 - shares[k]) * torch.tensor(shares[k + 1 :]).prod() * x for k, x in enumerate(seen))
     assert torch.allclose(run.averaged["weight"], wanted, rtol=1e-5, atol=1e-7)
     assert not torch.allclose(run.averaged["weight"], seen[-1], rtol=1e-5, atol=1e-7)
+    if average == 0.9:
+        assert torch.allclose(run.averaged["weight"], torch.stack(seen).mean(0), rtol=1e-5, atol=1e-7), "too few to forget"
 
 
 def test_averaging_changes_what_is_judged_and_kept_and_no_step():

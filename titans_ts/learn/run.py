@@ -165,10 +165,10 @@ class Run:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Let the averaged weights follow; over the first steps faster, so that the start is soon forgotten."""
+        """Let the averaged weights follow: the mean of all steps at first, until a step leaves them the share it should."""
         if not self.config.average:
             return
-        share = min(self.config.average, self.step / (self.step + 10))
+        share = min(self.config.average, 1 - 1 / self.step)
         for name, x in self.network.named_parameters():
             if name in self.averaged:
                 self.averaged[name].lerp_(x, 1 - share)

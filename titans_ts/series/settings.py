@@ -90,7 +90,7 @@ class TrainingConfig(RunConfig):
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     average: float = 0.97
-    segment: int = 256  # tokens between two steps; the state is carried over them, gradients are not
+    segment: int = 64  # tokens between two steps; the state is carried over them, gradients are not
     overlap: float = 0.1  # share of training patches that overlap the one before; none where recollections are trained
     evaluate_every: int = 25
     patience: int = 5
