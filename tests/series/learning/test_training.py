@@ -252,7 +252,7 @@ def test_float64_trains_in_float64():
     run = make_run()
     run = Training(network, run.series, run.starts, run.config)
     run.run()
-    assert all(x.dtype == torch.float64 for x in network.state_dict().values())
+    assert all(x.dtype == torch.float64 for x in network.parameters())
 
 
 def test_bfloat16_products_leave_float32_weights():
