@@ -64,8 +64,9 @@ class ForecastConfig:
         return self.channels if self.mixed else 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as they go into a model file."""
-        return asdict(self)
+        """Return plain values, as they go into a model file; of a model without a base those that older files have."""
+        older = () if self.base is not None or not self.level else ("base", "level")
+        return {name: value for name, value in asdict(self).items() if name not in older}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ForecastConfig:

