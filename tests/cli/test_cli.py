@@ -142,7 +142,7 @@ ERRORS = {
     "load.csv --horizon 3 --level 0.8": "--level 0.8: levels are percentages; did you mean --level 80?",
     "load.csv --horizon 3 --target Laod": "has no such column, but ds, load; did you mean 'load'?",
     "load.csv --horizon 3 --past price": "--past price: {folder}/load.csv has no such column",
-    "load.csv --horizon 3 --lookback 0": "error: --lookback must be an int in the range [1, inf)",
+    "load.csv --horizon 3 --lookback 0": "error: --lookback must be a str among {{'auto'}} or an int in the range [1, inf)",
     "load.csv --horizon 3 --future load": "need load, known in advance; give a file with them: --future-file FILE",
     "load.csv --horizon 3 --future-file two.csv": "name them with --future when it is fitted",
     "load.csv --horizon 3 --past load --target load": "have two roles; name each in one of --id",

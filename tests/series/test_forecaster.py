@@ -71,7 +71,7 @@ def test_each_part_of_the_paper_can_be_switched_off(switch):
 def test_on_quiet_rows_rounding_fades_where_steps_are_damped(damping):
     """A pulse over a silent line: keys of one refresh are alike, and undamped writes overshoot until rounding is seen."""
     rows = np.arange(4000)
-    X = np.exp(-(((rows % 90 - 40) / 3) ** 2)) + 0.002 * np.random.default_rng(0).standard_normal(len(rows))
+    X = np.exp(-(((rows % 90 - 40) / 3) ** 2)) + 1e-5 * np.random.default_rng(0).standard_normal(len(rows))
     forecaster = fitted(X[:400], refresh_every=16, window=16, damping=damping)
     whole = forecaster.predict(X)
     forecaster.forget()

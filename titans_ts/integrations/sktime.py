@@ -42,8 +42,8 @@ class TitansSktimeForecaster(BaseForecaster):
     horizon : int, optional
         Rows that the network learns to forecast. By default as far as the ``fh`` of ``fit`` reaches, which must then be
         given there; with a number ``fh`` may come with ``predict``, and be any steps up to it.
-    lookback, patch_length, channels, quantiles, holidays, calendar, variant, memory, width, layers, heads, memory_depth,
-    refresh_every
+    lookback, patch_length, season_length, channels, quantiles, holidays, calendar, variant, memory, width, layers, heads,
+    memory_depth, refresh_every
         As in :class:`titans_ts.TitansForecaster`; intervals reach as far as ``quantiles`` do.
     window, persistent_tokens, convolution, momentum, forgetting, damping, recollection, minimum, target_transform, dropout,
     max_steps, learning_rate
@@ -112,10 +112,11 @@ class TitansSktimeForecaster(BaseForecaster):
     def __init__(
         self,
         horizon: int | None = None,
-        lookback: int = 336,
-        patch_length: int = 16,
+        lookback: int | str = "auto",
+        patch_length: int | str = "auto",
+        season_length: int | str = "auto",
         channels: str = "independent",
-        quantiles: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+        quantiles: Sequence[float] = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975),
         holidays: Any = None,
         calendar: Any = "auto",
         variant: str = "mac",
@@ -135,7 +136,7 @@ class TitansSktimeForecaster(BaseForecaster):
         minimum: float | None = None,
         target_transform: Any = None,
         dropout: float = 0.2,
-        max_steps: int = 300,
+        max_steps: int = 100,
         learning_rate: float = 1e-3,
         batch_size: int = 16,
         validation_fraction: float = 0.1,

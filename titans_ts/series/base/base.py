@@ -171,7 +171,8 @@ class Base(nn.Module):
         boundaries = torch.arange(begin, max(rows.shape[1] + 1, begin), patch)
         at, place = torch.cat([boundaries, ends]).unique(return_inverse=True)
         seen, bank = self.bank.read(rows, scale, carry.bank, at)
-        expected, features = self.expected(known, keep + at, seen), features_of(seen)
+        expected = self.expected(known, keep + at, seen) if len(at) else known.new_zeros(len(known), 0, self.config.horizon)
+        features = features_of(seen)
         inner, asked = place[: len(boundaries)], place[len(boundaries) :]
         point, memory = self._remember(known, keep, boundaries, at, expected, seen.size, carry.memory)
         tracked = torch.from_numpy(spread.tracked_steps(self.config.horizon)) - 1
@@ -192,7 +193,7 @@ class Base(nn.Module):
 
         ``keep`` rows of ``known`` come before the first.
         """
-        if self.memory is None:
+        if self.memory is None or not len(at):
             return expected, carry
         point, done = expected.clone(), 0
         place, between = torch.searchsorted(at, boundaries), ~torch.isin(at, boundaries)
