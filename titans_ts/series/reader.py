@@ -204,7 +204,7 @@ class Reader:
         like = fresh._replace(
             backbone=self.network.state_after(config.streams, tokens_read(config, n_seen, unknown=unknown)), n_seen=n_seen
         )
-        gaps = ("rows", "past", "scale.level", "scale.spread", "base.rows", "base.spread.waiting")
+        gaps = ("rows", "past", "scale.level", "scale.spread", "base.rows", "base.spread.waiting", "base.bounds.extremes")
         state: SeriesState = unpack_checked(like, tensors, gaps=gaps)
         if unknown:
             early = name not in self.scales and n_seen < max(config.lookback, config.patch_length + 1)

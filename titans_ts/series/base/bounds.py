@@ -21,15 +21,15 @@ FEWEST = 3
 class BoundsCarry(NamedTuple):
     """What a stream keeps, float64: 40 bytes."""
 
-    extremes: Tensor  # s 2, smallest and largest row
+    extremes: Tensor  # s 2, smallest and largest row, NaN before the first
     touched: Tensor  # s 2, rows that equal them
     heard: Tensor  # s, rows
 
 
 def initial(streams: int) -> BoundsCarry:
     """Return what streams ``s`` without a row keep."""
-    extremes = torch.tensor([float("inf"), -float("inf")], dtype=torch.float64).repeat(streams, 1)
-    return BoundsCarry(extremes, torch.zeros_like(extremes), extremes.new_zeros(streams))
+    none = torch.zeros(streams, 2, dtype=torch.float64)
+    return BoundsCarry(torch.full_like(none, float("nan")), none, none[:, 0].clone())
 
 
 def read(rows: Tensor, carry: BoundsCarry, *, ends: Tensor, zero: Tensor) -> tuple[Tensor, BoundsCarry]:
@@ -68,6 +68,7 @@ def _after(rows: Tensor, carry: BoundsCarry) -> BoundsCarry:
     known = ~np.isnan(values)
     both = np.stack([np.where(known, values, np.inf).min(1), np.where(known, values, -np.inf).max(1)], 1)
     before = carry.extremes.numpy()
-    extremes = np.stack([np.minimum(before[:, 0], both[:, 0]), np.maximum(before[:, 1], both[:, 1])], 1)
+    both[~known.any(1)] = np.nan
+    extremes = np.stack([np.fmin(before[:, 0], both[:, 0]), np.fmax(before[:, 1], both[:, 1])], 1)
     touched = np.where(extremes == before, carry.touched.numpy(), 0.0) + (values[..., None] == extremes[:, None]).sum(1)
     return BoundsCarry(torch.from_numpy(extremes), torch.from_numpy(touched), carry.heard + torch.from_numpy(known.sum(1)))
