@@ -4,8 +4,9 @@ One series, one channel, one look-back; the memory is context of attention (MAC)
 a line are the axes of its result: t tokens, d model width, h heads, k width of a head, e inner width of a memory, n what
 attention sees, l rows of the look-back, f rows of the horizon, q quantiles. "Ours" marks what is not the paper's letter.
 
-With damping=False the library finds the same numbers in chunks, many times as fast: tests/test_titans_in_200_lines.py
-puts weights that it has trained in here and compares the forecasts. Run as it stands, the file shows a memory learn.
+The library solves a base in closed form where a linear path stands here. With such a path and damping=False its network
+finds the same numbers in chunks, many times as fast: tests/test_titans_in_200_lines.py puts the weights of one in here and
+compares the forecasts. Run as it stands, the file shows a memory learn.
 """
 
 import math

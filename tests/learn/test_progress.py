@@ -59,8 +59,7 @@ def test_a_terminal_sees_bars_with_the_time_left_by_default(monkeypatch):
     with stderr_of("terminal", monkeypatch) as heard:
         forecast()
         use_other_doors()
-    phases = ["direct (1 of 3)", "memory (2 of 3)", "quantiles (3 of 3)", "memory"]
-    for title in (*phases, "reading", "forecasting", "backtest"):
+    for title in ("memory (1 of 1)", "memory", "reading", "forecasting", "backtest"):
         assert f"{title}: ".encode() in heard
     assert b"0/2 [00:00<?" in heard, "what is done, for how long, and how long it will take"
 
@@ -80,7 +79,7 @@ def test_nobody_else_sees_anything(kind, arguments, after, monkeypatch):
 def test_who_asks_sees_bars_even_through_a_pipe(monkeypatch):
     with stderr_of("pipe", monkeypatch) as heard:
         forecast(verbose=1)
-    assert b"memory (2 of 3): " in heard
+    assert b"memory (1 of 1): " in heard
     assert b"reading: " in heard
 
 
