@@ -564,7 +564,7 @@ class TitansForecaster(BaseTitans):
         >>> model = TitansForecaster(horizon=6, lookback=48, max_steps=2, layers=1, random_state=0).fit(load)
         >>> watched = model.watch(load)
         >>> watched["row"].tolist()[:3], list(watched.columns)[1:4]
-        ([15, 31, 47], ['layer', 'surprise', 'retention'])
+        ([7, 15, 23], ['layer', 'surprise', 'retention'])
         """
         reader = self.reader_
         faults = reader.faults

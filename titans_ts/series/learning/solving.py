@@ -268,7 +268,7 @@ def block_edges(lengths: Tensor, horizon: int) -> Tensor:
 
     The others end with the last row, and are as long as the horizon or longer.
 
-    >>> block_edges(torch.tensor([100, 30]), 12)
+    >>> block_edges(torch.tensor([100, 100, 30]), 12)[1:]
     tensor([[  0,  30,  44,  58,  72,  86, 100],
             [  0,   0,   0,   0,   6,  18,  30]])
     """
