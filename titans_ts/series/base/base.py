@@ -16,18 +16,20 @@ from torch import Tensor, nn
 
 from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.scale import Scale
-from titans_ts.series.base import bounds, spread
+from titans_ts.series.base import bounds, preference, spread
 from titans_ts.series.base.bank import Bank, BankCarry, BankSeen
 from titans_ts.series.base.bounds import BoundsCarry
 from titans_ts.series.base.linear_memory import LinearMemory, LinearMemoryCarry
+from titans_ts.series.base.mixing import mix
+from titans_ts.series.base.preference import PreferenceCarry
 from titans_ts.series.base.ridge import Ridge
 from titans_ts.series.base.spread import Spread, SpreadCarry
 from titans_ts.series.settings import BaseConfig
 
 FEATURES = 2
 """Sizes that intervals are measured by, see :func:`features_of`."""
-ROWS_AT_ONCE = 16_384
-"""Rows of a call that are read at once; bounds what it holds and changes no answer."""
+ROWS_AT_ONCE, NUMBERS_AT_ONCE = 16_384, 2**24
+"""Rows that are read at once, and numbers of candidates' forecasts; they bound what a call holds and change no answer."""
 
 
 class BaseCarry(NamedTuple):
@@ -35,6 +37,7 @@ class BaseCarry(NamedTuple):
 
     rows: Tensor  # b c r, the last rows on the long-run scale, less the effect of covariates; NaN where missing
     bank: BankCarry  # b c ...
+    preference: PreferenceCarry | tuple[()]  # b c ...
     memory: LinearMemoryCarry | tuple[()]  # b c ...
     spread: SpreadCarry  # b c ...
     bounds: BoundsCarry  # b c ...
@@ -56,6 +59,7 @@ class Base(nn.Module):
     """
 
     mixing: Tensor  # k f, weight of each candidate at each step
+    pace: Tensor  # scalar, how fast a stream's own weights move away from these
     effect: Tensor  # c x, of each covariate known in advance on each channel, in long-run spreads
 
     def __init__(self, config: BaseConfig) -> None:
@@ -66,6 +70,7 @@ class Base(nn.Module):
         self.memory = LinearMemory(config.lookback, config.horizon, config.patch_length) if config.reads_on else None
         shape = (len(config.bank) + len(config.ridges), config.horizon)
         self.register_buffer("mixing", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("pace", torch.zeros((), dtype=torch.float64))
         self.register_buffer("effect", torch.zeros(config.channels, config.future, dtype=torch.float64))
         self.set_spread(spread.blank(config.horizon, config.season, config.patch_length, FEATURES, config.templates))
 
@@ -90,7 +95,13 @@ class Base(nn.Module):
     @property
     def context(self) -> int:
         """Rows that the base keeps: those of a look-back, and those in which errors are realised."""
-        return max(self.config.lookback, 0 if self.memory is None else self.memory.context)
+        late = self.waits * self.config.patch_length if self.config.prefers else 0
+        return max(self.config.lookback, late, 0 if self.memory is None else self.memory.context)
+
+    @property
+    def waits(self) -> int:
+        """Boundaries until all that a forecast foretold is known."""
+        return preference.waits_of(self.config.horizon, self.config.patch_length)
 
     def initial_state(self, *streams: int) -> BaseCarry:
         """Return what is carried before the first row, of streams ``(b, c)``."""
@@ -98,7 +109,10 @@ class Base(nn.Module):
         rows = torch.full((count, self.context), float("nan"), dtype=torch.float64)
         memory = () if self.memory is None else self.memory.initial(count)
         own = spread.initial(self.spread, count), bounds.initial(count)
-        flat = BaseCarry(rows, self.bank.initial(count), memory, *own)
+        prefers: Any = ()
+        if self.config.prefers:
+            prefers = preference.initial(count, len(self.mixing), self.config.horizon, self.config.patch_length)
+        flat = BaseCarry(rows, self.bank.initial(count), prefers, memory, *own)
         return map_tensors(lambda x: x.unflatten(0, streams), flat)  # type: ignore[no-any-return]
 
     def effect_of(self, future: Tensor, channel: Tensor) -> Tensor:
@@ -149,8 +163,11 @@ class Base(nn.Module):
         actual = (rows if actual is None else actual).flatten(0, 1)
         zero = -scale.level / scale.spread if self.config.zero else torch.full_like(scale.level, float("nan"))
         found, extremes = [], flat.bounds
-        for start in range(0, max(rows.shape[2], 1), ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, rows.shape[2])
+        numbers = rows.shape[0] * rows.shape[1] * len(self.mixing) * self.config.horizon
+        patches = int(min(max(NUMBERS_AT_ONCE // numbers, 1), ROWS_AT_ONCE // self.config.patch_length + 1))
+        piece = patches * self.config.patch_length
+        for start in range(0, max(rows.shape[2], 1), piece):
+            stop = min(start + piece, rows.shape[2])
             at = ends[((ends > start) if start else (ends >= 0)) & (ends <= stop)] - start
             both, flat = self._read_piece(rows.flatten(0, 1)[:, start:stop], scale, flat, first + start, at, levels)
             limits, extremes = bounds.read(actual[:, start:stop], extremes, ends=at, zero=zero)
@@ -171,9 +188,9 @@ class Base(nn.Module):
         boundaries = torch.arange(begin, max(rows.shape[1] + 1, begin), patch)
         at, place = torch.cat([boundaries, ends]).unique(return_inverse=True)
         seen, bank = self.bank.read(rows, scale, carry.bank, at)
-        expected = self.expected(known, keep + at, seen) if len(at) else known.new_zeros(len(known), 0, self.config.horizon)
-        features = features_of(seen)
         inner, asked = place[: len(boundaries)], place[len(boundaries) :]
+        expected, prefers = self._preferred(known, keep, boundaries, at, seen, carry.preference)
+        features = features_of(seen)
         point, memory = self._remember(known, keep, boundaries, at, expected, seen.size, carry.memory)
         tracked = torch.from_numpy(spread.tracked_steps(self.config.horizon)) - 1
         heard, after = spread.read(
@@ -184,7 +201,7 @@ class Base(nn.Module):
             size = spread.sizes(self.spread, heard, features[:, asked], origins=first + ends)
             quantiles = spread.quantiles(self.spread, heard, point[:, asked], size, levels)
         rest = known[:, known.shape[1] - keep :].clone()
-        return (point[:, asked], quantiles), BaseCarry(rest, bank, memory, after, carry.bounds)
+        return (point[:, asked], quantiles), BaseCarry(rest, bank, prefers, memory, after, carry.bounds)
 
     def _remember(
         self, known: Tensor, keep: int, boundaries: Tensor, at: Tensor, expected: Tensor, size: Tensor, carry: Any
@@ -206,14 +223,38 @@ class Base(nn.Module):
             done = count
         return point, carry
 
-    def expected(self, known: Tensor, ends: Tensor, seen: BankSeen) -> Tensor:
-        """Return the mixed forecasts ``(s, n, f)`` after ``ends`` rows of ``known``, without the linear memory."""
-        found = torch.einsum(
-            "snkf,kf->snf", self.bank.forecasts(seen, self.config.horizon), self.mixing[: len(self.bank.names)]
+    def _preferred(
+        self, known: Tensor, keep: int, boundaries: Tensor, at: Tensor, seen: BankSeen, carry: Any
+    ) -> tuple[Tensor, Any]:
+        """Return the candidates' forecasts after ``at`` rows, mixed as each stream prefers, ``(s, n, f)``; and its carry.
+
+        ``keep`` rows of ``known`` come before the first.
+        """
+        if not len(at):
+            return known.new_zeros(len(known), 0, self.config.horizon), carry
+        found = self.candidates(known, keep + at, seen)
+        if not self.config.prefers:
+            return mix(found, self.mixing), carry
+        place, steps = torch.searchsorted(at, boundaries), preference.heard_steps(self.config.horizon) - 1
+        pace = float(self.pace)
+        slopes, carry = preference.read(
+            self.mixing,
+            pace,
+            known,
+            keep + boundaries,
+            found[:, place][..., steps],
+            seen.size[:, place],
+            carry,
+            patch_length=self.config.patch_length,
         )
-        for ridge, weights in zip(self.ridges, self.mixing[len(self.bank.names) :], strict=True):
-            found = found + weights * ridge.forecasts(known, ends, seen)
-        return found
+        heard = slopes[:, torch.searchsorted(boundaries, at, right=True)]
+        return (found * preference.weights_of(self.mixing, pace, heard)).sum(2), carry
+
+    def candidates(self, known: Tensor, ends: Tensor, seen: BankSeen) -> Tensor:
+        """Return what every candidate foretells ``(s, n, k, f)`` after ``ends`` rows of ``known``."""
+        found = [self.bank.forecasts(seen, self.config.horizon)]
+        found += [ridge.forecasts(known, ends, seen)[:, :, None] for ridge in self.ridges]
+        return torch.cat(found, dim=2)
 
 
 def features_of(seen: BankSeen) -> Tensor:

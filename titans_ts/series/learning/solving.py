@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from titans_ts.blocks.scale import Scale, on_long_run_scale
-from titans_ts.series.base import calibration, forward, mixing, ridge
+from titans_ts.series.base import calibration, forward, mixing, preference, ridge
 from titans_ts.series.base.bank import Bank, BankSeen
 from titans_ts.series.base.base import Base, features_of
 from titans_ts.series.base.effects import effect_at, learn_effect
@@ -90,7 +90,7 @@ def solve_base(series: Sequence[SeriesTensors], config: ForecastConfig, sizes: S
     rows, patch = streams.rows, config.patch_length
     boundaries = torch.arange(patch, rows.shape[1] + 1, patch)
     seen, _ = base.bank.read(rows, streams.scale, base.bank.initial(len(rows)), boundaries)
-    expected = _out_of_block(base, ridges, rows, boundaries, seen, edges)
+    expected = _out_of_block(base, ridges, streams, boundaries, seen, edges)
     said = _reading_on(base, streams, boundaries, expected, seen.size)
     truth = _truth(rows, boundaries.expand(len(rows), -1), config.horizon)
     earned = {
@@ -162,25 +162,51 @@ def _assembled(found: _Found, weights: Tensor, config: ForecastConfig, *, zero: 
 
 
 def _out_of_block(
-    base: Base, ridges: Sequence[Learned], rows: Tensor, ends: Tensor, seen: BankSeen, edges: Tensor
+    base: Base, ridges: Sequence[Learned], streams: _Streams, ends: Tensor, seen: BankSeen, edges: Tensor
 ) -> Tensor:
-    """Return what the base foretells ``(s, n, f)`` with ridges that were solved before each origin's block, NaN without."""
-    horizon = base.config.horizon
-    found = torch.empty(len(rows), len(ends), horizon, dtype=torch.float64)
-    step = max(NUMBERS_AT_ONCE // (len(rows) * horizon), 1)
-    for part in torch.arange(len(ends)).split(step):
+    """Return what the base foretells ``(s, n, f)`` with ridges that were solved before each origin's block, NaN without.
+
+    How fast a stream's own weights move is judged on the way.
+    """
+    rows, patch, (k, horizon) = streams.rows, base.config.patch_length, base.mixing.shape
+    steps = preference.heard_steps(horizon) - 1
+    heard = torch.empty(len(rows), len(ends), k, len(steps), dtype=torch.float64)
+    slopes = torch.zeros(len(rows), len(ends), k, dtype=torch.float64)
+
+    def candidates(part: Tensor) -> Tensor:
         here = ridge.part_of(seen, part)
         each = [base.bank.forecasts(here, horizon)]
         each += [forward.out_of_block(one, rows, ends[part], here, edges)[:, :, None] for one in ridges]
-        found[:, part] = mixing.mix(torch.cat(each, dim=2), base.mixing)
+        return torch.cat(each, dim=2)
+
+    parts = torch.arange(len(ends)).split(max(NUMBERS_AT_ONCE // (len(rows) * k * horizon), 1))
+    if k > 1 and _typical(streams, base) >= FEWEST_BOUNDARIES:
+        for part in parts:
+            heard[:, part] = candidates(part)[..., steps]
+        base.pace.fill_(preference.learn(base.mixing, rows, ends, heard, seen.size, patch_length=patch))
+    if base.pace > 0:
+        late = base.waits * patch
+        known = F.pad(rows, (late, 0), value=float("nan"))
+        start = preference.initial(len(rows), k, horizon, patch)
+        given = known, ends + late, heard, seen.size, start
+        slopes = preference.read(base.mixing, float(base.pace), *given, patch_length=patch)[0][:, 1:]
+    base.config = replace(base.config, prefers=bool(base.pace > 0))
+    found = torch.empty(len(rows), len(ends), horizon, dtype=torch.float64)
+    for part in parts:
+        weights = preference.weights_of(base.mixing, float(base.pace), slopes[:, part])
+        found[:, part] = (candidates(part) * weights).sum(2)
     return found
+
+
+def _typical(streams: _Streams, base: Base) -> float:
+    """Return the boundaries of a typical stream."""
+    return float(streams.lengths.double().median()) / base.config.patch_length
 
 
 def _reading_on(base: Base, streams: _Streams, boundaries: Tensor, expected: Tensor, size: Tensor) -> Tensor:
     """Learn the linear memory, and return what it adds ``(s, n, f)``; it is left out where it has nothing to add."""
     memory, rows = base.memory, streams.rows
-    typical = float(streams.lengths.double().median()) / base.config.patch_length
-    if memory is not None and typical >= FEWEST_BOUNDARIES:
+    if memory is not None and _typical(streams, base) >= FEWEST_BOUNDARIES:
         memory.learn(rows, boundaries, expected, size)
         if bool((memory.share > 0).any()):
             known = F.pad(rows, (memory.context, 0), value=float("nan"))
