@@ -23,6 +23,7 @@ class BaseConfig:
     future: int = 0  # covariates known in advance
     templates: int = 1  # rank vectors of the copula
     zero: bool = True  # whether the user's zero bounds rows that never changed their sign; not on transformed ones
+    faith: float = 0.0  # in a profile of one long season, see titans_ts.series.base.bank.Bank
     prefers: bool = True  # whether a stream's own weights of the candidates move while it is read
     reads_on: bool = True  # whether a linear memory learns from the errors of a stream while it is read
     bank: tuple[str, ...] = ()  # candidates of the bank

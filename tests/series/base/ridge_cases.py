@@ -11,6 +11,7 @@ class Seen(NamedTuple):
     profile: Tensor
     size: Tensor
     logs: Tensor
+    age: Tensor
 
 
 def seen_of(rows: Tensor, ends: Tensor, season: int = 4) -> Seen:
@@ -22,7 +23,7 @@ def seen_of(rows: Tensor, ends: Tensor, season: int = 4) -> Seen:
     levels = torch.stack(
         [rows[:, :end].nan_to_num()[:, -3:].mean(-1, keepdim=True).expand(s, 3) for end in ends], 1
     ).nan_to_num()
-    return Seen(levels, turned, torch.full((s, n), 0.7, dtype=torch.float64), logs)
+    return Seen(levels, turned, torch.full((s, n), 0.7, dtype=torch.float64), logs, ends.double().expand(s, n))
 
 
 def waves(streams: int = 3, rows: int = 160) -> Tensor:

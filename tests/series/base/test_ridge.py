@@ -9,7 +9,7 @@ from series.base.ridge_cases import Seen, seen_of, waves
 from torch import Tensor
 
 from titans_ts.blocks.scale import Scale
-from titans_ts.series.base.forward import running_sums
+from titans_ts.series.base.forward import learn, running_sums
 from titans_ts.series.base.ridge import (
     Ridge,
     RidgeSpec,
@@ -115,11 +115,29 @@ def test_rows_without_any_value_give_numbers(spec):
     assert Ridge(spec, 3).forecasts(rows, ends, seen).isfinite().all()
 
 
+def test_a_young_stream_is_answered_by_the_look_backs_that_it_fills():
+    spec = RidgeSpec((4, 8, 16))
+    rows = waves(streams=4)[:, :40]
+    edges = torch.tensor([0, 60, 160])
+    many = torch.arange(16, 160)
+    learned = learn([spec], waves(streams=4), many, seen_of(waves(streams=4), many), 3, edges)
+    at = torch.arange(3, 20)
+    found = learned.ridge.forecasts(rows, at, seen_of(rows, at))
+    for age, lookbacks in ((3, (4,)), (7, (4,)), (8, (4, 8)), (15, (4, 8)), (16, (4, 8, 16))):
+        one = Ridge(RidgeSpec(lookbacks), 3)
+        parts = {2: learned.weights, 1: learned.younger[0], 0: learned.younger[1]}
+        one.weights.copy_(parts[len(lookbacks) - 1])
+        one.younger = None
+        here = torch.tensor([age])
+        torch.testing.assert_close(found[:, age - 3], one.forecasts(rows, here, seen_of(rows, here))[:, 0])
+
+
 def test_a_short_stream_is_filled_up_with_its_first_row():
     spec = RidgeSpec((5,), "level")
     rows, ends = torch.tensor([[2.0, 3.0]], dtype=torch.float64), torch.tensor([2])
     seen = Seen(
-        torch.full((1, 1, 3), 1.0, dtype=torch.float64), torch.zeros(1, 1, 1), torch.ones(1, 1), torch.zeros(1, 1, 3)
+        torch.full((1, 1, 3), 1.0, dtype=torch.float64),
+        *(torch.zeros(1, 1, 1), torch.ones(1, 1), torch.zeros(1, 1, 3), torch.ones(1, 1)),
     )
     found = design(spec, rows, ends, seen)
     assert found.centre.item() == 2.0

@@ -96,6 +96,9 @@ class Bank:
         computed nor kept, so that a state goes on with the same ``kept`` alone.
     logs : bool, default=False
         Whether logarithms are kept even if no candidate is on them: ridges may be.
+    faith : float, default=0
+        How much of its last season a stream takes for its profile while it is too young to tell one, where the season is
+        longer than :data:`LONGEST_JUDGED` rows.
 
     Attributes
     ----------
@@ -116,7 +119,7 @@ class Bank:
     Rows that are missing count as the row of a season before, or the last row where there is none.
     """
 
-    def __init__(self, season: int, kept: Sequence[str] | None = None, *, logs: bool = False) -> None:
+    def __init__(self, season: int, kept: Sequence[str] | None = None, *, logs: bool = False, faith: float = 0.0) -> None:
         if season < 1:
             raise ValueError(f"season must be at least 1, got {season}")
         if unknown := set(kept or ()) - set(NAMES):
@@ -126,6 +129,7 @@ class Bank:
         offered = [name for name in NAMES if self.judged or not name.endswith("_log")]
         self.names = tuple(name for name in offered if kept is None or name in kept)
         self.level_steps = LEVEL_STEPS
+        self.faith = 0.0 if self.judged else faith
         self.forgetting = FORGETTING if season <= SHORT_SEASON else LONG_FORGETTING
         kinds = {name.removesuffix("_log") for name in self.names}
         self.forms = 1 + (self.judged and (logs or any(name.endswith("_log") for name in self.names)))
@@ -414,6 +418,9 @@ class _Piece:
         newest = state["last"][:, -1:]
         last = np.where(np.arange(m) >= m - age[:, None], state["last"], newest)
         profiles = self._profile(state)
+        if bank.faith:
+            young = ((age >= m) & (age <= 3 * m))[:, None, None] & (profiles == 0)
+            profiles = np.where(young, bank.faith * (last - last.mean(-1, keepdims=True))[:, None], profiles)
         sums = state["steps"]
         with np.errstate(divide="ignore", invalid="ignore"):
             size = np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], np.where(sums[:, 3] > 0, sums[:, 2] / sums[:, 3], 1.0))

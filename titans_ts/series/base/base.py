@@ -65,7 +65,7 @@ class Base(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.config = config
-        self.bank = Bank(config.season, config.bank, logs=any(spec.logs for spec in config.ridges))
+        self.bank = Bank(config.season, config.bank, logs=any(spec.logs for spec in config.ridges), faith=config.faith)
         self.ridges: Any = nn.ModuleList(Ridge(spec, config.horizon, channels=config.channels) for spec in config.ridges)
         self.memory = LinearMemory(config.lookback, config.horizon, config.patch_length) if config.reads_on else None
         shape = (len(config.bank) + len(config.ridges), config.horizon)

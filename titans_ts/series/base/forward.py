@@ -27,6 +27,8 @@ from titans_ts.series.base.ridge import (
     pieces,
     solve,
     solve_each,
+    sums_of,
+    younger_spec,
 )
 
 PENALTIES = (0.01, 0.04, 0.15, 0.6, 2.5)
@@ -48,6 +50,7 @@ class Learned(NamedTuple):
     penalty: float
     own_penalty: float | None
     weights: Tensor  # g f d, solved on all blocks
+    younger: tuple[Tensor, ...]  # 1 f d each, those of the ridges that answer for younger streams
     forward: tuple[Tensor | None, ...]  # of each block: weights solved on the blocks before it, None where there are too few
     losses: dict[str, list[float]]  # log loss of each judged block, by what was tried
 
@@ -56,7 +59,11 @@ class Learned(NamedTuple):
         """What a model keeps: the weights solved on all blocks."""
         g, f, _ = self.weights.shape
         made = Ridge(self.spec, f, channels=g)
-        made.weights.copy_(self.weights)
+        into: Ridge | None = made
+        for weights in (self.weights, *self.younger):
+            assert into is not None
+            into.weights.copy_(weights)
+            into = into.younger
         return made
 
 
@@ -94,7 +101,8 @@ def learn(
     if best is None or best_sums is None:
         raise ValueError("specs: there must be one whose weights are shared")
     final, forward = _solutions(best, best_sums)
-    return best._replace(weights=final, forward=forward, losses={**losses, "chosen": _of(best)})
+    younger = _younger(best, best_sums[-1])
+    return best._replace(weights=final, younger=younger, forward=forward, losses={**losses, "chosen": _of(best)})
 
 
 def _only(kept: dict[RidgeSpec, list[Sums]], best: Learned | None) -> dict[RidgeSpec, list[Sums]]:
@@ -164,7 +172,7 @@ def _judge(
     chosen = min(tried, key=lambda each: sum(losses[each]))
     report = {f"{a:g}" if b is None else f"{a:g}, own {b:g}": losses[a, b] for a, b in tried}
     empty = torch.zeros(0)
-    return Learned(spec, chosen[0], chosen[1], empty, (), {**report, "chosen": losses[chosen]})
+    return Learned(spec, chosen[0], chosen[1], empty, (), (), {**report, "chosen": losses[chosen]})
 
 
 def _losses(
@@ -228,6 +236,15 @@ def _solutions(learned: Learned, sums: list[Sums]) -> tuple[Tensor, tuple[Tensor
     if final is None:
         raise ValueError("no window of the rows has all of its targets; give more rows or a shorter horizon")
     return final, (None, *found[:-1])
+
+
+def _younger(learned: Learned, sums: Sums) -> tuple[Tensor, ...]:
+    """Return the weights of the ridges of shorter look-backs, the longest first."""
+    found, spec = [], younger_spec(learned.spec)
+    while spec is not None:
+        found.append(solve(spec, sums_of(spec, sums, learned.spec.longest), learned.penalty))
+        spec = younger_spec(spec)
+    return tuple(found)
 
 
 def own_weights(spec: RidgeSpec, sums: Sums, penalty: float, own_penalty: float) -> Tensor:

@@ -8,7 +8,7 @@ stream's size, or the same on logarithms. Look-backs of several lengths come out
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -272,6 +272,20 @@ def solve_each(spec: RidgeSpec, sums: Sums, penalties: Sequence[float], prior: T
     return [found.mT.contiguous() for found in weights]
 
 
+def younger_spec(spec: RidgeSpec) -> RidgeSpec | None:
+    """Return what answers for streams younger than the longest look-back: the shorter ones, with shared weights."""
+    if spec.centre != "mean" or len(spec.lookbacks) == 1:
+        return None
+    return replace(spec, lookbacks=spec.lookbacks[:-1], own=False)
+
+
+def sums_of(spec: RidgeSpec, sums: Sums, longest: int) -> Sums:
+    """Return the part of sums over windows of ``longest`` rows that a spec of shorter ones sees, over all streams."""
+    first = longest - spec.longest
+    whole = sums.together()
+    return whole._replace(gram=whole.gram[:, first:, first:], cross=whole.cross[:, first:])
+
+
 def pieces(streams: int, places: Tensor, numbers: int) -> Iterator[Tensor]:
     """Return places in pieces whose windows are not too much to hold."""
     if len(places):
@@ -285,6 +299,8 @@ def part_of(seen: BankSeen, part: Tensor) -> BankSeen:
 
 class Ridge(nn.Module):
     """Solved weights, as a model keeps them; blank they hold zeros.
+
+    Where a stream is younger than the longest look-back, a ridge of the shorter ones answers: :attr:`younger`.
 
     Parameters
     ----------
@@ -303,6 +319,8 @@ class Ridge(nn.Module):
         self.spec = spec
         shape = (channels if spec.own else 1, horizon, spec.width)
         self.register_buffer("weights", torch.zeros(shape, dtype=torch.float64))
+        shorter = younger_spec(spec)
+        self.younger = None if shorter is None else Ridge(shorter, horizon)
 
     @torch.no_grad()
     def forecasts(self, rows: Tensor, ends: Tensor, seen: BankSeen) -> Tensor:
@@ -326,4 +344,11 @@ class Ridge(nn.Module):
         for part in pieces(len(rows), torch.arange(ends.shape[-1]), self.spec.width + found.shape[-1]):
             here = part_of(seen, part)
             found[:, part] = answers(self.spec, self.weights, design(self.spec, rows, ends[..., part], here), here)
+        if self.younger is not None:
+            young = (seen.age < self.spec.longest).any(0).nonzero()[:, 0]
+            if len(young):
+                here = part_of(seen, young)
+                theirs = self.younger.forecasts(rows, ends[..., young], here)
+                grown = (here.age >= self.spec.longest)[..., None]
+                found[:, young] = torch.where(grown, found[:, young], theirs)
         return found

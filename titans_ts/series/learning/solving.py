@@ -118,6 +118,17 @@ def _weights(found: _Found, streams: _Streams) -> Tensor:
     return weights[:, torch.searchsorted(steps, torch.arange(horizon))]
 
 
+def _faith(found: _Found) -> float:
+    """Return how much of a single season is in the profile, over streams that know theirs; 0 where the season is short."""
+    if found.bank.judged:
+        return 0.0
+    last = found.seen.last - found.seen.last.mean(-1, keepdim=True)
+    known = (found.seen.age >= 4 * found.bank.season)[..., None]
+    both = (torch.where(known, last * found.seen.profile, 0.0) / found.seen.size[..., None] ** 2).sum()
+    alone = (torch.where(known, last.square(), 0.0) / found.seen.size[..., None] ** 2).sum()
+    return float((both / alone.clamp_min(1e-300)).clamp(0, 1))
+
+
 def _future(series: Sequence[SeriesTensors], streams: _Streams) -> Tensor:
     """Return what is known in advance of every series ``(b, t, x)``, as long as the streams."""
     longest = streams.rows.shape[1]
@@ -153,11 +164,12 @@ def _assembled(found: _Found, weights: Tensor, config: ForecastConfig, *, zero: 
             bank=tuple(names),
             ridges=tuple(one.spec for one in ridges),
             zero=zero,
+            faith=_faith(found),
         )
     )
     base.mixing.copy_(weights[torch.tensor(counts)])
     for into, one in zip(base.ridges, ridges, strict=True):
-        into.weights.copy_(one.weights)
+        into.load_state_dict(one.ridge.state_dict())
     return base, ridges
 
 
