@@ -338,9 +338,10 @@ def test_intervals_are_those_of_the_forecaster():
     same(found, expected[["load-lo-80", "load-hi-80", "price-lo-80", "price-hi-80"]])
 
 
-def test_an_interval_wider_than_what_was_learned_is_refused():
-    with pytest.raises(ValueError, match="quantiles: 0.(005|995) lies beyond those learned"):
-        fitted(column(), fh=FH).predict_interval(coverage=0.99)
+def test_an_interval_may_be_of_any_width():
+    found = fitted(column(), fh=FH).predict_interval(coverage=[0.5, 0.999])["load"]
+    assert (found[0.999, "lower"] < found[0.5, "lower"]).all()
+    assert (found[0.999, "upper"] > found[0.5, "upper"]).all()
 
 
 # --- exogenous data ---------------------------------------------------------------------------------------------------

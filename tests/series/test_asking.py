@@ -120,6 +120,26 @@ def test_quantiles_stand_beside_the_bounds_of_their_target(of_arrays):
         assert (found[f"y{j}-q-12.5"] < found[f"y{j}-q-90"]).all()
 
 
+def test_any_level_is_given_and_none_crosses_another(of_arrays):
+    levels, shares = [1, 50, 95, 99, 99.9, 100 - 1e-13], [1e-9, 0.001, 0.01, 0.4, 0.6, 0.999]
+    found = of_arrays.predict(level=levels, quantiles=shares)
+    names = [*(f"y0-lo-{level:g}" for level in levels[::-1]), *(f"y0-hi-{level:g}" for level in levels)]
+    assert np.isfinite(found[names].to_numpy()).all()
+    assert (np.diff(found[names].to_numpy()) > 0).all()
+    assert (np.diff(found[[f"y0-q-{100 * share:g}" for share in shares]].to_numpy()) > 0).all()
+    X = wave()
+    rows, metrics = of_arrays.backtest(X, windows=2, level=[99.8], quantiles=[0.001])
+    assert metrics.columns[-1] == "coverage-99.8"
+    np.testing.assert_array_equal(rows["forecast-q-0.1"], rows["forecast-lo-99.8"])
+    alone = of_arrays.predict(X[:294], quantiles=[0.001])[["y0-q-0.1", "y1-q-0.1"]].to_numpy().T.ravel()
+    np.testing.assert_allclose(rows[rows["cutoff"] == 293]["forecast-q-0.1"], alone, rtol=1e-5)
+
+
+def test_a_level_is_the_same_whatever_else_is_asked(of_arrays):
+    several = of_arrays.predict(level=[37, 80], quantiles=[0.03])
+    pd.testing.assert_series_equal(of_arrays.predict(level=[37])["y0-lo-37"], several["y0-lo-37"])
+
+
 def test_quantiles_of_a_backtest_are_those_of_its_forecasts(of_arrays):
     X = wave()
     rows, _ = of_arrays.backtest(X, windows=2, level=[80], quantiles=[0.1, 0.3])

@@ -318,7 +318,7 @@ CALLS = {
     "a level of text": (lambda f: f.predict(level="high"), "level must be a number or a list of numbers"),
     "a nested level": (lambda f: f.predict(level=[[80]]), "level must be a number or a list of numbers"),
     "a level of 100": (lambda f: f.predict(level=[100]), "level must be percentages between 0 and 100"),
-    "a level not learned": (lambda f: f.predict(level=[99]), "level=99 is wider .* fit with quantiles that include 0.005"),
+    "a level of a share": (lambda f: f.predict(level=[0.8]), "levels are percentages; did you mean 80"),
     "half a window": (lambda f: f.backtest(wave(), windows=2.5), "windows and step must be whole numbers"),
     "no step": (lambda f: f.backtest(wave(), step=0), "windows and step must be whole numbers, 1 or more"),
     "no horizons": (lambda f: f.rolling_errors(wave(), start=50, horizons=[]), "horizons must be whole numbers"),

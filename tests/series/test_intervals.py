@@ -66,6 +66,14 @@ def test_what_is_no_number_is_no_quantile(asked):
         check_quantiles(asked, SHARES)
 
 
+def test_any_level_may_be_asked_of_what_learned_none():
+    assert Asked.checked([99.99, 1], [1e-6, 0.999]) == ((99.99, 1.0), (1e-6, 0.999))
+    with pytest.raises(ValueError, match="between 0 and 100"):
+        Asked.checked([100], None)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Asked.checked(None, [1.0])
+
+
 def test_what_is_asked_twice_is_given_once_in_the_order_of_asking():
     assert Asked.checked([80, 50, 80.0], (0.9, 0.1, 0.9), SHARES) == ((80.0, 50.0), (0.9, 0.1))
     assert Asked.checked(None, None, SHARES) == Asked()

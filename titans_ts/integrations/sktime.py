@@ -23,7 +23,6 @@ from titans_ts.frames.read import read_panel
 from titans_ts.integrations import _sktime_rows as frames
 from titans_ts.series import reading
 from titans_ts.series.forecaster import TitansForecaster
-from titans_ts.series.intervals import check_quantiles
 
 try:
     from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
@@ -247,7 +246,7 @@ class TitansSktimeForecaster(BaseForecaster):
                 f"fh reaches {_furthest(steps)} rows past the cutoff, but the forecaster learned horizon={horizon}; fit it "
                 "with such an fh, or with a larger horizon"
             )
-        check_quantiles([share for share in shares if share != 0.5], self.forecaster_.network_.config.quantiles)
+        self.forecaster_.reader_.asked(None, [share for share in shares if share != 0.5])
         after = np.concatenate(list(steps.values())) > 0
         ahead = self._ahead(X, index[after], shares, _furthest(steps)) if after.any() else {}
         behind = self._behind(steps, shares) if not after.all() else {}
@@ -297,8 +296,8 @@ class TitansSktimeForecaster(BaseForecaster):
             origins = len(one) - 1 + steps[one.id][steps[one.id] <= 0]
             answers[one.id] = np.full((len(origins), one.values.shape[1], len(shares)), np.nan)
             known = origins[origins > 0].tolist()  # sorted, as sktime sorts fh
-            for group, found in reading.rolling_forecasts(reader.network, reader.tensors(one), known):
-                point, quantiles = (x[:, 0] for x in reader.in_units(found, shares))
+            for group, found in reading.rolling_forecasts(reader.network, reader.tensors(one), known, shares):
+                point, quantiles = (x[:, 0] for x in reader.in_units(found))
                 quantiles[..., np.equal(shares, 0.5)] = point[..., None]
                 answers[one.id][np.isin(origins, group)] = quantiles
         return answers

@@ -33,7 +33,6 @@ from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing
 from titans_ts.learn.run import choose_device
 from titans_ts.series import rolling
-from titans_ts.series.intervals import Asked
 from titans_ts.series.learning.fitting import Plan, fit_panel
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reader import Reader, Reading, chosen, some
@@ -295,9 +294,9 @@ class TitansForecaster(BaseTitans):
             Rows to forecast, at most as many as ``fit`` learned, which is the default. They are the first rows of the longer
             forecast.
         level : sequence of float, optional
-            Intervals to add, in percent: ``level=[80]`` gives columns ``-lo-80`` and ``-hi-80``.
+            Intervals to add, in percent, any between 0 and 100: ``level=[80]`` gives columns ``-lo-80`` and ``-hi-80``.
         quantiles : sequence of float, optional
-            Quantiles to add, as shares: ``quantiles=[0.1]`` gives a column ``-q-10``, interpolated between those learned.
+            Quantiles to add, as shares, any between 0 and 1: ``quantiles=[0.1]`` gives a column ``-q-10``.
         future : frame or array, optional
             Covariates known in advance, for the rows to forecast; needed if the model was fitted with any.
             :meth:`future_frame` makes the frame to fill.
@@ -313,8 +312,8 @@ class TitansForecaster(BaseTitans):
         Raises
         ------
         ValueError
-            If nothing was read, X or ``future`` does not fit, or ``horizon``, a level or a quantile reaches beyond what was
-            learned.
+            If nothing was read, X or ``future`` does not fit, ``horizon`` is longer than what was learned, or a level or a
+            quantile is out of range; a model of an older version gives those between the quantiles it learned.
 
         Examples
         --------
@@ -329,7 +328,7 @@ class TitansForecaster(BaseTitans):
         """
         reader = self.reader_
         faults = reader.faults
-        rows, asked = reader.horizon(horizon), Asked.checked(level, quantiles, reader.network.config.quantiles)
+        rows, asked = reader.horizon(horizon), reader.asked(level, quantiles)
         given = reader.static(static)
         if X is None:
             if static is not None:
@@ -675,7 +674,7 @@ class TitansForecaster(BaseTitans):
         """
         reader = self.reader_
         faults = reader.faults
-        asked = Asked.checked(level, quantiles, reader.network.config.quantiles)
+        asked = reader.asked(level, quantiles)
         if not isinstance(refit, bool | int | np.integer) or refit < 0:
             raise ValueError(
                 f"refit={refit!r} must be True, False, or a number of windows after which to fit anew; for example refit=5"

@@ -1,4 +1,7 @@
-"""What is asked of a forecast beside its point: intervals of a level in percent, and quantiles, between those learned."""
+"""What is asked of a forecast beside its point: intervals of a level in percent, and quantiles.
+
+A model with a base gives any; one of an older version those between the quantiles that it learned.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ TOLERANCE = 1e-9
 
 
 class Asked(NamedTuple):
-    """What is asked beside the point, within reach of the quantiles that were learned."""
+    """What is asked beside the point."""
 
     levels: tuple[float, ...] = ()  # in percent
     quantiles: tuple[float, ...] = ()  # shares
@@ -22,9 +25,9 @@ class Asked(NamedTuple):
         cls,
         level: float | Sequence[float] | None,
         quantiles: float | Sequence[float] | None,
-        learned: tuple[float, ...],
+        learned: tuple[float, ...] | None = None,
     ) -> Asked:
-        """Return what a user asks for; what is out of range, or beyond the learned quantiles, is refused."""
+        """Return what a user asks for; what is out of range, or beyond learned quantiles if there are any, is refused."""
         return cls(check_levels(level, learned), check_quantiles(quantiles, learned))
 
     @property
@@ -43,14 +46,14 @@ class Asked(NamedTuple):
         return bounds, {share: values[..., ends + i] for i, share in enumerate(self.quantiles)}
 
 
-def check_levels(level: float | Sequence[float] | None, learned: tuple[float, ...]) -> tuple[float, ...]:
+def check_levels(level: float | Sequence[float] | None, learned: tuple[float, ...] | None = None) -> tuple[float, ...]:
     """Return levels in percent, each once; one that is no percentage, or reaches beyond the learned quantiles, is refused.
 
     >>> check_levels([80], (0.1, 0.5, 0.9))
     (80.0,)
     """
     levels = _numbers(level, "level must be a number or a list of numbers, in percent", "for example level=[80]")
-    widest = 100 * min(1 - 2 * learned[0], 2 * learned[-1] - 1)
+    widest = 100.0 if learned is None else 100 * min(1 - 2 * learned[0], 2 * learned[-1] - 1)
     for one in levels:
         if 0 < one < 1:
             raise ValueError(f"level={one:g} is less than one percent: levels are percentages; did you mean {100 * one:g}?")
@@ -65,7 +68,9 @@ def check_levels(level: float | Sequence[float] | None, learned: tuple[float, ..
     return levels
 
 
-def check_quantiles(quantiles: float | Sequence[float] | None, learned: tuple[float, ...]) -> tuple[float, ...]:
+def check_quantiles(
+    quantiles: float | Sequence[float] | None, learned: tuple[float, ...] | None = None
+) -> tuple[float, ...]:
     """Return quantiles, each once; one that is no share, or lies beyond the learned ones, is refused.
 
     >>> check_quantiles([0.3, 0.9], (0.1, 0.5, 0.9))
@@ -79,7 +84,7 @@ def check_quantiles(quantiles: float | Sequence[float] | None, learned: tuple[fl
             raise ValueError(f"quantiles must lie between 0 and 1, got {one:g}; did you mean {one / 100:g}?")
         if not 0 < one < 1:
             raise ValueError(f"quantiles must lie between 0 and 1, got {one:g}; for example quantiles=[0.1, 0.9]")
-        if not learned[0] - TOLERANCE < one < learned[-1] + TOLERANCE:
+        if learned is not None and not learned[0] - TOLERANCE < one < learned[-1] + TOLERANCE:
             raise ValueError(
                 f"quantiles: {one:g} lies beyond those learned ({learned[0]:g} to {learned[-1]:g}): fit with quantiles that "
                 f"include {one:g}"

@@ -32,7 +32,7 @@ from titans_ts.frames.write import Forecast, forecast_container, future_containe
 from titans_ts.learn.progress import progress_bar
 from titans_ts.learn.saving import network_tensors
 from titans_ts.series import reading
-from titans_ts.series.intervals import Asked, quantiles_at
+from titans_ts.series.intervals import Asked
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reading import tokens_read
 from titans_ts.series.settings import ForecastConfig
@@ -436,6 +436,10 @@ class Reader:
             )
         return int(asked)
 
+    def asked(self, level: float | Sequence[float] | None, quantiles: float | Sequence[float] | None) -> Asked:
+        """Return what is asked beside the point; out of range is refused, and without a base what was not learned too."""
+        return Asked.checked(level, quantiles, self.network.config.quantiles if self.network.base is None else None)
+
     def ahead(self, read: Reading, horizon: int, future: Any = None, faults: Faults | None = None) -> dict[Hashable, Tensor]:
         """Return what is known in advance of the rows after what was read, standardised, by id."""
         layout = replace(self.layout, kind=read.layout.kind, backend=read.layout.backend)
@@ -459,7 +463,7 @@ class Reader:
 
             def forecast_some(some: Sequence[Hashable]) -> list[Forecast]:
                 states, futures = [read.states[name] for name in some], [ahead[name] for name in some]
-                found = reading.forecast_together(network, states, futures)
+                found = reading.forecast_together(network, states, futures, asked.shares)
                 progress.update(len(some))
                 answers = zip(some, found, strict=True)
                 return [self.answer(one, read.last_times[name], asked, horizon) for name, one in answers]
@@ -470,14 +474,13 @@ class Reader:
 
     def answer(self, found: reading.Forecasts, last_time: Any, asked: Asked, horizon: int) -> Forecast:
         """Return the forecast of one origin as it goes into a container."""
-        point, values = (x[0, :horizon] for x in self.in_units(found, asked.shares))
+        point, values = (x[0, :horizon] for x in self.in_units(found))
         return Forecast(point, last_time, *asked.parted(values))
 
-    def in_units(self, found: reading.Forecasts, shares: Sequence[float] = ()) -> tuple[np.ndarray, np.ndarray]:
-        """Return point forecasts ``(n, f, c)`` and the quantiles of some shares ``(n, f, c, s)`` in the user's units."""
+    def in_units(self, found: reading.Forecasts) -> tuple[np.ndarray, np.ndarray]:
+        """Return point forecasts ``(n, f, c)`` and their quantiles ``(n, f, c, s)`` in the user's units."""
         targets = self.preparation.targets
-        quantiles = quantiles_at(found.quantiles.cpu().numpy(), self.network.config.quantiles, shares)
-        return targets.back(found.point.cpu().numpy()), targets.back(quantiles, axis=-2)
+        return targets.back(found.point.cpu().numpy()), targets.back(found.quantiles.cpu().numpy(), axis=-2)
 
     def future_frame(self, last_times: Mapping[Hashable, Any], horizon: int) -> Any:
         """Return the container that covariates of the rows after the last ones go into."""

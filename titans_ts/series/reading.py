@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from titans_ts.backbones.stack import State, require_memory
 from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
 from titans_ts.series.base.base import BaseForecast
+from titans_ts.series.intervals import quantiles_at
 from titans_ts.series.network import Forecast, ForecastNetwork
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.state import SeriesState
@@ -45,7 +46,7 @@ class Forecasts(NamedTuple):
     """Forecasts of one series at ``n`` origins, in the units of the rows that were read, float64."""
 
     point: Tensor  # n f c, the median
-    quantiles: Tensor  # n f c q
+    quantiles: Tensor  # n f c q, of the levels that were asked for
 
 
 def start_state(network: ForecastNetwork, *, static: Tensor, scale: Scale) -> SeriesState:
@@ -123,17 +124,26 @@ def tokens_read(config: ForecastConfig, n_seen: int, *, unknown: bool) -> int:
     return 0 if unknown else max(n_seen - 1, 0) // config.patch_length
 
 
-def forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> Forecasts:
+def forecast(
+    network: ForecastNetwork, state: SeriesState, future: Tensor, levels: Sequence[float] | None = None
+) -> Forecasts:
     """Forecast the rows that follow what the state of one series has read; see :func:`forecast_together`."""
-    return forecast_together(network, [state], [future])[0]
+    return forecast_together(network, [state], [future], levels)[0]
 
 
 @torch.no_grad()
-def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], futures: Sequence[Tensor]) -> list[Forecasts]:
+def forecast_together(
+    network: ForecastNetwork,
+    states: Sequence[SeriesState],
+    futures: Sequence[Tensor],
+    levels: Sequence[float] | Sequence[Tensor] | None = None,
+) -> list[Forecasts]:
     """Forecast what follows states that have read a row or more, side by side; the states are left as they were.
 
-    ``futures`` ``(f, covariates)`` each are covariates known in advance, standardised.
+    ``futures`` ``(f, covariates)`` each are covariates known in advance, standardised. ``levels`` are those of the
+    quantiles, the configuration's by default; with a base also others at each step ``(c, f, q)``, a tensor a state.
     """
+    asked = network.config.quantiles if levels is None else levels
     waiting = [_waiting_forecast(network, state, future) for state, future in zip(states, futures, strict=True)]
     found: list[Any] = [None] * len(states)
     at, streams = torch.tensor([network.config.lookback]), network.config.streams
@@ -149,8 +159,14 @@ def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], f
                 join([_scale_of_streams(network, waiting[i][0]) for i in group]),
             )
             nothing = torch.zeros(*scale.level.shape, 0, dtype=torch.float64)
-            first, levels = states[group[0]].n_seen, network.config.quantiles
-            said_by_base, _ = network.base.read(nothing, scale, carry, first=first, ends=torch.tensor([0]), levels=levels)
+            said_by_base, _ = network.base.read(
+                nothing,
+                scale,
+                carry,
+                first=states[group[0]].n_seen,
+                ends=torch.tensor([0]),
+                levels=_levels_of(network, asked, group),
+            )
             base = _base_forecast(network, said_by_base, lookback, covariates)
             bounds = said_by_base.bounds.to(network.device)
         said = network.forecast(lookback, covariates, join([waiting[i][1] for i in group]), ahead, base)
@@ -159,7 +175,7 @@ def forecast_together(network: ForecastNetwork, states: Sequence[SeriesState], f
         for place, i in enumerate(group):
             here = slice(place * streams, (place + 1) * streams)
             own = Lookback(*(x[here] for x in lookback))
-            found[i] = _in_units(Forecast(*(x[here] for x in said)), own, waiting[i][0].scale)
+            found[i] = _at_levels(network, _in_units(Forecast(*(x[here] for x in said)), own, waiting[i][0].scale), asked)
     return found
 
 
@@ -168,6 +184,7 @@ def rolling_forecasts(
     network: ForecastNetwork,
     series: SeriesTensors,
     origins: Sequence[int],
+    levels: Sequence[float] | None = None,
     *,
     state: SeriesState | None = None,
     told: Told = to_nobody,
@@ -175,9 +192,9 @@ def rolling_forecasts(
     """Yield groups of origins between two patch ends, and their forecasts, while reading a series once from ``state``.
 
     Origins are rows read before a forecast, increasing, 1 to ``t``; covariates known in advance reach ``horizon`` rows past
-    the last.
+    the last. ``levels`` are those of the quantiles, the configuration's by default.
     """
-    patch = network.config.patch_length
+    patch, levels = network.config.patch_length, network.config.quantiles if levels is None else levels
     if state is None:
         state = start_state(network, static=series.static, scale=series.scale)
     backbone, base_carry, based = state.backbone, state.base, state.n_seen
@@ -192,7 +209,7 @@ def rolling_forecasts(
         if network.base is not None:
             asked = torch.tensor(group) if network.recollection is None else torch.cat([ends, torch.tensor(group)])
             rows, actual = (x[..., based : group[-1]] for x in all_rows)
-            scale, levels = _scale_of_streams(network, series), network.config.quantiles
+            scale = _scale_of_streams(network, series)
             foretold, base_carry = network.base.read(
                 rows, scale, base_carry, first=based, ends=asked - based, levels=levels, actual=actual
             )
@@ -209,7 +226,7 @@ def rolling_forecasts(
         found = network.forecast(lookback, covariates, fork, ahead, base)
         if base is not None:
             found = _within(found, bounds, lookback)
-        yield group, _in_units(found, lookback, series.scale, origins=len(group))
+        yield group, _at_levels(network, _in_units(found, lookback, series.scale, origins=len(group)), levels)
 
 
 @torch.no_grad()
@@ -383,8 +400,27 @@ def _base_forecast(network: ForecastNetwork, found: BaseForecast, lookback: Look
     if network.config.future:
         shift = shift + network.base.effect_of(covariates.future.cpu(), covariates.channel.cpu())
     point = (found.point + shift) / spread
-    quantiles = point[..., None] if found.quantiles is None else (found.quantiles + shift[..., None]) / spread[..., None]
+    empty = point[..., None][..., :0]
+    quantiles = empty if found.quantiles is None else (found.quantiles + shift[..., None]) / spread[..., None]
     return Forecast(*(x.to(lookback.values.device, lookback.values.dtype) for x in (point, quantiles)))
+
+
+def _levels_of(
+    network: ForecastNetwork, levels: Sequence[float] | Sequence[Tensor], group: Sequence[int]
+) -> Sequence[float] | Tensor:
+    """Return the levels that the base is asked for by a group: all alike, or those of each stream ``(b, c, f, q)``."""
+    each = [one for one in levels if isinstance(one, Tensor)]
+    if not each:
+        return cast(Sequence[float], levels)
+    return torch.cat([each[i].unflatten(0, (network.config.streams, network.config.token_channels)) for i in group])
+
+
+def _at_levels(network: ForecastNetwork, found: Forecasts, levels: Sequence[float] | Sequence[Tensor]) -> Forecasts:
+    """Return forecasts with quantiles of the levels asked for; without a base these lie between those learned."""
+    if network.base is not None:
+        return found
+    quantiles = quantiles_at(found.quantiles.cpu().numpy(), network.config.quantiles, cast(Sequence[float], levels))
+    return found._replace(quantiles=torch.from_numpy(quantiles))
 
 
 def _within(found: Forecast, bounds: Tensor, lookback: Lookback) -> Forecast:

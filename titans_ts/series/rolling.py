@@ -117,7 +117,7 @@ def rolling_errors(
     sums = {horizon: np.zeros(3) for horizon in horizons}
     with contexts[memory], _bar(reader, stop) as progress:
         origins = range(start, stop - min(horizons) + 1)
-        for group, found in reading.rolling_forecasts(network, reader.tensors(one), origins, told=progress.update):
+        for group, found in reading.rolling_forecasts(network, reader.tensors(one), origins, (), told=progress.update):
             actual = padded[np.array(group)[:, None] + np.arange(longest)]
             error = reader.in_units(found)[0][:, :longest] - actual
             for horizon, total in sums.items():
@@ -168,7 +168,7 @@ def _scaled_errors(reader: Reader, series: Series, state: SeriesState, *, told: 
     error, count = 0.0, 0
     for first in range(0, rows.length, horizon):
         part = rows.part(first, first + horizon)  # the last one may be shorter
-        point = reader.in_units(reading.forecast(network, state, part.future))[0][0, : part.length]
+        point = reader.in_units(reading.forecast(network, state, part.future, ()))[0][0, : part.length]
         with np.errstate(over="ignore"):
             missed = np.abs(point - series.values[first : first + horizon]) / spread
         error, count = error + float(np.nansum(missed)), count + int(np.isfinite(missed).sum())
@@ -196,8 +196,8 @@ def _roll(
     reader: Reader, series: Series, origins: np.ndarray, shares: Sequence[float], *, told: reading.Told = reading.to_nobody
 ) -> _FromOrigins:
     """Read a series once and forecast from every origin on the way."""
-    rolled = reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist(), told=told)
-    parts = [reader.in_units(found, shares) for _, found in rolled]
+    rolled = reading.rolling_forecasts(reader.network, reader.tensors(series), origins.tolist(), shares, told=told)
+    parts = [reader.in_units(found) for _, found in rolled]
     return _FromOrigins(*map(np.concatenate, zip(*parts, strict=True)))
 
 

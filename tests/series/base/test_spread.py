@@ -7,10 +7,16 @@ import torch
 from titans_ts.series.base import calibration
 from titans_ts.series.base import spread as spreads
 from titans_ts.series.base.calibration import learn
-from titans_ts.series.base.spread import GRID, MISSES, initial, quantiles, read, sample, sizes, tracked_steps
+from titans_ts.series.base.spread import GRID, MISSES, draw_levels, initial, quantiles, read, sizes, tracked_steps
 
 HORIZON, PATCH, SEASON = 20, 4, 12
 FINE = [0.0001, 0.004, *GRID[::9], 0.9961, 0.9999]
+
+
+def sample(spread, seen, point, size, paths, *, chance):
+    """Return joint paths ``(s, n, f, paths)``, those of all origins of a stream at the same levels."""
+    levels = draw_levels(spread, len(point), paths, chance=chance)
+    return quantiles(spread, seen, point, size, levels[:, None])
 
 
 def made(streams=3, rows=1200, seed=0):

@@ -129,7 +129,7 @@ class Base(nn.Module):
         *,
         first: int,
         ends: Tensor,
-        levels: Sequence[float] = (),
+        levels: Sequence[float] | Tensor = (),
         actual: Tensor | None = None,
     ) -> tuple[BaseForecast, BaseCarry]:
         """Read rows ``(b, c, t)`` on, and forecast after some numbers of them.
@@ -146,8 +146,8 @@ class Base(nn.Module):
             Rows read before these; only its remainder by the patch length counts.
         ends : Tensor ``(n,)``
             Rows of this call, 0 to ``t`` and increasing, before each forecast.
-        levels : sequence of float, default=()
-            Quantiles of the forecasts; none by default.
+        levels : sequence of float, or Tensor ``(b, c, f, q)``, default=()
+            Quantiles of the forecasts, the same at all steps or not; none by default.
         actual : Tensor ``(b, c, t)``, optional
             The rows with the effect of covariates; by default there is none.
 
@@ -161,6 +161,7 @@ class Base(nn.Module):
         streams, flat = rows.shape[:2], map_tensors(lambda x: x.flatten(0, 1), carry)
         scale = Scale(*(x.flatten() for x in scale))
         actual = (rows if actual is None else actual).flatten(0, 1)
+        levels = levels.flatten(0, 1)[:, None] if isinstance(levels, Tensor) else levels
         zero = -scale.level / scale.spread if self.config.zero else torch.full_like(scale.level, float("nan"))
         found, extremes = [], flat.bounds
         numbers = rows.shape[0] * rows.shape[1] * len(self.mixing) * self.config.horizon
@@ -179,7 +180,7 @@ class Base(nn.Module):
         return BaseForecast(*parts), map_tensors(lambda x: x.unflatten(0, streams), flat)
 
     def _read_piece(
-        self, rows: Tensor, scale: Scale, carry: BaseCarry, first: int, ends: Tensor, levels: Sequence[float]
+        self, rows: Tensor, scale: Scale, carry: BaseCarry, first: int, ends: Tensor, levels: Sequence[float] | Tensor
     ) -> tuple[tuple[Tensor, Tensor | None], BaseCarry]:
         """Read rows ``(s, t)``, and forecast after ``ends`` of them: points ``(s, n, f)`` and their quantiles."""
         patch, keep = self.config.patch_length, carry.rows.shape[1]
@@ -197,9 +198,10 @@ class Base(nn.Module):
             self.spread, carry.spread, rows, point[:, inner][..., tracked], features[:, inner], begin=first, ends=ends
         )
         quantiles = None
-        if levels:
+        if len(levels):
             size = spread.sizes(self.spread, heard, features[:, asked], origins=first + ends)
-            quantiles = spread.quantiles(self.spread, heard, point[:, asked], size, levels)
+            each = levels.numpy() if isinstance(levels, Tensor) else levels
+            quantiles = spread.quantiles(self.spread, heard, point[:, asked], size, each)
         rest = known[:, known.shape[1] - keep :].clone()
         return (point[:, asked], quantiles), BaseCarry(rest, bank, prefers, memory, after, carry.bounds)
 

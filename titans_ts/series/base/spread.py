@@ -40,6 +40,8 @@ DOUBT = 4.0
 """How many boundaries what was learned counts for beside what is heard."""
 LARGEST_ERROR = 50.0
 """Most that one error counts for, in usual ones."""
+FARTHEST = 1e-12
+"""Share of truths beyond the farthest quantile."""
 SMALLEST = 1e-4
 """Smallest size, in long-run spreads."""
 
@@ -161,27 +163,23 @@ def sizes(spread: Spread, seen: SpreadSeen, features: Tensor, *, origins: Tensor
     return torch.from_numpy(np.exp(plain[..., None] + weights[1] * level + weights[2] * profile))
 
 
-def quantiles(spread: Spread, seen: SpreadSeen, point: Tensor, size: Tensor, levels: Sequence[float]) -> Tensor:
-    """Return quantiles ``(s, n, f, q)`` of any levels in (0, 1), round points ``(s, n, f)`` of a size ``(s, n, f)``."""
+def quantiles(spread: Spread, seen: SpreadSeen, point: Tensor, size: Tensor, levels: Sequence[float] | Array) -> Tensor:
+    """Return quantiles ``(s, n, f, q)`` of any levels in (0, 1), round points ``(s, n, f)`` of a size ``(s, n, f)``.
+
+    Levels are ``(q,)``, or of each step ``(s, n, f, q)``.
+    """
     table = distances_of(spread)
-    found = at_of(table, np.broadcast_to(np.asarray(levels, dtype=np.float64), (1, 1, spread.horizon, len(levels))))
+    found = at_of(table, np.clip(np.asarray(levels, dtype=np.float64), FARTHEST, 1 - FARTHEST))
     return point[..., None] + size[..., None] * torch.from_numpy(widened(spread, seen.factors.numpy(), table, found))
 
 
-def sample(
-    spread: Spread, seen: SpreadSeen, point: Tensor, size: Tensor, paths: int, *, chance: np.random.Generator
-) -> Tensor:
-    """Return joint paths ``(s, n, f, paths)``: every step follows the quantiles, steps hang together as errors did."""
-    streams, origins = point.shape[:2]
+def draw_levels(spread: Spread, streams: int, paths: int, *, chance: np.random.Generator) -> Array:
+    """Return the levels ``(s, f, paths)`` of joint paths: even at every step, together along the steps as errors were."""
     ranks = spread.ranks.numpy().astype(np.float64)
     turns = -(-paths // len(ranks))
-    order = np.argsort(chance.random((streams, origins, turns, len(ranks))), axis=-1).reshape(streams, origins, -1)[
-        ..., :paths
-    ]
-    shares = (ranks[order] + chance.random((*order.shape, 1))) / len(ranks)  # s n paths f
-    table = distances_of(spread)
-    found = at_of(table, np.clip(np.swapaxes(shares, 2, 3), 1e-6, 1 - 1e-6))
-    return point[..., None] + size[..., None] * torch.from_numpy(widened(spread, seen.factors.numpy(), table, found))
+    order = np.argsort(chance.random((streams, turns, len(ranks))), axis=-1).reshape(streams, -1)[:, :paths]
+    levels: Array = (ranks[order] + chance.random((*order.shape, 1))) / len(ranks)  # s paths f
+    return np.swapaxes(levels, 1, 2)
 
 
 # --- hearing ----------------------------------------------------------------------------------------------------------

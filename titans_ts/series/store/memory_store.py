@@ -16,7 +16,6 @@ from titans_ts.frames.stream import is_stream, rows_of
 from titans_ts.frames.write import Forecast, forecast_container
 from titans_ts.learn.progress import progress_bar
 from titans_ts.series.forecaster import TitansForecaster
-from titans_ts.series.intervals import Asked
 from titans_ts.series.reader import Reading, chosen, last_time, some
 from titans_ts.series.reading import absorb_together, completes_patch, forecast_together
 from titans_ts.series.state import MemoryState, SeriesState
@@ -241,11 +240,11 @@ class MemoryStore:
         Raises
         ------
         ValueError
-            If there is no series of an id, ``future`` does not fit, or ``horizon``, a level or a quantile reaches beyond
-            what was learned.
+            If there is no series of an id, ``future`` does not fit, ``horizon`` is longer than what was learned, or a level
+            or a quantile is out of range.
         """
         reader, config, faults = self.reader, self.reader.network.config, self.reader.faults
-        rows, asked = reader.horizon(horizon), Asked.checked(level, quantiles, config.quantiles)
+        rows, asked = reader.horizon(horizon), reader.asked(level, quantiles)
         known = bool(reader.layout.future_columns) or future is not None
         found: dict[Hashable, Forecast] = {}
         with self._file.reading() as tables:
@@ -258,7 +257,7 @@ class MemoryStore:
                 states = [self._state(tables, row) for row in part]
                 last = Reading({}, {row.name: row.time for row in part}, reader.layout)
                 ahead = [given[row.name] for row in part] if known else list(reader.ahead(last, config.horizon).values())
-                forecasts = forecast_together(reader.network, states, ahead)
+                forecasts = forecast_together(reader.network, states, ahead, asked.shares)
                 for row, one in zip(part, forecasts, strict=True):
                     found[row.name] = reader.answer(one, row.time, asked, rows)
         faults.tell()
