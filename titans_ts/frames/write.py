@@ -84,7 +84,8 @@ def time_index(layout: Layout, times: np.ndarray) -> Any:
 
     name = layout.time_column if layout.time_in_index else None
     if not layout.has_times:
-        return pd.RangeIndex(int(times[0]), int(times[-1]) + 1)
+        follow = len(times) == times[-1] - times[0] + 1
+        return pd.RangeIndex(int(times[0]), int(times[-1]) + 1) if follow else pd.Index(times)
     if layout.integer_times:
         return pd.Index(times, dtype=layout.time_dtype, name=name)
     index = pd.DatetimeIndex(times, name=name)
@@ -167,6 +168,27 @@ def forecast_container(layout: Layout, forecasts: Mapping[Hashable, Forecast]) -
     frame = _with_rows(layout, list(forecasts), np.full(len(parts), horizon), times, columns)
     alone = layout.was_1d and not beside and (layout.kind == "wide" or layout.index_names)
     return frame[layout.target_columns[0]] if alone else frame
+
+
+def paths_container(layout: Layout, paths: Mapping[Hashable, np.ndarray], last_times: Mapping[Hashable, Any]) -> Any:
+    """Return paths ``(n, f, c)`` of every series as the kind of container that the layout describes.
+
+    An array gives such an array, a list a list of them. A frame has a row a path and step, by series and path: ids and time
+    stamps as a forecast has them, the number of the path in a column ``path``, and the targets.
+    """
+    parts = list(paths.values())
+    if layout.backend == "numpy":
+        found = [part.astype(layout.value_dtype) for part in parts]
+        return found if layout.kind == "list" else found[0]
+    names = target_names(layout)
+    if "path" in names:
+        raise ValueError("a column to forecast is called 'path', as is that of the number of a path: give it another name")
+    count, horizon = parts[0].shape[:2]
+    times = continue_times(layout, [last_times[name] for name in paths], horizon)
+    numbers = np.tile(np.repeat(np.arange(count), horizon), len(parts))
+    columns = {"path": numbers, **_split(layout, names, np.concatenate([part.reshape(-1, len(names)) for part in parts]))}
+    lengths = np.full(len(parts), count * horizon)
+    return _with_rows(layout, list(paths), lengths, np.tile(times[:, None], (1, count, 1)).ravel(), columns)
 
 
 def future_container(layout: Layout, last_times: Mapping[Hashable, Any], horizon: int) -> Any:

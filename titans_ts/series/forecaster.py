@@ -329,19 +329,74 @@ class TitansForecaster(BaseTitans):
         reader = self.reader_
         faults = reader.faults
         rows, asked = reader.horizon(horizon), reader.asked(level, quantiles)
+        read = self._history(reader, X, static, faults, method="predict")
+        answer = reader.forecast(read, horizon=rows, future=future, asked=asked, faults=faults)
+        faults.tell()
+        return answer
+
+    def sample(self, n: int, X: Any = None, *, horizon: int | None = None, future: Any = None, static: Any = None) -> Any:
+        """Draw ``n`` paths that the ``horizon`` rows after the history may take.
+
+        At every step the paths follow the quantiles of ``predict``, and over the steps they hang together as the errors of
+        forecasts did in ``fit``: so the sum or the largest value of a path may be asked for. Series and channels are drawn
+        apart from one another.
+
+        Parameters
+        ----------
+        n : int
+            Paths a series.
+        X : container like that of ``fit``, or a stream, optional
+            Another history, as for ``predict``. By default the history that ``fit`` and ``update`` have read goes on.
+        horizon : int, optional
+            Rows of each path, at most as many as ``fit`` learned to forecast, which is the default.
+        future : frame or array, optional
+            Covariates known in advance, as for ``predict``.
+        static : frame, optional
+            Static covariates of series that ``fit`` never saw, as for ``predict``.
+
+        Returns
+        -------
+        array, list or frame
+            For an array ``(n, horizon, c)``, for a list a list of them. Frames give the frame that ``predict`` gives, path
+            below path, their numbers from 0 in a column ``path``. What is drawn depends on ``random_state``, the id of a
+            series and the number of its rows alone, whatever was drawn before; with ``random_state=None`` on chance.
+
+        Raises
+        ------
+        ValueError
+            If ``n`` is no whole number above 0, or ``predict`` would refuse the others.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from titans_ts import TitansForecaster
+        >>> load = 9 + np.sin(np.arange(400) * 2 * np.pi / 24)
+        >>> model = TitansForecaster(horizon=24, lookback=48, layers=0, random_state=0).fit(load)
+        >>> paths = model.sample(100)
+        >>> paths.shape, paths.sum(axis=1).shape
+        ((100, 24, 1), (100, 1))
+        """
+        reader = self.reader_
+        faults = reader.faults
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"n must be a whole number of paths, 1 or more, got {n!r}; for example n=100")
+        rows = reader.horizon(horizon)
+        read = self._history(reader, X, static, faults, method="sample")
+        answer = reader.sample(read, int(n), self._draw_seed(), horizon=rows, future=future, faults=faults)
+        faults.tell()
+        return answer
+
+    def _history(self, reader: Reader, X: Any, static: Any, faults: Faults, *, method: str) -> Reading:
+        """Return what was read, or X read with a fresh memory."""
         given = reader.static(static)
         if X is None:
             if static is not None:
                 raise ValueError("static goes with the series of X, which is None; the series that were read keep theirs")
-            self._require_read("call update(rows), or predict(X) with a history", faults)
-            read = Reading(self.states_, self.last_times_, self.layout_)
-        elif is_stream(X):
-            read = reader.read_stream(X, {}, {}, fresh=True, faults=faults, static=given)
-        else:
-            read = reader.read(reader.panel(X, faults=faults, static=given), {}, faults=faults)
-        answer = reader.forecast(read, horizon=rows, future=future, asked=asked, faults=faults)
-        faults.tell()
-        return answer
+            self._require_read(f"call update(rows), or {method}(X) with a history", faults)
+            return Reading(self.states_, self.last_times_, self.layout_)
+        if is_stream(X):
+            return reader.read_stream(X, {}, {}, fresh=True, faults=faults, static=given)
+        return reader.read(reader.panel(X, faults=faults, static=given), {}, faults=faults)
 
     def future_frame(self, horizon: int | None = None) -> Any:
         """Return ids and time stamps of the rows after what was read, to be filled with covariates known in advance.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import ChainMap
-from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import numpy as np
 import torch
@@ -28,10 +29,17 @@ from titans_ts.frames.future import read_future
 from titans_ts.frames.panel import Column, Layout, Panel, Series
 from titans_ts.frames.read import read_panel
 from titans_ts.frames.stream import Pieces, read_pieces, rows_of, skip_rows
-from titans_ts.frames.write import Forecast, forecast_container, future_container, row_values_container
+from titans_ts.frames.write import (
+    Forecast,
+    forecast_container,
+    future_container,
+    paths_container,
+    row_values_container,
+)
 from titans_ts.learn.progress import progress_bar
 from titans_ts.learn.saving import network_tensors
 from titans_ts.series import reading
+from titans_ts.series.base.spread import draw_levels
 from titans_ts.series.intervals import Asked
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reading import tokens_read
@@ -45,6 +53,10 @@ ROWS_AT_ONCE = 65_536
 SERIES_AT_ONCE = 256
 """Series that are read, or forecast, side by side; bounds what a call holds and changes no answer."""
 
+NUMBERS_AT_ONCE = 2**22
+"""Numbers of paths that are drawn at once, unless those of one series are more."""
+
+Answer = TypeVar("Answer")
 States = Mapping[Hashable, SeriesState]
 _NOTHING = Asked()
 
@@ -456,21 +468,61 @@ class Reader:
         faults: Faults | None = None,
     ) -> Any:
         """Return ``horizon`` rows after what was read, in a container of the same kind."""
-        network = self.network
+
+        def answers(some: Sequence[Hashable], futures: Sequence[Tensor]) -> list[Forecast]:
+            found = reading.forecast_together(self.network, [read.states[name] for name in some], futures, asked.shares)
+            return [self.answer(one, read.last_times[name], asked, horizon) for name, one in zip(some, found, strict=True)]
+
         ahead = self.ahead(read, horizon, future, faults)
-        names = [name for name in read.states if name in ahead]
+        return forecast_container(read.layout, self._side_by_side(read, ahead, answers))
+
+    def sample(
+        self, read: Reading, paths: int, seed: int, *, horizon: int, future: Any = None, faults: Faults | None = None
+    ) -> Any:
+        """Return joint paths of the ``horizon`` rows after what was read, in a container of the same kind.
+
+        What is drawn depends on the seed, the id of a series and how many of its rows were read, and on nothing else.
+        """
+        network = self.network
+        if network.base is None:
+            raise ValueError("this model was made by an older version, which learned no joint errors to draw; fit it anew")
+        spread, channels = network.base.spread, network.config.channels
+
+        def drawn(name: Hashable) -> Tensor:
+            key = zlib.crc32(json.dumps(plain(name)).encode())
+            chance = np.random.default_rng([seed, key, read.states[name].n_seen])
+            return torch.from_numpy(draw_levels(spread, channels, paths, chance=chance))
+
+        def answers(some: Sequence[Hashable], futures: Sequence[Tensor]) -> list[np.ndarray]:
+            levels = [drawn(name) for name in some]
+            found = reading.forecast_together(network, [read.states[name] for name in some], futures, levels)
+            return [np.moveaxis(self.in_units(one)[1][0, :horizon], -1, 0) for one in found]
+
+        ahead = self.ahead(read, horizon, future, faults)
+        at_once = max(NUMBERS_AT_ONCE // (paths * channels * network.config.horizon), 1)
+        found = self._side_by_side(read, ahead, answers, at_once=at_once)
+        return paths_container(read.layout, found, read.last_times)
+
+    def _side_by_side(
+        self,
+        read: Reading,
+        ahead: Mapping[Hashable, Tensor],
+        answers: Callable[[Sequence[Hashable], Sequence[Tensor]], list[Answer]],
+        *,
+        at_once: int = SERIES_AT_ONCE,
+    ) -> dict[Hashable, Answer]:
+        """Return answers by id, of series by what is known ahead of each, a few of them at a time."""
+        names, step = [name for name in read.states if name in ahead], min(at_once, SERIES_AT_ONCE)
         with progress_bar(self.verbose, "forecasting", unit="series", total=len(names)) as progress:
 
-            def forecast_some(some: Sequence[Hashable]) -> list[Forecast]:
-                states, futures = [read.states[name] for name in some], [ahead[name] for name in some]
-                found = reading.forecast_together(network, states, futures, asked.shares)
+            def answer_some(some: Sequence[Hashable]) -> list[Answer]:
+                found = answers(some, [ahead[name] for name in some])
                 progress.update(len(some))
-                answers = zip(some, found, strict=True)
-                return [self.answer(one, read.last_times[name], asked, horizon) for name, one in answers]
+                return found
 
-            groups = [names[first : first + SERIES_AT_ONCE] for first in range(0, len(names), SERIES_AT_ONCE)]
-            found = self.in_parallel(delayed(forecast_some)(some) for some in groups)
-        return forecast_container(read.layout, dict(zip(names, chain.from_iterable(found), strict=True)))
+            groups = [names[first : first + step] for first in range(0, len(names), step)]
+            found = self.in_parallel(delayed(answer_some)(some) for some in groups)
+        return dict(zip(names, chain.from_iterable(found), strict=True))
 
     def answer(self, found: reading.Forecasts, last_time: Any, asked: Asked, horizon: int) -> Forecast:
         """Return the forecast of one origin as it goes into a container."""
