@@ -21,7 +21,7 @@ MOST_STEPS = 6
 """Steps of the horizon whose errors are heard, at most."""
 LARGEST = 10.0
 """Errors count as at most so many sizes."""
-PACES = (0.0, 0.05, 0.2)
+PACES = (0.0, 0.03, 0.1, 0.3)
 """How fast weights move; ``learn`` judges, and 0 leaves them where they are."""
 HALF_LIFE = 200.0
 """Boundaries after which what was heard counts half."""

@@ -266,6 +266,8 @@ def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season
             ridges.append(forward.learn(alternatives, rows, solved, part, horizon, edges))
         except ValueError:
             continue
+        if ridges[-1].spec != alternatives[0]:  # the simplest stays beside it: some streams prefer that
+            ridges.append(forward.learn(alternatives[:1], rows, solved, part, horizon, edges))
     there = ridge.part_of(seen, torch.arange(len(solved), both.shape[1]))
     forecasts = [bank.forecasts(there, horizon)]
     forecasts += [forward.out_of_block(one, rows, scored, there, edges)[:, :, None] for one in ridges]
