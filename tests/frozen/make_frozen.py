@@ -2,7 +2,9 @@
 
 ``models/`` holds small fitted models, a memory and a store of memories; ``answers.json`` what the loaded ones answer and
 the losses of fits at a fixed seed; ``params.json`` names, arguments and signatures. Whatever is moved or renamed inside
-is held to these. A later change that means to change numbers writes these files anew, in a commit of its own, and says why.
+is held to these. A later change that means to change numbers writes these files anew, in a commit of its own, and says why:
+`make_frozen.py forecaster` writes those of cases that begin so, and leaves all others as they are. ``older/`` holds files of
+forecasters without a base and what they answer; it is never written anew.
 
 Nothing but public names of ``titans_ts`` is used here: everything else may move.
 """
@@ -10,6 +12,7 @@ Nothing but public names of ``titans_ts`` is used here: everything else may move
 import inspect
 import json
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -41,8 +44,9 @@ from titans_ts import (
 )
 
 HERE = Path(__file__).parent
-MODELS = HERE / "models"
+MODELS, OLDER = HERE / "models", HERE / "older"
 STATE, STORE = MODELS / "west.state", MODELS / "many.store"
+ANSWERS, PROMISES = HERE / "answers.json", HERE / "params.json"
 ESTIMATORS = (
     TitansForecaster,
     TitansClassifier,
@@ -511,15 +515,15 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def path_of(name: str) -> Path:
+def path_of(name: str, models: Path = MODELS) -> Path:
     """Return the file of a model."""
-    return MODELS / (name.replace(",", "").replace(" ", "-") + ".titans")
+    return models / (name.replace(",", "").replace(" ", "-") + ".titans")
 
 
-def answers_of(name: str) -> Any:
+def answers_of(name: str, models: Path = MODELS) -> Any:
     """Return all that a loaded model answers, as JSON holds it."""
     with tempfile.TemporaryDirectory() as folder, quiet():
-        return plain(CASES[name].ask(load(path_of(name)), Path(folder)))
+        return plain(CASES[name].ask(load(path_of(name, models)), Path(folder)))
 
 
 def losses_of(name: str) -> Any:
@@ -555,9 +559,9 @@ def store_of(path: Path, model: Any) -> MemoryStore:
     return MemoryStore(path, model, batch_size=2)
 
 
-def memory_answers() -> Any:
+def memory_answers(models: Path = MODELS) -> Any:
     """Return what a memory and a store of memories answer that were read from their files."""
-    model, state = load(path_of(LONG)), MemoryState.load(STATE)
+    model, state = load(path_of(LONG, models)), MemoryState.load(models / STATE.name)
     with quiet():
         model.update(LATER_LONG).remember(state)
     found = {
@@ -566,8 +570,8 @@ def memory_answers() -> Any:
         "remember.n_seen": model.n_seen_,
     }
     with tempfile.TemporaryDirectory() as folder, quiet():
-        copied = Path(shutil.copy(STORE, folder))
-        many = load(path_of(MANY))
+        copied = Path(shutil.copy(models / STORE.name, folder))
+        many = load(path_of(MANY, models))
         with store_of(copied, many) as store:
             found["store"] = [list(store), store.n_seen_]
             found["store.predict"] = store.predict()
@@ -689,23 +693,29 @@ def write(path: Path, value: Any) -> None:
     path.write_text("\n".join([*lines, "}", ""]))
 
 
-def main() -> None:
-    """Write every frozen file."""
+def main(begin: str = "") -> None:
+    """Write the frozen files of all cases whose names begin so, and leave the others as they are."""
     torch.set_num_threads(1)
-    shutil.rmtree(MODELS, ignore_errors=True)
-    MODELS.mkdir()
-    for name, case in CASES.items():
+    cases = {name: case for name, case in CASES.items() if name.startswith(begin)}
+    MODELS.mkdir(exist_ok=True)
+    for name, case in cases.items():
         case.fitted()[0].save(path_of(name))
-    load(path_of(LONG)).state_["west"].save(STATE)
-    with quiet(), store_of(STORE, load(path_of(MANY))) as store:
-        store.update(LIST)
-    found = {f"answers of {name}": shortened(answers_of(name), 13 if case.exact else 8) for name, case in CASES.items()}
+    if LONG in cases:
+        load(path_of(LONG)).state_["west"].save(STATE)
+        STORE.unlink(missing_ok=True)
+        with quiet(), store_of(STORE, load(path_of(MANY))) as store:
+            store.update(LIST)
+    found, promised = (json.loads(path.read_text()) if begin else {} for path in (ANSWERS, PROMISES))
+    found |= {f"answers of {name}": shortened(answers_of(name), 13 if case.exact else 8) for name, case in cases.items()}
     found["memories"], found["others"] = shortened(memory_answers(), 8), shortened(other_answers(), 13)
-    found["losses"] = shortened({name: losses_of(name) for name in CASES}, 8)
-    found["losses"]["partial_fit"] = shortened(partial_answers(), 8)
-    write(HERE / "answers.json", found)
-    write(HERE / "params.json", promises())
+    losses = shortened({name: losses_of(name) for name in cases}, 8)
+    found["losses"] = {**found.get("losses", {}), **losses, "partial_fit": shortened(partial_answers(), 8)}
+    write(ANSWERS, found)
+    fresh, kinds = promises(), {type(case.make()).__name__ for case in cases.values()}
+    for part in ("params", "methods") if begin else ():
+        promised[part] |= {kind: each for kind, each in fresh[part].items() if kind in kinds}
+    write(PROMISES, promised or fresh)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -15,6 +15,7 @@ from frozen.make_frozen import (
     CASES,
     ESTIMATORS,
     HERE,
+    OLDER,
     answers_of,
     losses_of,
     memory_answers,
@@ -28,6 +29,7 @@ from tolerances import assert_agree
 from titans_ts import load
 
 ANSWERS = json.loads((HERE / "answers.json").read_text())
+ANSWERS_OF_OLDER = json.loads((OLDER / "answers.json").read_text())
 PROMISES = json.loads((HERE / "params.json").read_text())
 DO_NOTHING = {
     "TitansClassifier": {"n_jobs"},
@@ -47,6 +49,16 @@ DO_NOTHING = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_model_from_a_file_answers_as_it_did(name):
     agree(answers_of(name), ANSWERS[f"answers of {name}"], exact=CASES[name].exact)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if f"answers of {name}" in ANSWERS_OF_OLDER])
+def test_a_model_of_before_the_base_answers_as_it_did(name):
+    """Its linear path was trained, and its quantiles with it."""
+    agree(answers_of(name, OLDER), ANSWERS_OF_OLDER[f"answers of {name}"], exact=CASES[name].exact)
+
+
+def test_memories_of_before_the_base_answer_as_they_did():
+    agree(memory_answers(OLDER), ANSWERS_OF_OLDER["memories"])
 
 
 @pytest.mark.parametrize("name", CASES)

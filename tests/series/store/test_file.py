@@ -16,7 +16,7 @@ from titans_ts.series.store import file as store_file
 from titans_ts.series.store.connection import StoreInUseError
 from titans_ts.series.store.file import StoreFile
 
-FROZEN = Path(__file__).parents[2] / "frozen" / "models"
+FROZEN = Path(__file__).parents[2] / "frozen" / "older"
 WELLS = ["well 0", "well 1", "well 2"]
 
 
