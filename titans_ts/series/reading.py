@@ -242,11 +242,11 @@ def surprise(network: ForecastNetwork, series: SeriesTensors, *, told: Told = to
     if not config.backbone.layers:
         return torch.zeros(series.length, config.streams, dtype=network.dtype)
     ends = torch.arange(config.patch_length, max(series.length, config.patch_length), config.patch_length)
-    state = network.initial_state(config.streams)
+    state = network.backbone.initial_state(config.streams)  # recollections are not surprised, and need a base
     squares = []
     for part in (*_pieces_of(ends), torch.tensor([series.length])):
         with observed_writes(network) as seen:
-            state = network.read(*seen_at(network, series, part), state)
+            state = network.backbone(network.embedding(*seen_at(network, series, part)), state)[1]
         norms = torch.stack([torch.cat(pieces, dim=-1) for pieces in seen])  # memory, store layer, b, h, n
         squares.append(norms.square().mean(dim=(0, 1, 3)))
         told(len(part) * config.patch_length)
