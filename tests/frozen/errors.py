@@ -17,6 +17,7 @@ from frozen.make_frozen import (
     LANGUAGE,
     LONG,
     MANY,
+    OLDER,
     REFERENCE,
     SERIES,
     STATE,
@@ -186,7 +187,9 @@ WRONG: dict[str, Wrong] = {
         "row 2",
         "'ahead'",
     ),
-    "a level not learned": wrong(ValueError, lambda _: model(MAC).predict(level=[99]), "level=99", "quantiles", "0.005"),
+    "a level not learned before there was a base": wrong(
+        ValueError, lambda _: load(path_of(MAC, OLDER)).predict(level=[99]), "level=99", "quantiles", "0.005"
+    ),
     "a level of 100": wrong(ValueError, lambda _: model(MAC).predict(level=[100]), "level", "between 0 and 100"),
     "inf in one of many": wrong(
         ValueError, lambda _: model(LONG).update(with_value(LONG_LATER, 7, "y", np.inf)), "inf", "row 7", "'west'", "'y'"

@@ -95,6 +95,18 @@ def long_frame(rows: int = 90, *, begin: int = 0, ids: tuple[str, ...] = ("west"
     return pl.from_pandas(pd.concat(parts, ignore_index=True))
 
 
+def months(rows: int = 50, *, begin: int = 0) -> pd.DataFrame:
+    """Return monthly rows of ten series that grow by shares, with a season of a year."""
+    parts = []
+    for i in range(10):
+        at = begin + np.arange(rows + i)
+        noise = np.random.default_rng(100 * i + begin).normal(size=len(at)).cumsum()
+        y = (5 + i) * np.exp(0.01 * (1 + i % 3) * at + 0.2 * np.sin(at * np.pi / 6) + 0.02 * noise)
+        ds = pd.date_range("2001-01-01", periods=begin + len(at), freq="MS")[begin:]
+        parts.append(pd.DataFrame({"unique_id": f"shop {i}", "ds": ds, "y": y}))
+    return pd.concat(parts, ignore_index=True)
+
+
 def windows(n: int = 24, length: int = 20, *, kinds: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return windows ``(n, length)`` of sines, and which period each has."""
     chance = np.random.default_rng(seed)
@@ -373,6 +385,10 @@ OF_LONG = about_series(
 )
 
 
+LATER_MONTHS = pd.concat([one.iloc[len(one) - 20 : len(one) - 15] for _, one in months(70).groupby("unique_id", sort=False)])
+OF_MONTHS = about_series(others=months(30), later=LATER_MONTHS, whole=months(56))
+
+
 def forecaster(ask: Callable, X: Any, *, exact: bool = False, **arguments: Any) -> Case:
     """Return a case of a forecaster."""
     return Case(lambda: TitansForecaster(**{**SERIES, **arguments}), lambda: (X,), ask, exact)
@@ -432,6 +448,8 @@ CASES: dict[str, Case] = {
     ),
     "forecaster, deltanet list": forecaster(OF_LIST, LIST, variant="lmm", memory="gated_deltanet", forgetting=False),
     "forecaster, linear": forecaster(OF_ARRAY, ARRAY, layers=0, quantiles=(0.01, 0.25, 0.75, 0.99)),
+    "forecaster, reading on": forecaster(OF_TWO, waves(400, 2, seed=3), layers=0),
+    "forecaster, months": forecaster(OF_MONTHS, months(), layers=0, lookback="auto", patch_length="auto"),
     "forecaster, attention": forecaster(OF_ARRAY, ARRAY, variant="attention", convolution=1),
     "forecaster, full_attention": forecaster(OF_ARRAY, ARRAY, variant="full_attention"),
     "forecaster, lstm": forecaster(OF_ARRAY, ARRAY, variant="lstm"),

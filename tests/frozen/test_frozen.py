@@ -146,7 +146,7 @@ def test_the_memory_counts_in_what_is_frozen():
     for name in ("forecaster, mac", "forecaster, float64 judged recollection"):
         answers = ANSWERS[f"answers of {name}"]
         written, silent = (answers[f"rolling_errors({memory})"]["4"][0] for memory in ("written", "silent"))
-        assert abs(written - silent) > 0.01 * written
+        assert abs(written - silent) > 0.001 * written, "a hundred times what the comparison lets pass"
     for name, question in (
         ("classifier, three classes", "decision_function"),
         ("regressor, two targets", "predict"),
@@ -191,12 +191,12 @@ def test_what_is_public_is_called_as_it_was(part, promised):
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_model_from_a_file_has_the_arguments_it_was_made_with(name):
-    made = CASES[name].make().get_params(deep=False) | {"verbose": 0}  # the default of the time
-    found = load(path_of(name)).get_params(deep=False)
-    assert made.pop("init_from", None) is None or found["init_from"] is None
+    made, found = CASES[name].make().get_params(deep=False), load(path_of(name)).get_params(deep=False)
     assert found["callbacks"] is None
-    assert {k: listed(v) for k, v in found.items() if k not in ("callbacks", "init_from")} == {
-        k: listed(v) for k, v in made.items() if k != "callbacks"
+    assert made.get("init_from") is None or found["init_from"] is None
+    other = {"callbacks", "init_from", "verbose"}  # the default of the last is another in files of before
+    assert {k: listed(v) for k, v in found.items() if k not in other} == {
+        k: listed(v) for k, v in made.items() if k not in other
     }
 
 

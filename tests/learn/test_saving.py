@@ -207,6 +207,10 @@ def backbone(name, value):
     return put("network", "backbone", name, value=value)
 
 
+def base(name, value):
+    return put("network", "base", name, value=value)
+
+
 def spoil(name, change):
     def spoiled(_header, tensors):
         tensors[name] = change(tensors[name])
@@ -223,6 +227,7 @@ def twice(header, tensors):
     tensors |= {name.replace("e.0.", "e.1."): x for name, x in tensors.items() if name.startswith(("state.0.", "scale.0."))}
 
 
+MONTHS = "forecaster-months"
 MAC, KINDS, DNA, MODEL = "forecaster-mac", "classifier-two-classes", "DNA-classifier-average", "language-model"
 BIAS = "network.head.correct.bias"
 WRONG = {
@@ -234,7 +239,7 @@ WRONG = {
     "a deep memory": (MAC, backbone("memory_depth", 10**9), "memory_depth=1000000000 asks for more layers"),
     "very many tokens": (MAC, backbone("persistent_tokens", 10**9), "asks for more weights than the file holds"),
     "a long horizon": (MAC, put("network", "horizon", value=10**9), "asks for more weights than the file holds"),
-    "another horizon": (MAC, put("network", "horizon", value=5), r"of shape \(5, 16\), the file holds \(4, 16\)"),
+    "another horizon": (MAC, put("network", "horizon", value=5), r"of shape \(5, 8\), the file holds \(4, 8\)"),
     "a window of its own": (MAC, backbone("window", 5), "'backbone.0.seen' is .*, expected"),
     "a window beyond memory": (MAC, backbone("window", 2**40), "asks for more numbers in its state than any has"),
     "a window that shows nowhere": (KINDS, backbone("window", 10**9), "asks for more numbers in its state than any has"),
@@ -251,6 +256,22 @@ WRONG = {
     "half weights": (MAC, spoil(BIAS, torch.Tensor.half), "holds numbers of a wrong kind, torch.float16"),
     "whole weights": (MAC, spoil(BIAS, torch.Tensor.int), "holds numbers of a wrong kind, torch.int32"),
     "another name": (MAC, rename(BIAS, "network.head.bias"), "asks for 'head.correct.bias', which the file does not hold"),
+    "a base of another horizon": (
+        MAC,
+        base("horizon", 3),
+        "the network asks for|horizon of its base is 3, of its network 4",
+    ),
+    "a base of another patch": (MAC, base("patch_length", 2), "patch_length of its base is 2, of its network 4"),
+    "a base without a season": (MAC, base("season", 0), "season must be at least 1, got 0"),
+    "a season beyond memory": (MAC, base("season", 2**40), "asks for more|spread_profile"),
+    "a candidate that is none": (MONTHS, base("bank", ["theta", "mine"]), "no such candidates: .'mine'."),
+    "a candidate twice": (MONTHS, base("bank", ["damped"] * 4), "bank .*: a season of 12 rows has"),
+    "no base": (MAC, put("network", "base", value=None), "the network asks for '.*', which the file does not hold"),
+    "a look-back of no rows": (MAC, put("network", "base", "ridges", 0, "lookbacks", value=[]), ""),
+    "a centre that is none": (MAC, put("network", "base", "ridges", 0, "centre", value="mode"), "centre must be"),
+    "weights of a base without an end": (MAC, spoil("network.base.mixing", lambda x: x.fill_(np.inf)), "not finite"),
+    "a base's state cut": (MAC, spoil("state.0.base.rows", lambda x: x[..., 1:]), "'base.rows' is .*, expected"),
+    "a base's state without an end": (MAC, spoil("state.0.base.bank.total", lambda x: x.fill_(np.nan)), "not finite"),
     "a state of another name": (MAC, rename("state.0.rows", "state.0.row"), "it lacks the part 'rows'"),
     "a state of no series": (MAC, rename("state.0.rows", "state.x.rows"), "it holds 'x.rows', which is of no series"),
     "a state of another shape": (MAC, spoil("state.0.rows", lambda x: x[:, 1:]), "'rows' is .*, expected"),

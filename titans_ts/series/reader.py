@@ -647,6 +647,9 @@ def _check_together(config: ForecastConfig, preparation: Preparation, layout: La
     }
     for name, (asked, *others) in found.items():
         require(others == [asked, asked], f"its network has {asked} {name}, its layout and preparation {others}")
+    for name in ("horizon", "lookback", "patch_length", "channels", "mixed", "future") if config.base is not None else ():
+        of_base, asked = getattr(config.base, name), getattr(config, name)
+        require(of_base == asked, f"{name} of its base is {of_base}, of its network {asked}")
     spreads = [spread for pairs in (preparation.past, preparation.future, preparation.static) for _, spread in pairs]
     require(all(spread > 0 for spread in spreads), "the spread of a covariate is not above 0")
 

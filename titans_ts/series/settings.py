@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from titans_ts.backbones.config import BackboneConfig
+from titans_ts.files.facts import checked
 from titans_ts.learn.run import RunConfig
 from titans_ts.series.base.ridge import RidgeSpec
 
@@ -32,7 +33,7 @@ class BaseConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BaseConfig:
         """Return the configuration of a model file."""
-        ridges = tuple(RidgeSpec(**{**one, "lookbacks": tuple(one["lookbacks"])}) for one in values["ridges"])
+        ridges = tuple(checked(RidgeSpec(**{**one, "lookbacks": tuple(one["lookbacks"])})) for one in values["ridges"])
         return cls(**{**values, "bank": tuple(values["bank"]), "ridges": ridges})
 
 

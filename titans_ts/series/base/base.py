@@ -66,6 +66,10 @@ class Base(nn.Module):
         super().__init__()
         self.config = config
         self.bank = Bank(config.season, config.bank, logs=any(spec.logs for spec in config.ridges), faith=config.faith)
+        if self.bank.names != config.bank:
+            raise ValueError(
+                f"bank {config.bank}: a season of {config.season} rows has {self.bank.names} of these, in this order"
+            )
         self.ridges: Any = nn.ModuleList(Ridge(spec, config.horizon, channels=config.channels) for spec in config.ridges)
         self.memory = LinearMemory(config.lookback, config.horizon, config.patch_length) if config.reads_on else None
         shape = (len(config.bank) + len(config.ridges), config.horizon)
