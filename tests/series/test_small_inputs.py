@@ -54,9 +54,8 @@ def test_one_short_series(kind, rows):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_panel_of_short_months(kind):
     stamps = pd.date_range("2020-01-31", periods=24, freq="ME")
-    parts = [
-        pd.DataFrame({"unique_id": f"shop {i}", "ds": stamps[: 15 + i], "y": KINDS[kind](course(15 + i, i))}) for i in range(9)
-    ]
+    lengths = range(15, 24)
+    parts = [pd.DataFrame({"unique_id": n, "ds": stamps[:n], "y": KINDS[kind](course(n, seed=n))}) for n in lengths]
     model = TitansForecaster(horizon=6, random_state=0).fit(pd.concat(parts))
     finite(model.predict(level=[80]))
     later = parts[0].iloc[-1:].assign(ds=stamps[15:16])
