@@ -20,10 +20,15 @@ def test_weights_of_ones_own_are_found_where_streams_differ():
         rows[:, t] += torch.randn(2, generator=generator, dtype=torch.float64)
     ends, edges = torch.arange(16, 601), torch.linspace(0, 600, 9).long()
     shared = RidgeSpec((8, 16))
-    found = learn([shared, replace(shared, own=True)], rows, ends, seen_of(rows, ends), 3, edges)
+    found = learn([shared, replace(shared, own=True)], rows, ends, seen_of(rows, ends), 3, edges, channels=2)
     assert found.spec.own
     assert found.weights.shape == (2, 3, 16)
-    both = learn([shared, replace(shared, own=True)], rows[:1].expand(2, 600), ends, seen_of(rows, ends), 3, edges)
+    whole, seen = torch.cat([rows, rows]), seen_of(torch.cat([rows, rows]), ends)
+    panel = learn([shared, replace(shared, own=True)], whole, ends, seen, 3, edges, channels=2)
+    assert panel.weights.shape == (2, 3, 16)  # a channel's, of all series
+    torch.testing.assert_close(panel.weights, found.weights)
+    alike = rows[:1].expand(2, 600)
+    both = learn([shared, replace(shared, own=True)], alike, ends, seen_of(rows, ends), 3, edges, channels=2)
     assert not both.spec.own
     ridge = found.ridge
     twice = ridge.forecasts(torch.cat([rows, rows]), ends[-2:], seen_of(torch.cat([rows, rows]), ends[-2:]))

@@ -79,7 +79,7 @@ def test_a_line_of_sums_is_all_of_them(spec):
     seen = seen_of(rows, ends)
     whole = add_up(spec, rows, ends, seen, 6, all_of(rows, ends))
     pieces = running_sums(spec, rows, ends, seen, 6, torch.tensor([0, 60, 100, 160]))[-1]
-    each = add_up(spec, rows, ends, seen, 6, all_of(rows, ends), each=True).together()
+    each = add_up(spec, rows, ends, seen, 6, all_of(rows, ends), groups=3).together()
     for one in (pieces, each):
         for a, b in zip(one, whole, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)

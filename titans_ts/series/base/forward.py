@@ -75,11 +75,14 @@ def learn(
     horizon: int,
     edges: Tensor,
     penalties: Sequence[float] = PENALTIES,
+    *,
+    channels: int = 1,
 ) -> Learned:
     """Solve each of ``specs`` on blocks 1 ... j, score block j + 1, and return the one that forward blocks prefer.
 
     The first spec is the simplest; a later one must be better by more than one standard error of the blocks' paired
-    differences. Weights of one's own are tried only for the best shared spec before them. Block j is the rows from
+    differences. Weights of one's own are tried only for the best shared spec before them; streams are those of ``channels``
+    in turn, and all streams of a channel have the same. Block j is the rows from
     ``edges[j]`` to ``edges[j + 1]``, of all streams ``(k,)`` or of each ``(s, k)``. A window belongs to the block in which
     it begins to foretell, and counts in solving once all its targets are before the block to be scored.
     """
@@ -87,13 +90,13 @@ def learn(
     losses: dict[str, list[float]] = {}
     kept: dict[RidgeSpec, list[Sums]] = {}
     for spec in specs:
-        size = 8 * (edges.shape[-1] - 1) * len(rows) * spec.width * (spec.width + horizon)
+        size = 8 * (edges.shape[-1] - 1) * channels * spec.width * (spec.width + horizon)
         if spec.own and (size > OWN_BYTES or best is None or replace(spec, own=False) != best.spec):
             continue
         shared = replace(spec, own=False)
         if shared not in kept:
-            each = size <= OWN_BYTES and replace(spec, own=True) in specs
-            kept = {shared: running_sums(spec, rows, ends, seen, horizon, edges, each=each)} | _only(kept, best)
+            groups = channels if size <= OWN_BYTES and replace(spec, own=True) in specs else 1
+            kept = {shared: running_sums(spec, rows, ends, seen, horizon, edges, groups=groups)} | _only(kept, best)
         found = _judge(spec, kept[shared], rows, ends, seen, horizon, edges, penalties, best)
         losses |= {f"{spec} {key}": value for key, value in found.losses.items()}
         if best is None or _clearly_better(_of(found), _of(best)):
@@ -111,7 +114,7 @@ def _only(kept: dict[RidgeSpec, list[Sums]], best: Learned | None) -> dict[Ridge
 
 
 def running_sums(
-    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen, horizon: int, edges: Tensor, *, each: bool = False
+    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen, horizon: int, edges: Tensor, *, groups: int = 1
 ) -> list[Sums]:
     """Return, for each block's end, the sums of all windows whose targets are read by then.
 
@@ -123,7 +126,7 @@ def running_sums(
         begin, end = edges[..., j, None], edges[..., j + 1, None]
         settled = (_wide(ends, rows) <= end).sum(-1, keepdim=True).sub(1).clamp_min(0)
         known = seen._replace(size=seen.size.gather(1, settled).expand_as(seen.size))
-        here = add_up(spec, rows, ends, known, horizon, (done <= end) & ((done > begin) | (j == 0)), each=each)
+        here = add_up(spec, rows, ends, known, horizon, (done <= end) & ((done > begin) | (j == 0)), groups=groups)
         found.append(found[-1].plus(here) if found else here)
     return found
 
@@ -248,7 +251,7 @@ def _younger(learned: Learned, sums: Sums) -> tuple[Tensor, ...]:
 
 
 def own_weights(spec: RidgeSpec, sums: Sums, penalty: float, own_penalty: float) -> Tensor:
-    """Return weights of one's own ``(s, f, d)``, each look-back held to the shared solution of the same."""
+    """Return weights of one's own ``(c, f, d)``, each look-back held to the shared solution of the same."""
     found = torch.zeros(0)
     for lookback in spec.lookbacks:
         one = replace(spec, lookbacks=(lookback,))

@@ -89,7 +89,7 @@ class Design(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over windows, for all streams together (``g`` is 1) or each alone (``g`` is ``s``)."""
+    """Sums over windows, for all streams together (``g`` is 1) or for each channel (``g`` is ``c``)."""
 
     gram: Tensor  # g d d
     cross: Tensor  # g d f
@@ -219,10 +219,10 @@ def evenly_spaced(streams: int, first: int, last: int) -> Tensor:
 
 
 def add_up(
-    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen, horizon: int, counted: Tensor, *, each: bool = False
+    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen, horizon: int, counted: Tensor, *, groups: int = 1
 ) -> Sums:
-    """Return the sums over the windows that ``counted`` ``(s, n)`` names, of all streams or of ``each`` alone."""
-    g, d = (len(rows) if each else 1), spec.width
+    """Return the sums over the windows that ``counted`` ``(s, n)`` names, of ``groups`` whose streams come in turn."""
+    g, d = groups, spec.width
     sums = Sums(*(torch.zeros(shape, dtype=torch.float64) for shape in ((g, d, d), (g, d, horizon), (g, horizon), (g,))))
     for part in pieces(len(rows), counted.any(0).nonzero()[:, 0], d + horizon):
         here = part_of(seen, part)
@@ -234,8 +234,7 @@ def add_up(
         weight = windows.weight * (counted[:, part] & enough)
         x, y = windows.inputs * weight[..., None], torch.where(there, found, 0.0) * weight[..., None]
         squared = weight.square()
-        if not each:
-            x, y, there, squared = (v.flatten(0, 1)[None] for v in (x, y, there, squared))
+        x, y, there, squared = (v.unflatten(0, (-1, g)).transpose(0, 1).flatten(1, 2) for v in (x, y, there, squared))
         sums = sums.plus(Sums(x.mT @ x, x.mT @ y, (squared[..., None] * there).sum(1), squared.sum(1)))
     return sums
 

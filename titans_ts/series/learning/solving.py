@@ -263,7 +263,7 @@ def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season
     ridges = []
     for alternatives in specs if len(solved) else ():  # no window of shorter rows has all of its targets
         try:
-            ridges.append(forward.learn(alternatives, rows, solved, part, horizon, edges))
+            ridges.append(forward.learn(alternatives, rows, solved, part, horizon, edges, channels=config.channels))
         except ValueError:
             continue
         if ridges[-1].spec != alternatives[0]:  # the simplest stays beside it: some streams prefer that
