@@ -235,7 +235,7 @@ def test_too_short_and_wrong_channels_are_refused(forecaster):
     with pytest.raises(ValueError, match="column|channel"):
         forecaster.predict(wave(50, 3))
     with pytest.raises(ValueError, match="level"):
-        forecaster.predict(level=[99])
+        forecaster.predict(level=[100])
 
 
 def test_a_constant_series_is_forecast_by_its_constant():
