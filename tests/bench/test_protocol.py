@@ -125,19 +125,27 @@ def scored():
 def test_all_models_stand_in_the_table(scored):
     _, scores = scored
     models = list(dict.fromkeys(score.model for score in scores))
-    assert models == ["seasonal naive (24)", "linear path", "lmm", "lmm, memory silent"]
+    ours = [
+        "base alone",
+        "base alone, refitted",
+        "lmm",
+        "lmm, memory silent",
+        "lmm, refitted",
+        "lmm, memory silent, refitted",
+    ]
+    assert models == ["seasonal naive (24)", *ours]
     for model in models:
         seeds = {score.seed for score in scores if score.model == model}
         assert seeds == ({None} if "naive" in model else {0, 1})
-    assert len(scores) == 3 * (1 + 2 * 3)
+    assert len(scores) == 3 * (1 + 2 * 6)
     assert all(np.isfinite([score.mse, score.mae]).all() for score in scores)
 
 
 def test_a_baseline_has_no_memory_that_could_be_silent(monkeypatch):
     monkeypatch.setattr(protocol, "load_dataset", lambda name, data_home: dataset(waves()))
     scores = evaluate("tiny", variants=["lstm", "lmm"], horizons=[12], max_minutes=0, **SMALL)
-    models = list(dict.fromkeys(score.model for score in scores))
-    assert models == ["seasonal naive (24)", "linear path", "lstm", "lmm", "lmm, memory silent"]
+    models = list(dict.fromkeys(score.model for score in scores if "refitted" not in score.model))
+    assert models == ["seasonal naive (24)", "base alone", "lstm", "lmm", "lmm, memory silent"]
 
 
 def test_a_memory_beside_a_baseline_is_refused_before_anything_is_fitted(monkeypatch):
@@ -183,7 +191,7 @@ def test_the_validation_part_is_the_official_one():
 
 
 def test_our_errors_are_those_of_plain_forecasts(scored):
-    """One cell of the linear path again: a fresh predict from every origin, by hand."""
+    """One cell of the refitted base again: a fresh predict from every origin, by hand."""
     values, scores = scored
     from titans_ts import TitansForecaster
 
@@ -194,7 +202,7 @@ def test_our_errors_are_those_of_plain_forecasts(scored):
     for origin in range(360, 450 - 12 + 1):
         found = model.predict(frame.iloc[:origin])[["c0", "c1"]].to_numpy()
         errors.append(found[:12] - standard[origin : origin + 12])
-    cell = next(s for s in scores if (s.model, s.seed, s.horizon) == ("linear path", 1, 12))
+    cell = next(s for s in scores if (s.model, s.seed, s.horizon) == ("base alone, refitted", 1, 12))
     assert len(errors) == cell.windows
     assert cell.mse == pytest.approx(np.nanmean(np.square(errors)), rel=1e-4)
     assert cell.mae == pytest.approx(np.nanmean(np.abs(errors)), rel=1e-4)
@@ -206,7 +214,7 @@ def test_training_can_be_held_to_minutes(monkeypatch):
     stop = protocol.stop_after
     monkeypatch.setattr(protocol, "stop_after", lambda s: lambda *x: steps.append(x[1].step) or stop(s)(*x))
     evaluate("tiny", variants=["lmm"], horizons=[12], max_minutes=0, seeds=[0], **SMALL)
-    assert steps == [1], "training ends after its first step; the linear path has none"
+    assert steps == [1, 1], "training ends after its first step; the base has none"
 
 
 @pytest.mark.parametrize(
@@ -214,14 +222,31 @@ def test_training_can_be_held_to_minutes(monkeypatch):
     [
         ({"horizon": 5}, "choose horizons, variants, seeds and max_minutes"),
         ({"random_state": 5}, "'random_state'"),
-        ({"horizons": [91]}, r"horizons=\(91,\) must lie in 1 .. 90, the test rows of tiny"),
+        ({"solve_on": "all"}, "'solve_on'"),
+        ({"keep_markers": True}, "keep_markers: no number stands for missing in ETTh1"),
+        ({"horizons": [91]}, r"horizons=\(91,\) must lie in 1 .. 90, the test rows of ETTh1"),
         ({"horizons": []}, "must lie in"),
     ],
 )
 def test_wrong_arguments_are_refused(monkeypatch, arguments, word):
-    monkeypatch.setattr(protocol, "load_dataset", lambda name, data_home: dataset(waves()))
+    monkeypatch.setattr(protocol, "load_dataset", lambda name, data_home: dataset(waves(), name="ETTh1"))
     with pytest.raises(ValueError, match=word):
-        evaluate("tiny", **arguments)
+        evaluate("ETTh1", **arguments)
+
+
+def test_markers_are_numbers_in_scale_and_errors_where_they_are_kept(monkeypatch):
+    values = waves()
+    values[[100, 380], 1] = np.nan
+    monkeypatch.setattr(protocol, "load_dataset", lambda name, data_home: dataset(values, name=name))
+    asked = {"variants": [], "horizons": [12], **SMALL}
+    scores, kept = evaluate("weather", **asked), evaluate("weather", keep_markers=True, **asked)
+    assert [{(s.dataset, s.missing) for s in found} for found in (scores, kept)] == [
+        {("weather", 1 / 180)}, {("weather, -9999 kept", 0.0)},
+    ]  # fmt: skip
+    values[[100, 380], 1] = -9999
+    _, standard = standardised(dataset(values))
+    again = seasonal_naive_errors(standard[:450], 24, start=360, horizons=[12])
+    assert (kept[0].mse, kept[0].mae) == again[12]
 
 
 def test_the_table_has_mean_and_spread_over_seeds():

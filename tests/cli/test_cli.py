@@ -359,6 +359,7 @@ def test_evaluate_hands_on_its_options_and_writes_its_table(suffix, tmp_path, mo
         "horizons": [24],
         "data_home": None,
         "max_minutes": 3.0,
+        "keep_markers": False,
         "max_steps": 5,
         "verbose": 0,
     }
@@ -405,6 +406,9 @@ def test_evaluate_takes_tasks_too(tmp_path, monkeypatch, capsys):
     assert "--horizons: m3_yearly has a horizon of its own, 6" in capsys.readouterr().err
     assert main(["evaluate", "ETTh1", "--limit", "6"]) == 2
     assert "--limit: goes with a task, not with ETTh1" in capsys.readouterr().err
+    for name in ("ETTh1", "m3_yearly"):
+        assert main(["evaluate", name, "--keep-markers"]) == 2
+        assert f"--keep-markers: no number stands for missing in {name}" in capsys.readouterr().err
 
 
 def test_bench_tasks_hands_on_its_options_and_shows_a_table_a_group(tmp_path, monkeypatch, capsys):

@@ -12,15 +12,17 @@ from titans_bench.tasks import TASKS
 from titans_ts.backbones.variants import VARIANTS
 from titans_ts.cli._shared import OptionError, add_command, add_options, check_out, steps_of
 from titans_ts.datasets.load import list_datasets
+from titans_ts.datasets.records import RECORDS
 
 
 def add(commands: Any) -> None:
     """Describe the command."""
     about = "run the standard protocol on a public data set, or a task of public tables"
     more = (
-        ". The protocol: one model for all horizons and every test window, beside a seasonal naive forecast, the linear "
-        "path alone, and the model with its memory silent if it has one. A task (m1_monthly and the like): fitted on the "
-        "rows before the first window, scored as the public tables do, beside the seasonal naive forecast."
+        ". The protocol: one model for all horizons and every test window, beside a seasonal naive forecast, the base "
+        "alone, and the model with its memory silent if it has one; validation rows choose, and refitted models are solved "
+        "on them too. A task (m1_monthly and the like): fitted on the rows before the first window, scored as the public "
+        "tables do, beside the seasonal naive forecast."
     )
     evaluate = add_command(commands, "evaluate", run, about, more)
     names = [*list_datasets(kind="series"), *TASKS]
@@ -34,6 +36,9 @@ def add(commands: Any) -> None:
     evaluate.add_argument(
         "--limit", type=int, metavar="N", help="of a task: series of a panel, else windows at most, for a quick try"
     )
+    evaluate.add_argument(
+        "--keep-markers", action="store_true", help="of weather: -9999, for missing, is a number, as in published tables"
+    )
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the table (.md) or the scores (.csv) too")
     add_options(evaluate, "--data-home", "--max-steps", "--max-minutes", "--overwrite")
 
@@ -41,6 +46,9 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     check_out(arguments.out, "--out", (".md", ".csv"), overwrite=arguments.overwrite)
+    record = RECORDS.get(arguments.name)
+    if arguments.keep_markers and (record is None or record.missing_marker is None):
+        raise OptionError(f"--keep-markers: no number stands for missing in {arguments.name}")
     if arguments.name in TASKS:
         _run_task(arguments)
     else:
@@ -59,6 +67,7 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
         horizons=arguments.horizons,
         data_home=arguments.data_home,
         max_minutes=arguments.max_minutes,
+        keep_markers=arguments.keep_markers,
         verbose=0 if arguments.quiet else None,
         **steps_of(arguments),
     )

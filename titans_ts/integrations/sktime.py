@@ -47,7 +47,7 @@ class TitansSktimeForecaster(BaseForecaster):
     window, persistent_tokens, convolution, momentum, forgetting, damping, recollection, minimum, target_transform, dropout,
     max_steps, learning_rate
         As there.
-    batch_size, validation_fraction, patience, caution, device, precision, n_jobs, random_state, verbose, callbacks
+    batch_size, validation_fraction, patience, caution, solve_on, device, precision, n_jobs, random_state, verbose, callbacks
         As there.
     warm_start : bool, default=False
         Whether ``update(..., update_params=True)`` goes on from the learned weights instead of from fresh ones. ``fit``
@@ -141,6 +141,7 @@ class TitansSktimeForecaster(BaseForecaster):
         validation_fraction: float = 0.1,
         patience: int = 5,
         caution: float = 1.0,
+        solve_on: str = "all",
         device: Any = "auto",
         precision: str = "auto",
         n_jobs: int | None = None,

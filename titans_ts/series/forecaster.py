@@ -229,6 +229,12 @@ class TitansForecaster(BaseTitans):
         "within ``caution`` standard errors of the best is used; 0 takes the best. Without a validation part, all of the "
         "correction is used.",
     )
+    solve_on: str = argument(
+        "all",
+        StrOptions({"all", "training"}),
+        doc="Rows that the weights of the base are solved on at last: ``'all'``, validation rows included, or those of "
+        "``'training'`` alone, as published tables have it. Validation rows then choose, and calibrate intervals.",
+    )
     n_jobs: int | None = argument(
         None,
         None,
@@ -921,6 +927,7 @@ class TitansForecaster(BaseTitans):
             minimum=self.minimum,
             target_transform=self.target_transform,
             cycles=_cycles(self.calendar),
+            solve_on=self.solve_on,
         )
 
     def _begin_network(self, config: ForecastConfig, targets: Targets, *, seed: int) -> ForecastNetwork:

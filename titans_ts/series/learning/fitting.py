@@ -42,6 +42,7 @@ class Plan:
     minimum: float | None
     target_transform: Any
     cycles: str | tuple[str, ...] | None
+    solve_on: str  # "all" rows, or those of "training" alone
 
 
 class Fitted(NamedTuple):
@@ -90,7 +91,8 @@ def fit_panel(
     )
     if not _can_be_judged(shape, training_rows, list(map(len, panel))):
         shape = replace(shape, backbone=replace(shape.backbone, layers=0), recollection=0)
-    solved = solve_base(list(series.values()), shape, sizes, zero=targets.are_plain)
+    first_rows = None if plan.solve_on == "all" else training_rows
+    solved = solve_base(list(series.values()), shape, sizes, zero=targets.are_plain, first_rows=first_rows)
     network = start(replace(shape, base=solved.base.config), targets)
     network.base = solved.base
     training = _train(network, list(series.values()), training_rows, solved, config, watching)

@@ -3,6 +3,9 @@
 The rows of every stream are cut into blocks that end with its last row. Ridges are solved on what lies before a block, and
 forecast it: so every forecast that others learn from, the weights of the candidates, the linear memory, the intervals and
 the neural memory, is out of block. At the end the ridges alone are solved once more, on all rows.
+
+Or on the first rows of every series alone, the training part: then what is left of it is one more block, which ridges solved
+on all before it forecast.
 """
 
 from __future__ import annotations
@@ -76,17 +79,31 @@ class _Found(NamedTuple):
     seen: BankSeen  # s n
 
 
-def solve_base(series: Sequence[SeriesTensors], config: ForecastConfig, sizes: Sizes, *, zero: bool = True) -> Solved:
-    """Return a base for the series of one panel, learned from all their rows."""
-    streams = _chosen(series, config)
+def solve_base(
+    series: Sequence[SeriesTensors],
+    config: ForecastConfig,
+    sizes: Sizes,
+    *,
+    zero: bool = True,
+    first_rows: Sequence[int] | None = None,
+) -> Solved:
+    """Return a base for the series of one panel, solved on all their rows or on the first ones of each.
+
+    The other rows then say how fast a stream learns, and how wide intervals are, but no weight is solved on them.
+    """
+    whole = _chosen(series, config)
+    streams = whole if first_rows is None else _first(whole, first_rows, config.channels)
     edges = block_edges(streams.lengths, config.horizon)
     effect = _effect(series, streams, edges, config, sizes)
     if config.future:
-        future = _future(series, streams)
-        streams = streams._replace(rows=streams.rows - effect_at(future, effect))
+        whole, streams = (x._replace(rows=x.rows - effect_at(_future(series, x), effect)) for x in (whole, streams))
     found = _judged(streams, edges, config, sizes)
     base, ridges = _assembled(found, _weights(found, streams), config, zero=zero)
     base.effect.copy_(effect)
+    if first_rows is not None:  # what is left is one more block
+        edges = torch.cat([edges, whole.lengths[:, None]], dim=1)
+        ridges = [one._replace(forward=(*one.forward, one.weights)) for one in ridges]
+    streams = whole
     rows, patch = streams.rows, config.patch_length
     boundaries = torch.arange(patch, rows.shape[1] + 1, patch)
     seen, _ = base.bank.read(rows, streams.scale, base.bank.initial(len(rows)), boundaries)
@@ -334,3 +351,11 @@ def _chosen(series: Sequence[SeriesTensors], config: ForecastConfig) -> _Streams
     padded = torch.cat([F.pad(x, (0, longest - x.shape[1]), value=float("nan")) for x in rows])
     scale = Scale(*(torch.cat([series[i].scale[part].flatten() for i in which]) for part in (0, 1)))
     return _Streams(which, padded, scale, torch.from_numpy(lengths[which]).repeat_interleave(config.channels))
+
+
+def _first(streams: _Streams, first_rows: Sequence[int], channels: int) -> _Streams:
+    """Return streams of which only the first rows are there; ``first_rows`` are those of each series of the panel."""
+    lengths = torch.tensor([first_rows[place] for place in streams.series]).repeat_interleave(channels)
+    longest = int(lengths.max())
+    there = torch.arange(longest) < lengths[:, None]
+    return streams._replace(rows=torch.where(there, streams.rows[:, :longest], float("nan")), lengths=lengths)
