@@ -33,6 +33,8 @@ NUMBERS_AT_ONCE = 2**22
 """Numbers of the windows that are held at once."""
 LONGEST, SEASONS = 1_344, 28
 """Longest automatic look-back, in rows and in seasons."""
+LONGEST_ALONE = 192
+"""Longest automatic look-back of rows without a season."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,16 @@ def automatic_lookbacks(season: int, horizon: int, rows: int) -> tuple[tuple[int
     """Return look-backs for streams of ``rows`` rows, and what to centre them on.
 
     Long streams get a quarter, a half and the whole of 28 seasons, at most 1,344 rows, at most a sixth of all rows. Short
-    ones get one and two seasons and a row; without a season, 2 and 4 rows.
+    ones get one and two seasons and a row. Without a season it is a sixth, a half and the whole of at most 192 rows; 2 and 4
+    rows of short ones.
     """
     longest = min(SEASONS * season, LONGEST, (rows - horizon) // 6)
     if season > 1 and longest >= 4 * season:
         longest -= longest % season
         return (longest // 4, longest // 2, longest), "mean"
     if season == 1:
-        return ((2, 4) if rows < 400 else (4, 16, 64)), "level"
+        longest = min(LONGEST_ALONE, (rows - horizon) // 6)
+        return ((2, 4), "level") if longest < 60 else ((longest // 6, longest // 2, longest), "mean")
     return (season + 1, 2 * season + 1), "level"
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from titans_ts.blocks.scale import Scale, on_long_run_scale
 from titans_ts.series.base import calibration, forward, mixing, preference, ridge
-from titans_ts.series.base.bank import Bank, BankSeen
+from titans_ts.series.base.bank import NAMES, Bank, BankSeen
 from titans_ts.series.base.base import Base, features_of
 from titans_ts.series.base.effects import effect_at, learn_effect
 from titans_ts.series.base.forward import Learned
@@ -44,6 +44,10 @@ EFFECT_LOOKBACK = 168
 """Rows, at most, of the look-back beside which the effect of covariates is learned."""
 FEWEST_BOUNDARIES = 48
 """Boundaries of a typical stream below which no linear memory is tried."""
+FEW_BLOCKS, SURE = 6, ("theta", "theta_log", "damped", "damped_log")
+"""Blocks of so few streams below which weights cannot be told, and the candidates that are then left to share them."""
+WINDOWS_A_WEIGHT = 10
+"""Windows for each input of a ridge, at least, of all streams."""
 FEWEST_STREAMS = 8
 """Streams from which on candidates are weighed by stream, and not by time."""
 SCORED, WEIGHED_STEPS, FEWEST_ROWS = 4_000, 48, 6
@@ -257,7 +261,7 @@ def _judged(streams: _Streams, edges: Tensor, config: ForecastConfig, sizes: Siz
         if best is None or (
             found.ridges
             and best.ridges
-            and forward._clearly_better(found.ridges[0].losses["chosen"], best.ridges[0].losses["chosen"])
+            and forward._clearly_better(found.ridges[-1].losses["chosen"], best.ridges[-1].losses["chosen"])
         ):
             best = found
     assert best is not None
@@ -267,7 +271,9 @@ def _judged(streams: _Streams, edges: Tensor, config: ForecastConfig, sizes: Siz
 def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season: int, sizes: Sizes) -> _Found:
     """Solve and judge the ridges beside the bank of one season."""
     horizon, rows = config.horizon, streams.rows
-    bank = Bank(season)
+    few = len(rows) < FEWEST_STREAMS and edges.shape[-1] - 2 < FEW_BLOCKS
+    offered = [name for name in NAMES if season > 1 or name != "seasonal_naive"]  # which would be the naive one once more
+    bank = Bank(season, SURE if few else offered)
     specs = _specs(sizes, season, config)
     width = max(one.width for one in specs[0])
     most = max(MOST_WORK // (width * (width + horizon)), FEWEST_WINDOWS)
@@ -278,13 +284,12 @@ def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season
     seen, _ = bank.read(rows, streams.scale, bank.initial(len(rows)), both, streams.lengths)
     part = ridge.part_of(seen, torch.arange(len(solved)))
     ridges = []
-    for alternatives in specs if len(solved) else ():  # no window of shorter rows has all of its targets
+    windows = float((streams.lengths - horizon).clamp_min(0).sum())
+    for alternatives in specs if len(solved) and windows >= WINDOWS_A_WEIGHT * width else ():
         try:
             ridges.append(forward.learn(alternatives, rows, solved, part, horizon, edges, channels=config.channels))
         except ValueError:
             continue
-        if ridges[-1].spec != alternatives[0]:  # the simplest stays beside it: some streams prefer that
-            ridges.append(forward.learn(alternatives[:1], rows, solved, part, horizon, edges))
     there = ridge.part_of(seen, torch.arange(len(solved), both.shape[1]))
     forecasts = [bank.forecasts(there, horizon)]
     forecasts += [forward.out_of_block(one, rows, scored, there, edges)[:, :, None] for one in ridges]
@@ -297,12 +302,8 @@ def _specs(sizes: Sizes, season: int, config: ForecastConfig) -> list[list[Ridge
         plain = RidgeSpec(sizes.lookbacks, centre="level")
         return [[plain], [replace(plain, logs=True)]]
     plain = RidgeSpec(sizes.lookbacks)
-    found = [plain]
-    if season > 1:
-        found.append(replace(plain, profile=True))
-    if config.channels > 1:
-        found += [replace(one, own=True) for one in found]
-    return [found]
+    found = [[plain], [replace(plain, profile=True)]] if season > 1 else [[plain]]
+    return [[one, replace(one, own=True)] for (one,) in found] if config.channels > 1 else found
 
 
 def _scored(edges: Tensor, horizon: int) -> Tensor:
