@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from titans_ts.backbones.config import BackboneConfig
-from titans_ts.files.facts import checked, history, require
+from titans_ts.files.facts import checked, fits, history, require
 from titans_ts.frames.covariates.categories import learn_categories
 from titans_ts.frames.covariates.holidays import read_holidays
 from titans_ts.frames.faults import Faults
@@ -33,6 +33,8 @@ from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import COUNT, POSITIVE, BaseTitans, all_or_nothing
 from titans_ts.learn.run import choose_device
 from titans_ts.series import rolling
+from titans_ts.series.card import Card, make_card
+from titans_ts.series.learning.earning import Earned
 from titans_ts.series.learning.fitting import Plan, fit_panel
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reader import Reader, Reading, chosen, some
@@ -83,6 +85,16 @@ class TitansForecaster(BaseTitans):
         The same of what ``recollection`` adds to that.
     training_history_ : list of dict
         Phase, step, loss and validation error of every evaluation.
+    earned_ : list of Earned
+        What each part earned: the error at the same origins of the seasonal naive forecast, of the ``base``, of it where it
+        ``reads on``, and where a memory was trained with the ``memory silent`` and of ``all``, each ``part`` with those
+        before it. The rows after an origin were not learned from by the base; with a memory they are the validation rows, by
+        which its best weights and its share were chosen. ``error`` is the mean absolute error in units of the mean
+        difference of rows a season apart, cut at 30 of them. ``pandas.DataFrame(model.earned_)`` makes a table of it.
+    coverage_ : dict of int to float
+        Share of the rows within intervals of 80 % and 95 % at the base's origins: those errors taught the intervals.
+    fit_seconds_ : dict of str to float
+        Seconds of ``preparing``, solving the ``base``, training the ``memory``, and ``reading``; not kept in files.
 
     Notes
     -----
@@ -499,6 +511,38 @@ class TitansForecaster(BaseTitans):
         faults.tell()
         return self
 
+    def summary(self) -> Card:
+        """Return the card of the fitted forecaster: what it read, what it is made of, and what each part earned.
+
+        Returns
+        -------
+        Card
+            Text where it is printed, a table in a notebook. It tells series, rows and stamps; season, look-back and patch;
+            the candidates of the base with their weights; the memory's gain, or why it was left out; ``earned_``;
+            ``coverage_``; the seconds of the fit, which a file does not keep; and what is kept of a series, in bytes by part.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from titans_ts import TitansForecaster
+        >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
+        >>> card = TitansForecaster(horizon=6, lookback=48, layers=0, random_state=0).fit(load).summary()
+        >>> print("\\n".join(str(card).splitlines()[:3]))
+        read
+          series              1
+          rows of each        400
+        """
+        return make_card(
+            self.reader_,
+            self.states_,
+            self.last_times_,
+            asked_layers=int(self.layers),
+            gain=self.memory_gain_,
+            earned=self.earned_,
+            coverage=self.coverage_,
+            seconds=self.fit_seconds_,
+        )
+
     def remember(self, states: MemoryState | Mapping[Hashable, MemoryState] | Iterable[MemoryState]) -> Self:
         """Take back what was kept of series: ``state_`` of this forecaster, from a file or from another process.
 
@@ -910,6 +954,7 @@ class TitansForecaster(BaseTitans):
             self._learned(fitted.reader, fitted.read)
             self.memory_gain_, self.recollection_gain_ = fitted.gain, fitted.recollection_gain
             self.training_history_, self.earned_ = fitted.history, fitted.earned
+            self.coverage_, self.fit_seconds_ = fitted.coverage, fitted.seconds
         return self
 
     def _plan(self) -> Plan:
@@ -957,7 +1002,9 @@ class TitansForecaster(BaseTitans):
         tensors, facts = self.reader_.kept(self.states_, self.last_times_)
         gains = {name: getattr(self, f"{name}_") for name in _GAINS}
         facts |= {name: None if gain is None else asdict(gain) for name, gain in gains.items()}
-        return tensors, facts | {"history": self.training_history_} | reasons_to_keep(self.skipped_)
+        facts |= {"history": self.training_history_, "earned": [asdict(one) for one in self.earned_]}
+        facts["coverage"] = {str(level): share for level, share in self.coverage_.items()}
+        return tensors, facts | reasons_to_keep(self.skipped_)
 
     def _plain_arguments(self) -> dict[str, Any]:
         kept = super()._plain_arguments()
@@ -976,8 +1023,17 @@ class TitansForecaster(BaseTitans):
         self._learned(*Reader.from_file(header, tensors, network))
         self.training_history_ = history(header["history"])
         self.skipped_ = kept_reasons(header)
+        self.earned_ = [checked(Earned(**one)) for one in header.get("earned", [])]  # older files have none
+        self.coverage_ = {int(level): _share(share) for level, share in header.get("coverage", {}).items()}
+        self.fit_seconds_ = {}
         for name in _GAINS:
             setattr(self, f"{name}_", None if header[name] is None else checked(MemoryGain(**header[name])))
+
+
+def _share(value: Any) -> float:
+    """Return a share of a file."""
+    require(fits(value, float) and 0 <= value <= 1, f"{value!r} is no share")
+    return float(value)
 
 
 def _refuse_y(y: Any, method: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from titans_ts.frames.covariates.categories import learn_categories
 from titans_ts.frames.panel import Panel
 from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.learn.estimator import validation_rows
+from titans_ts.series.learning.earning import Earned, Judged, judge_memory, table
 from titans_ts.series.learning.solving import Solved, solve_base
 from titans_ts.series.learning.training import Training
 from titans_ts.series.network import ForecastNetwork
@@ -53,7 +55,9 @@ class Fitted(NamedTuple):
     gain: MemoryGain | None  # of the memory's correction
     recollection_gain: MemoryGain | None
     history: list[dict[str, Any]]  # of the training
-    earned: dict[str, float]  # error on validation rows, by what answers
+    earned: list[Earned]  # errors out of block, by the last part that answers
+    coverage: dict[int, float]  # share of truths within intervals out of block, by their level in percent
+    seconds: dict[str, float]  # by what was done
 
 
 def fit_panel(
@@ -66,6 +70,7 @@ def fit_panel(
     n_jobs: int | None = None,
 ) -> Fitted:
     """Solve a base, train the memory that ``start`` begins on what the base missed, and let both read the panel."""
+    clock = [time.perf_counter()]
     training_rows = [len(one) - validation_rows(len(one), plan.validation_fraction) for one in panel]
     sizes = _sizes(panel, training_rows, plan)
     panel = learn_categories(panel, training_rows)
@@ -91,25 +96,34 @@ def fit_panel(
     )
     if not _can_be_judged(shape, training_rows, list(map(len, panel))):
         shape = replace(shape, backbone=replace(shape.backbone, layers=0), recollection=0)
+    clock.append(time.perf_counter())
     first_rows = None if plan.solve_on == "all" else training_rows
     solved = solve_base(list(series.values()), shape, sizes, zero=targets.are_plain, first_rows=first_rows)
+    clock.append(time.perf_counter())
     network = start(replace(shape, base=solved.base.config), targets)
     network.base = solved.base
+    clock.append(time.perf_counter())
     training = _train(network, list(series.values()), training_rows, solved, config, watching)
     network.eval()
+    judged = _judged(network, list(series.values()), training_rows, solved, training)
+    clock.append(time.perf_counter())
     rows = {one.id: count for one, count in zip(panel, training_rows, strict=True)}
     firsts = {one.id: None if one.times is None else one.times[0] for one in panel}
     spreads = {one.id: learn_scale(one.values[:count]).spread[0].numpy() for one, count in parts}
     statics = {one.id: one.static for one in panel} if panel.layout.static_apart else {}
     facts = (network, preparation, panel.layout, scales, rows, firsts, spreads)
     reader = Reader(*facts, n_jobs=n_jobs, verbose=watching["verbose"], statics=statics)
+    read = reader.read(panel, {}, series)
+    clock.append(time.perf_counter())
     return Fitted(
         reader,
-        reader.read(panel, {}, series),
+        read,
         None if training is None else training.gain,
         None if training is None else training.recollection_gain,
         [] if training is None else training.told(),
-        solved.earned,
+        table(judged),
+        solved.coverage,
+        _seconds(clock),
     )
 
 
@@ -149,6 +163,29 @@ def _train(
     training = Training(network, missed, [training_rows[place] for place in solved.foretold], config, **watching)
     training.run()
     return training
+
+
+def _judged(
+    network: ForecastNetwork,
+    series: Sequence[SeriesTensors],
+    training_rows: Sequence[int],
+    solved: Solved,
+    training: Training | None,
+) -> Judged:
+    """Return the errors of all parts: of the memory too, on validation rows, where one was trained."""
+    if training is None or not training.validated:
+        return solved.judged
+    starts = [training_rows[place] for place in solved.foretold]
+    share = 1.0 if training.gain is None else training.gain.share
+    return judge_memory(network, training.series, starts, solved.judged, share=share)
+
+
+def _seconds(clock: Sequence[float]) -> dict[str, float]:
+    """Return the seconds of each part of a fit, by the clock before and after each."""
+    found: dict[str, float] = {}
+    for name, begin, end in zip(("preparing", "base", "preparing", "memory", "reading"), clock, clock[1:], strict=False):
+        found[name] = found.get(name, 0.0) + end - begin
+    return found
 
 
 def _can_be_judged(config: ForecastConfig, training_rows: Sequence[int], lengths: Sequence[int]) -> bool:

@@ -30,6 +30,7 @@ class ValidationForecast(NamedTuple):
     corrected: Tensor  # b c n f, with it, without recollections
     point: Tensor  # b c n f, with them
     blocks: Tensor  # b 2 n, which series a token belongs to, and which block of validation rows as long as the horizon
+    first: int  # number of the first token
 
 
 def validation_error(
@@ -75,6 +76,25 @@ def block_errors(
     return torch.stack(totals)[:, full] / count[full]
 
 
+@torch.no_grad()
+def origin_errors(
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], size: Tensor, *, largest: float
+) -> Tensor:
+    """Return the mean absolute error of every origin ``(s, n)`` from ``starts`` on, in sizes ``(s, n)``, cut at ``largest``.
+
+    Streams are the channels of each series in turn; NaN where nothing was observed.
+    """
+    found = torch.full_like(size, float("nan"))
+    for said in _validation_forecasts(network, series, starts):
+        errors, observed = _absolute_errors(said.tokens, said.point)
+        errors, observed = (x.flatten(0, 1).double().cpu() for x in (errors, observed))  # s n f
+        place = int(said.blocks[0, 0, 0]) * network.config.channels
+        streams, tokens = slice(place, place + len(errors)), slice(said.first, said.first + errors.shape[1])
+        scaled = (errors / size[streams, tokens, None]).clamp_max(largest)
+        found[streams, tokens] = (scaled * observed).sum(-1) / observed.sum(-1)
+    return found
+
+
 def _absolute_errors(tokens: Tokens, point: Tensor) -> tuple[Tensor, Tensor]:
     """Return errors ``(b, c, n, f)`` in units of the long-run spread, 0 where not observed, and where they were."""
     observed = ~tokens.target.isnan()
@@ -108,4 +128,4 @@ def _validation_forecasts(
             if after != "memory":
                 point, state = network.recollect(tokens.lookback, corrected, state)
             base = network.direct(*seen) if tokens.base is None and network.direct is not None else tokens.base
-            yield ValidationForecast(tokens, base, corrected, point, blocks)
+            yield ValidationForecast(tokens, base, corrected, point, blocks, int(part[0]) // config.patch_length - 1)

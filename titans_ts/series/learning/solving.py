@@ -26,6 +26,8 @@ from titans_ts.series.base.base import Base, features_of
 from titans_ts.series.base.effects import effect_at, learn_effect
 from titans_ts.series.base.forward import Learned
 from titans_ts.series.base.ridge import RidgeSpec
+from titans_ts.series.learning import earning
+from titans_ts.series.learning.earning import Judged
 from titans_ts.series.settings import BaseConfig, ForecastConfig
 from titans_ts.series.sizes import Sizes
 from titans_ts.series.tensors import Foretold, SeriesTensors
@@ -61,7 +63,8 @@ class Solved(NamedTuple):
 
     base: Base
     foretold: dict[int, Foretold]  # of the series that it was learned from, by place
-    earned: dict[str, float]  # mean absolute error out of block, in sizes of the streams, by what answers
+    judged: Judged  # out of block, of the streams of these series
+    coverage: dict[int, float]  # share of truths within intervals, by their level in percent
 
 
 class _Streams(NamedTuple):
@@ -111,19 +114,17 @@ def solve_base(
     rows, patch = streams.rows, config.patch_length
     boundaries = torch.arange(patch, rows.shape[1] + 1, patch)
     seen, _ = base.bank.read(rows, streams.scale, base.bank.initial(len(rows)), boundaries)
-    expected = _out_of_block(base, ridges, streams, boundaries, seen, edges)
+    alone, expected = _out_of_block(base, ridges, streams, boundaries, seen, edges)
     said = _reading_on(base, streams, boundaries, expected, seen.size)
     truth = _truth(rows, boundaries.expand(len(rows), -1), config.horizon)
-    earned = {
-        "base": _mean_error(expected, truth, seen.size),
-        "base, reading on": _mean_error(expected + said, truth, seen.size),
-    }
-    errors = truth - (expected + said)
-    learned = calibration.learn(errors, features_of(seen), origins=boundaries, season=base.config.season, patch=patch)
+    point, features = expected + said, features_of(seen)
+    judged = earning.judge(alone, point, truth, seen, season=base.config.season)
+    learned = calibration.learn(truth - point, features, origins=boundaries, season=base.config.season, patch=patch)
+    covered = earning.coverage(learned, rows, point, truth, features, boundaries)
     base.config = replace(base.config, templates=len(learned.ranks))
     base.set_spread(learned)
-    foretold = (expected + said).float().unflatten(0, (-1, config.channels))
-    return Solved(base, {i: Foretold(x, patch, patch) for i, x in zip(streams.series, foretold, strict=True)}, earned)
+    foretold = zip(streams.series, point.float().unflatten(0, (-1, config.channels)), strict=True)
+    return Solved(base, {i: Foretold(x, patch, patch) for i, x in foretold}, judged, covered)
 
 
 def _weights(found: _Found, streams: _Streams) -> Tensor:
@@ -196,10 +197,10 @@ def _assembled(found: _Found, weights: Tensor, config: ForecastConfig, *, zero: 
 
 def _out_of_block(
     base: Base, ridges: Sequence[Learned], streams: _Streams, ends: Tensor, seen: BankSeen, edges: Tensor
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Return what the base foretells ``(s, n, f)`` with ridges that were solved before each origin's block, NaN without.
 
-    How fast a stream's own weights move is judged on the way.
+    By the weights that all streams share, and by each one's own. How fast these move is judged on the way.
     """
     rows, patch, (k, horizon) = streams.rows, base.config.patch_length, base.mixing.shape
     steps = preference.heard_steps(horizon) - 1
@@ -225,10 +226,13 @@ def _out_of_block(
         slopes = preference.read(base.mixing, float(base.pace), *given, patch_length=patch)[0][:, 1:]
     base.config = replace(base.config, prefers=bool(base.pace > 0))
     found = torch.empty(len(rows), len(ends), horizon, dtype=torch.float64)
+    shared = torch.empty_like(found) if base.pace > 0 else found
     for part in parts:
-        weights = preference.weights_of(base.mixing, float(base.pace), slopes[:, part])
-        found[:, part] = (candidates(part) * weights).sum(2)
-    return found
+        weights, each = preference.weights_of(base.mixing, float(base.pace), slopes[:, part]), candidates(part)
+        found[:, part] = (each * weights).sum(2)
+        if base.pace > 0:
+            shared[:, part] = mixing.mix(each, base.mixing)
+    return shared, found
 
 
 def _typical(streams: _Streams, base: Base) -> float:
@@ -246,11 +250,6 @@ def _reading_on(base: Base, streams: _Streams, boundaries: Tensor, expected: Ten
             return memory.read(known, boundaries + memory.context, expected, size, memory.initial(len(rows)))[0]
     base.memory, base.config = None, replace(base.config, reads_on=False)
     return torch.zeros_like(expected)
-
-
-def _mean_error(found: Tensor, truth: Tensor, size: Tensor) -> float:
-    """Return the mean absolute error in sizes of what is known; NaN where nothing is."""
-    return float(((truth - found).abs() / size[..., None]).nanmean())
 
 
 def _judged(streams: _Streams, edges: Tensor, config: ForecastConfig, sizes: Sizes) -> _Found:
