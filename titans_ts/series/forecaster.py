@@ -519,7 +519,7 @@ class TitansForecaster(BaseTitans):
         Card
             Text where it is printed, a table in a notebook. It tells series, rows and stamps; season, look-back and patch;
             the candidates of the base with their weights; the memory's gain, or why it was left out; ``earned_``;
-            ``coverage_``; the seconds of the fit, which a file does not keep; and what is kept of a series, in bytes by part.
+            ``coverage_``; the seconds of the fit, which a file does not keep; and the bytes kept of a series, by part.
 
         Examples
         --------
@@ -527,10 +527,8 @@ class TitansForecaster(BaseTitans):
         >>> from titans_ts import TitansForecaster
         >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
         >>> card = TitansForecaster(horizon=6, lookback=48, layers=0, random_state=0).fit(load).summary()
-        >>> print("\\n".join(str(card).splitlines()[:3]))
-        read
-          series              1
-          rows of each        400
+        >>> card.sections["read"][:2]
+        [('series', '1'), ('rows of each', '400')]
         """
         return make_card(
             self.reader_,
