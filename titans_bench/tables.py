@@ -16,6 +16,7 @@ import numpy as np
 from titans_bench.contest import ALL, NAIVE, OURS, POINT_NAIVE, TaskRow
 from titans_bench.history import HistoryRow
 from titans_bench.history_table import history_table
+from titans_bench.reading_on import ReadingRow, reading_table
 from titans_bench.recall import CORE, RecallRow, recall_table
 from titans_bench.rows import markdown_table, read_rows
 from titans_bench.tasks import GROUPS, TASKS
@@ -124,6 +125,7 @@ def _at_chosen_rates(rows: Sequence[RecallRow]) -> str:
 TABLES: dict[str, Source] = {
     "panels": Source("tasks.csv", TaskRow, _standard(panels_table)),
     "rolling tasks": Source("tasks.csv", TaskRow, _standard(rolling_table)),
+    "reading on": Source("reading.csv", ReadingRow, _standard(reading_table)),
     **{
         f"recall, {task}": Source("recall.csv", RecallRow, _standard(_at_chosen_rates, task=task))
         for task in ("needle", "associative")

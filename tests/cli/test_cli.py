@@ -320,7 +320,7 @@ def test_a_missing_matplotlib_is_told_before_the_fit(tmp_path, monkeypatch, caps
 
 
 COMMANDS = [["demo"], ["forecast"], ["evaluate"], ["classify"], ["score"], ["bench", "recall"], ["bench", "history"]]
-COMMANDS += [["bench", "tasks"], ["bench", "tables"]]
+COMMANDS += [["bench", "tasks"], ["bench", "reading"], ["bench", "tables"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

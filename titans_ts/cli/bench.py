@@ -13,7 +13,7 @@ from titans_ts.cli._shared import PICTURES, OptionError, add_command, add_option
 
 
 def add(commands: Any) -> None:
-    """Describe the command and its two benches."""
+    """Describe the command and its benches."""
     about = "compare memories where memory alone can answer, and by what history is worth"
     bench = commands.add_parser("bench", help=about, description=about[0].upper() + about[1:] + ".")
     kinds = bench.add_subparsers(dest="bench", required=True, metavar="BENCH")
@@ -47,9 +47,18 @@ def add(commands: Any) -> None:
     add_names(tasks)
     tasks.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="a fit each (default: 0 1 2)")
     tasks.add_argument("--limit", type=int, metavar="N", help="series of a panel, windows of other tasks: a quick try")
-    tasks.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
-    tasks.add_argument("--out", type=Path, default=Path("tasks.csv"), metavar="FILE", help="rows (default: %(default)s)")
+    _add_rows(tasks, Path("tasks.csv"))
     add_options(tasks, "--data-home", "--max-steps")
+
+    about = "forecast series that no fit saw, after ever more rows read of them"
+    reading = add_command(kinds, "reading", run_reading, about, kept)
+    reading.add_argument("--horizon", type=int, default=24, metavar="H", help="rows to forecast (default: %(default)s)")
+    reading.add_argument("--step", type=int, default=24, metavar="N", help="rows between origins (default: %(default)s)")
+    reading.add_argument("--layers", type=int, nargs="+", default=[0], metavar="N", help="a model each (default: 0)")
+    seeds = "a split and a fit each (default: 0 1 2)"
+    reading.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help=seeds)
+    _add_rows(reading, Path("reading.csv"))
+    add_options(reading, "--data-home")
 
     about = "make the tables of a page anew from the CSV files beside it"
     tables = add_command(kinds, "tables", run_tables, about)
@@ -64,6 +73,11 @@ def add_names(kind: argparse.ArgumentParser) -> None:
     kind.add_argument("--tasks", nargs="+", default=["panels", "rolling"], metavar="NAME", help=", ".join([*GROUPS, *TASKS]))
     models = "'seasonal naive', 'seasonal naive, point only', 'titans', 'titans, layers=0' (default: the first three)"
     kind.add_argument("--models", nargs="+", metavar="NAME", help=models)
+
+
+def _add_rows(kind: argparse.ArgumentParser, out: Path) -> None:
+    kind.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
+    kind.add_argument("--out", type=Path, default=out, metavar="FILE", help="rows (default: %(default)s)")
 
 
 def _add_common(kind: argparse.ArgumentParser, out: Path, *shared: str, jobs: str, plot: str) -> None:
@@ -138,6 +152,25 @@ def run_tasks(arguments: argparse.Namespace) -> None:
     for group, table in (("panels", panels_table), ("rolling", rolling_table)):
         if any(TASKS[row.task].group == group for row in rows):
             print(f"{table(rows)}\n")
+    print(f"rows: {arguments.out}", file=sys.stderr)
+
+
+def run_reading(arguments: argparse.Namespace) -> None:
+    """Run the bench of reading on."""
+    check_out(arguments.out, "--out", (".csv",))
+    from titans_bench.reading_on import bench_reading, reading_table
+
+    rows = bench_reading(
+        arguments.out,
+        layers=arguments.layers,
+        seeds=arguments.seeds,
+        horizon=arguments.horizon,
+        step=arguments.step,
+        data_home=arguments.data_home,
+        jobs=arguments.jobs,
+        verbose=0 if arguments.quiet else None,
+    )
+    print(reading_table(rows))
     print(f"rows: {arguments.out}", file=sys.stderr)
 
 
