@@ -112,7 +112,13 @@ def enter_naive(task: Task, series: list[TaskSeries], seed: int, *, spread: bool
 
 
 def enter_ours(
-    task: Task, series: list[TaskSeries], seed: int, *, max_minutes: float | None = None, **arguments: Any
+    task: Task,
+    series: list[TaskSeries],
+    seed: int,
+    *,
+    max_minutes: float | None = None,
+    tell: Callable[[str, TitansForecaster], object] | None = None,
+    **arguments: Any,
 ) -> list[Entry]:
     """Enter our forecaster, with all it has read and, where that is more, with the last `HELD_TO` rows."""
     if max_minutes is not None:
@@ -124,6 +130,8 @@ def enter_ours(
     with fit.counting():
         model = TitansForecaster(task.horizon, **asked)
         model.fit(task_frame(series, [slice(0, at[0]) for at in origins]))
+    if tell is not None:
+        tell(f"{OURS}, {model.variant}, seed {seed}", model)
     for window in range(task.windows):
         with whole.forecast.counting():
             if window:
@@ -205,12 +213,16 @@ def evaluate_task(
     verbose: int | None = 0,
     limit: int | None = None,
     data_home: str | Path | None = None,
+    tell: Callable[[str, TitansForecaster], object] | None = None,
     **arguments: Any,
 ) -> list[TaskRow]:
-    """Return the rows of the seasonal naive forecast, and of ours with each variant and seed, on one task."""
+    """Return the rows of the seasonal naive forecast, and of ours with each variant and seed, on one task.
+
+    ``tell`` hears of every model of ours that was fitted.
+    """
     ours = {
         OURS if variant == "mac" else f"{OURS}, {variant}": Model(
-            partial(enter_ours, variant=variant), OWN, drawn=True, ours=True
+            partial(enter_ours, variant=variant, tell=tell), OWN, drawn=True, ours=True
         )
         for variant in variants
     }

@@ -12,7 +12,7 @@ base is solved on all known rows at last, as it is by default.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -68,6 +68,7 @@ def evaluate(
     max_minutes: float | None = None,
     keep_markers: bool = False,
     verbose: int | None = 0,
+    tell: Callable[[str, TitansForecaster], object] | None = None,
     **arguments: Any,
 ) -> list[Score]:
     """Fit a model for all horizons and score it on the test part, beside its base alone and a seasonal naive forecast.
@@ -75,7 +76,8 @@ def evaluate(
     Each reads training and validation rows; ``validation_fraction`` makes its validation part the official one, and no
     weight of its base is solved on that; then it is fitted again with a base solved on both. A variant with a memory is
     scored a second time with that silent. ``keep_markers`` takes the number that stands for missing (-9999 in weather) for a
-    number, in scale and errors too, as published tables do. ``arguments`` are those of `TitansForecaster`.
+    number, in scale and errors too, as published tables do. ``tell`` hears of every model that was fitted. ``arguments`` are
+    those of `TitansForecaster`.
     """
     _refuse_misfits(variants, arguments)
     dataset = load_dataset(name, data_home=data_home)
@@ -106,6 +108,8 @@ def evaluate(
                 **{**arguments, **({"layers": 0} if variant == BASE else {"variant": variant})},
             ).fit(frame.iloc[:known])
             seconds = time.perf_counter() - begun
+            if tell is not None:
+                tell(f"{variant}{SOLVED_ON[solved_on]}, seed {seed}", forecaster)
             found = forecaster.rolling_errors(frame.iloc[:stop], start=known, horizons=horizons)
             scores += rows(f"{variant}{SOLVED_ON[solved_on]}", seed, found, seconds)
             if variant not in (BASE, *BASELINES):

@@ -22,6 +22,7 @@ from titans_bench.rows import write_rows
 from titans_ts import TitansForecaster, load
 from titans_ts.cli import forecast, main
 from titans_ts.cli._shared import in_options
+from titans_ts.series.learning.earning import Earned
 
 HOURS = [dt.datetime(2024, 1, 1) + dt.timedelta(hours=k) for k in range(400)]
 LOAD = 100 + 10 * np.sin(np.arange(400) * 2 * np.pi / 24)
@@ -341,9 +342,13 @@ def test_a_wrong_command_is_status_2_with_usage(argv, capsys):
     assert "usage: titans-ts" in capsys.readouterr().err
 
 
+TELLER = SimpleNamespace(earned_=[Earned("seasonal naive", 1.25, 40), Earned("base", 1.0, 40)])
+
+
 def scores(name, **received):
     """Stand in for the protocol, which has tests of its own; keep what it was asked for."""
     scores.received = {"name": name, **received}
+    scores.received.pop("tell")("mac, seed 0", TELLER)
     return [Score(name, "mac", 0, 24, 0.5, 0.25, 1.0, 7), Score(name, "mac", 0, "average", 0.5, 0.25, 1.0, 7)]
 
 
@@ -364,6 +369,9 @@ def test_evaluate_hands_on_its_options_and_writes_its_table(suffix, tmp_path, mo
         "verbose": 0,
     }
     printed = capsys.readouterr().out
+    told, printed = printed.split("\n\n", 1)
+    assert told.splitlines()[0] == "mac, seed 0: error at 40 origins, in seasonal differences"
+    assert told.splitlines()[2].split() == ["base", "1.000", "(80.0", "%)"]
     assert "| mac | 0.5000/0.2500 |" in printed
     if suffix == ".md":
         assert (tmp_path / "table.md").read_text() == printed
@@ -381,6 +389,8 @@ def test_evaluate_refuses_a_table_it_could_not_write(tmp_path, capsys):
 def task_rows(name, **received):
     """Stand in for the contest, which has tests of its own; keep what it was asked for."""
     task_rows.received = {"name": name, **received}
+    if "tell" in received:
+        task_rows.received.pop("tell")("titans, mac, seed 0", TELLER)
     return [
         TaskRow("standard", name, "titans", seed, "all", 9, 1, 6, 1.5, 1.2, 0.1, 0.8, 0.9, 1, 2, 3, "") for seed in (1, 2)
     ]

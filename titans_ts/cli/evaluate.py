@@ -69,6 +69,7 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
         max_minutes=arguments.max_minutes,
         keep_markers=arguments.keep_markers,
         verbose=0 if arguments.quiet else None,
+        tell=_tell,
         **steps_of(arguments),
     )
     _show(arguments.out, format_table(scores), scores, Score)
@@ -88,9 +89,19 @@ def _run_task(arguments: argparse.Namespace) -> None:
         data_home=arguments.data_home,
         max_minutes=arguments.max_minutes,
         verbose=0 if arguments.quiet else None,
+        tell=_tell,
         **steps_of(arguments),
     )
     _show(arguments.out, score_table(rows), rows, TaskRow)
+
+
+def _tell(model: str, forecaster: Any) -> None:
+    """Print what each part of a fitted model earned."""
+    from titans_ts.series.card import earned_lines, earned_title
+
+    if forecaster.earned_:
+        lines = "".join(f"  {part:<16}{said}\n" for part, said in earned_lines(forecaster.earned_))
+        print(f"{model}: {earned_title(forecaster.earned_)}\n{lines}")
 
 
 def _show(out: Path | None, table: str, rows: Sequence[Any], kind: type[Any]) -> None:

@@ -76,7 +76,7 @@ def make_card(
         sections["base"] = _base(reader.network.base)
     sections["memory"] = [_memory(reader, asked_layers, gain)]
     if earned:
-        sections[f"error at {earned[0].origins:,} origins, in seasonal differences"] = earned_lines(earned)
+        sections[earned_title(earned)] = earned_lines(earned)
     if coverage:
         sections["rows within intervals"] = [(f"of {level} %", f"{100 * x:.1f} %") for level, x in coverage.items()]
     if seconds:
@@ -86,6 +86,11 @@ def make_card(
             (name, f"{value:,}") for name, value in bytes_by_part(next(iter(states.values()))).items()
         ]
     return Card(sections)
+
+
+def earned_title(earned: Sequence[Earned]) -> str:
+    """Return what errors of parts are."""
+    return f"error at {earned[0].origins:,} origins, in seasonal differences"
 
 
 def earned_lines(earned: Sequence[Earned]) -> list[tuple[str, str]]:
