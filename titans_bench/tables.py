@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from titans_bench.contest import ALL, NAIVE, OURS, POINT_NAIVE, TaskRow
-from titans_bench.history import HistoryRow
-from titans_bench.history_table import history_table
+from titans_bench.history.bench import HistoryRow
+from titans_bench.history.table import history_table
 from titans_bench.reading_on import ReadingRow, reading_table
 from titans_bench.recall import CORE, RecallRow, recall_table
 from titans_bench.rows import markdown_table, read_rows
+from titans_bench.state_bytes import StateRow, state_table
 from titans_bench.tasks import GROUPS, TASKS
 from titans_ts.files.replacing import replacing
 
@@ -126,6 +127,7 @@ TABLES: dict[str, Source] = {
     "panels": Source("tasks.csv", TaskRow, _standard(panels_table)),
     "rolling tasks": Source("tasks.csv", TaskRow, _standard(rolling_table)),
     "reading on": Source("reading.csv", ReadingRow, _standard(reading_table)),
+    "bytes of a state": Source("state.csv", StateRow, state_table),
     **{
         f"recall, {task}": Source("recall.csv", RecallRow, _standard(_at_chosen_rates, task=task))
         for task in ("needle", "associative")

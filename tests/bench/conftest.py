@@ -6,4 +6,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def no_collection(monkeypatch):
     """Leave out what only steadies the times."""
-    monkeypatch.setattr("titans_bench.history_reading.gc.collect", lambda: 0)
+    monkeypatch.setattr("titans_bench.history.reading.gc.collect", lambda: 0)

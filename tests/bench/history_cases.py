@@ -2,8 +2,8 @@
 
 from series.estimator_cases import one_step
 
-from titans_bench.history import HistoryRow
-from titans_bench.history_data import MODELS, Setting
+from titans_bench.history.bench import HistoryRow
+from titans_bench.history.data import MODELS, Setting
 
 CARRIED, _, ATTENTION = MODELS
 SMALL = {"width": 8, "layers": 1, "heads": 2, "window": 4, "batch_size": 2, "callbacks": [one_step]}

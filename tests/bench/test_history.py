@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from bench.history_cases import ATTENTION, CARRIED, TINY, a_row
 
-from titans_bench import history, history_data
-from titans_bench.history import WHOLE, HistoryRow, bench_history
-from titans_bench.history_data import MODELS, make_history
-from titans_bench.history_reading import Cost
+from titans_bench.history import bench as history
+from titans_bench.history import data as history_data
+from titans_bench.history.bench import WHOLE, HistoryRow, bench_history
+from titans_bench.history.data import MODELS, make_history
+from titans_bench.history.reading import Cost
 from titans_bench.rows import read_rows, write_rows
 from titans_ts.cli import main
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from bench.history_cases import TINY
 
-from titans_bench import history_data
-from titans_bench.history_data import FITS, MODELS, SETTINGS, make_history, spread_evenly, with_steps
+from titans_bench.history import data as history_data
+from titans_bench.history.data import FITS, MODELS, SETTINGS, make_history, spread_evenly, with_steps
 from titans_ts import load_dataset
 from titans_ts.datasets.load import Dataset
 

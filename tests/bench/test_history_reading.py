@@ -6,8 +6,8 @@ import torch
 from bench.history_cases import ATTENTION, CARRIED, SMALL
 from tolerances import assert_agree
 
-from titans_bench.history_data import MODELS
-from titans_bench.history_reading import cost_after, first_row, forecasts_after, resident_mib
+from titans_bench.history.data import MODELS
+from titans_bench.history.reading import cost_after, first_row, forecasts_after, resident_mib
 from titans_ts import TitansForecaster
 from titans_ts.frames.read import read_panel
 
@@ -59,7 +59,7 @@ def test_only_the_history_differs_between_lengths(fitted):
 def test_many_origins_are_read_a_few_at_a_time(fitted, monkeypatch):
     forecaster, _, series = fitted
     together = forecasts_after(forecaster.network_, series, [300, 303, 400, 555], 64)
-    monkeypatch.setattr("titans_bench.history_reading.NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr("titans_bench.history.reading.NUMBERS_AT_ONCE", 1)
     one_by_one = forecasts_after(forecaster.network_, series, [300, 303, 400, 555], 64)
     agree(together, one_by_one)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from bench.history_cases import ATTENTION, CARRIED, a_row
 
-from titans_bench.history import WHOLE, lengths_in_order
-from titans_bench.history_table import compare, history_table, plot_history
+from titans_bench.history.bench import WHOLE, lengths_in_order
+from titans_bench.history.table import compare, history_table, plot_history
 
 
 def test_histories_are_compared_pair_by_pair():

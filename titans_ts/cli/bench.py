@@ -60,6 +60,11 @@ def add(commands: Any) -> None:
     _add_rows(reading, Path("reading.csv"))
     add_options(reading, "--data-home")
 
+    about = "count the bytes that a series' state takes, by part"
+    state = add_command(kinds, "state", run_state, about)
+    state.add_argument("--out", type=Path, default=Path("state.csv"), metavar="FILE", help="rows (default: %(default)s)")
+    add_options(state)
+
     about = "make the tables of a page anew from the CSV files beside it"
     tables = add_command(kinds, "tables", run_tables, about)
     page = Path("benchmarks/README.md")
@@ -114,9 +119,9 @@ def run_recall(arguments: argparse.Namespace) -> None:
 def run_history(arguments: argparse.Namespace) -> None:
     """Run the bench of history."""
     _check(arguments)
-    from titans_bench.history import bench_history
-    from titans_bench.history_data import MODELS, SETTINGS, with_steps
-    from titans_bench.history_table import history_table, plot_history
+    from titans_bench.history.bench import bench_history
+    from titans_bench.history.data import MODELS, SETTINGS, with_steps
+    from titans_bench.history.table import history_table, plot_history
 
     setting = SETTINGS["quick" if arguments.quick else "standard"]
     rows = bench_history(
@@ -171,6 +176,15 @@ def run_reading(arguments: argparse.Namespace) -> None:
         verbose=0 if arguments.quiet else None,
     )
     print(reading_table(rows))
+    print(f"rows: {arguments.out}", file=sys.stderr)
+
+
+def run_state(arguments: argparse.Namespace) -> None:
+    """Count bytes."""
+    check_out(arguments.out, "--out", (".csv",))
+    from titans_bench.state_bytes import state_table, write_state
+
+    print(state_table(write_state(arguments.out)))
     print(f"rows: {arguments.out}", file=sys.stderr)
 
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from titans_bench.history_data import FITS, MODELS, SETTINGS, History, Setting, make_history
-from titans_bench.history_reading import cost_after, first_row, forecasts_after
+from titans_bench.history.data import FITS, MODELS, SETTINGS, History, Setting, make_history
+from titans_bench.history.reading import cost_after, first_row, forecasts_after
 from titans_bench.rows import check_names, fill_in, read_rows, rows_of
 from titans_ts.frames.read import read_panel
 from titans_ts.series.forecaster import TitansForecaster

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from titans_bench.history import WHOLE, HistoryRow, lengths_in_order
+from titans_bench.history.bench import WHOLE, HistoryRow, lengths_in_order
 from titans_bench.rows import draw_runs, markdown_table
 
 COSTS = {

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class Cost(NamedTuple):
-    """What one history costs; see :class:`titans_bench.history.HistoryRow`."""
+    """What one history costs; see :class:`titans_bench.history.bench.HistoryRow`."""
 
     seconds_per_step: float
     seconds_per_forecast: float
