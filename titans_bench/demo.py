@@ -41,7 +41,7 @@ def run_demo(folder: Path, *, seed: int = 0, max_steps: int = 75, verbose: int |
     )
     body = []
     scale = history[list(dataset.target_columns)].std(ddof=0).to_numpy()
-    for name, model in (("titans (MAC)", ours), ("its linear path, fitted alone", linear)):
+    for name, model in (("titans (MAC)", ours), ("its base, fitted alone", linear)):
         found, _ = model.backtest(frame, windows=ORIGINS, step=step, level=[80])
         sizes = found["unique_id"].map(dict(zip(dataset.target_columns, scale, strict=True))).to_numpy()
         columns = ("y", "forecast", "forecast-lo-80", "forecast-hi-80")

@@ -47,7 +47,7 @@ class HistoryRow:
     length: str  # rows that a cut history keeps, or "all"
     rows: int  # rows read before a forecast; of the whole history the mean
     origins: int  # forecasts
-    share: float  # how much of the memory's correction of the linear path validation let through at fit
+    share: float  # how much of the memory's correction of the base validation let through at fit
     recollected: float  # the same of recollection's correction
     mse: float  # on the standardised scale, over origins, steps and channels
     mae: float

@@ -55,7 +55,7 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
         "titans", str, doc="Which rule writes the memory: a name of :data:`titans_ts.memory.presets.PRESETS`."
     )
     width: int = argument(64, POSITIVE, doc="Width of the network.")
-    layers: int = argument(1, COUNT, doc="Layers of the network; 0 is the linear path alone, where there is one.")
+    layers: int = argument(1, COUNT, doc="Layers of the network; 0 is what stands below it alone: base or linear path.")
     heads: int = argument(4, POSITIVE, doc="Heads of each layer.")
     memory_depth: int = argument(2, POSITIVE, doc="Layers of the memory itself.")
     refresh_every: int = argument(16, POSITIVE, doc="Tokens that share one reading of the memory for their gradients.")

@@ -237,7 +237,7 @@ class TitansForecaster(BaseTitans):
     caution: float = argument(
         1.0,
         Interval(Real, 0, None, closed="left"),
-        doc="How sure validation must be before the memory may correct the linear path. The smallest share whose gain is "
+        doc="How sure validation must be before the memory may correct the base. The smallest share whose gain is "
         "within ``caution`` standard errors of the best is used; 0 takes the best. Without a validation part, all of the "
         "correction is used.",
     )
@@ -855,7 +855,7 @@ class TitansForecaster(BaseTitans):
         horizons : sequence of int
             None longer than ``horizon``.
         memory : {"written", "silent", "linear"}, default="written"
-            The model as it is; with every memory's output set to zero, if it has one; or its direct linear path alone.
+            The model as it is; with every memory's output set to zero, if it has one; or its base alone.
 
         Returns
         -------
@@ -1076,7 +1076,7 @@ def _check_arguments(forecaster: TitansForecaster) -> None:
         )
     if forecaster.recollection and not forecaster.layers:
         raise ValueError(
-            f"recollection={forecaster.recollection} beside layers=0: the linear path alone has no memory to train; use "
+            f"recollection={forecaster.recollection} beside layers=0: the base alone has no memory to train; use "
             "layers=1 or more, or recollection=0"
         )
     forecaster._check_arguments()

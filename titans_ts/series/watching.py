@@ -225,7 +225,7 @@ def _frame(
 
 @contextmanager
 def direct_only(network: ForecastNetwork) -> Iterator[None]:
-    """Leave the memory's corrections out inside the block: the direct linear path as it was trained beside them."""
+    """Leave the memory's corrections out inside the block: the base alone; in models without one, their linear path."""
     here = get_ident()
     handle = network.head.register_forward_hook(lambda *seen: torch.zeros_like(seen[-1]) if get_ident() == here else None)
     try:
