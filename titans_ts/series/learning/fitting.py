@@ -12,6 +12,8 @@ from titans_ts.frames.covariates.categories import learn_categories
 from titans_ts.frames.panel import Panel
 from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.learn.estimator import validation_rows
+from titans_ts.learn.progress import shows_progress
+from titans_ts.series.learning.duration import expected_seconds, measure_pace, tell
 from titans_ts.series.learning.earning import Earned, Judged, judge_memory, table
 from titans_ts.series.learning.solving import Solved, solve_base
 from titans_ts.series.learning.training import Training
@@ -96,6 +98,8 @@ def fit_panel(
     )
     if not _can_be_judged(shape, training_rows, list(map(len, panel))):
         shape = replace(shape, backbone=replace(shape.backbone, layers=0), recollection=0)
+    if shows_progress(watching["verbose"]):
+        tell(expected_seconds(list(map(len, panel)), shape, sizes, config, measure_pace()), watching["verbose"])
     clock.append(time.perf_counter())
     first_rows = None if plan.solve_on == "all" else training_rows
     solved = solve_base(list(series.values()), shape, sizes, zero=targets.are_plain, first_rows=first_rows)
