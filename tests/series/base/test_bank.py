@@ -233,3 +233,16 @@ def test_whatever_comes_all_is_finite(level, spread):
     scale = Scale(*torch.tensor([[level] * 3, [spread] * 3], dtype=torch.float64))
     seen, carry = bank.read(rows, scale, bank.initial(3), torch.tensor([0, 1, 2, 101, 120]))
     assert all(each.isfinite().all() for each in (*seen, *carry, bank.forecasts(seen, HORIZON)))
+
+
+def test_a_young_stream_goes_from_its_last_season_to_its_profile_without_a_jump():
+    season, rows = 30, 130
+    chance = np.random.default_rng(3)
+    wave = np.sin(np.arange(rows) * 2 * np.pi / season) + 0.3 * chance.normal(size=rows)
+    ends = list(range(season, rows + 1))
+    seen, _ = read_in(Bank(season, faith=0.7), torch.from_numpy(wave)[None], Scale(torch.zeros(1), torch.ones(1)), [], ends)
+    at_phase = np.stack([np.roll(x, end % season) for x, end in zip(seen.profile[0].numpy(), ends, strict=True)])
+    last = wave[:season] - wave[:season].mean()
+    np.testing.assert_allclose(at_phase[0], 0.7 * last)
+    moved = np.sqrt(np.square(np.diff(at_phase[season:], axis=0)).mean(1))
+    assert moved.max() < 0.15

@@ -98,7 +98,7 @@ class Bank:
         Whether logarithms are kept even if no candidate is on them: ridges may be.
     faith : float, default=0
         How much of its last season a stream takes for its profile while it is too young to tell one, where the season is
-        longer than :data:`LONGEST_JUDGED` rows.
+        longer than :data:`LONGEST_JUDGED` rows: alone up to two seasons, and less and less up to three.
 
     Attributes
     ----------
@@ -419,8 +419,8 @@ class _Piece:
         last = np.where(np.arange(m) >= m - age[:, None], state["last"], newest)
         profiles = self._profile(state)
         if bank.faith:
-            young = ((age >= m) & (age <= 3 * m))[:, None, None] & (profiles == 0)
-            profiles = np.where(young, bank.faith * (last - last.mean(-1, keepdims=True))[:, None], profiles)
+            young = np.where(age >= m, np.clip(3 - age / m, 0, 1), 0)[:, None, None]
+            profiles += young * (bank.faith * (last - last.mean(-1, keepdims=True))[:, None] - profiles)
         sums = state["steps"]
         with np.errstate(divide="ignore", invalid="ignore"):
             size = np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], np.where(sums[:, 3] > 0, sums[:, 2] / sums[:, 3], 1.0))

@@ -147,7 +147,7 @@ class Base(nn.Module):
         carry : BaseCarry
             What was carried until then.
         first : int
-            Rows read before these; only its remainder by the patch length counts.
+            Rows read before these; only its remainders by the patch length and by the season count.
         ends : Tensor ``(n,)``
             Rows of this call, 0 to ``t`` and increasing, before each forecast.
         levels : sequence of float, or Tensor ``(b, c, f, q)``, default=()

@@ -96,7 +96,8 @@ def solve_base(
 ) -> Solved:
     """Return a base for the series of one panel, solved on all their rows or on the first ones of each.
 
-    The other rows then say how fast a stream learns, and how wide intervals are, but no weight is solved on them.
+    The other rows then say how fast a stream learns, what its linear memory begins with, and how wide intervals are; ridges
+    and weights of candidates are not solved on them.
     """
     whole = _chosen(series, config)
     streams = whole if first_rows is None else _first(whole, first_rows, config.channels)
