@@ -212,3 +212,18 @@ def test_blocks_cover_the_horizon():
             assert len(blocks) <= 3
             assert [start for start, _ in blocks] == [0, *(end for _, end in blocks[:-1])]
             assert blocks[-1][1] == horizon
+
+
+def test_what_a_stream_taught_the_prior_is_not_told_to_it_while_others_learn():
+    """Half of the streams miss by another constant: at first each half hears what the other misses by."""
+    rows, made = panel(10, 400), LinearMemory(LOOKBACK, HORIZON, PATCH)
+    size = asked(rows, boundaries(rows))[1]
+    missed = torch.where(torch.arange(10) < 5, 1.0, 1.3).double()[:, None, None]
+    truth = torch.nn.functional.pad(rows, (0, HORIZON), value=float("nan")).unfold(1, HORIZON, 1)[:, boundaries(rows)]
+    expected = truth - missed
+    made.learn(rows, boundaries(rows), expected, size)
+    prior = made.prior.clone()
+    assert prior.any()
+    early = made.read_apart(rows, boundaries(rows), expected, size)[:, 1].mean(-1)
+    assert early[:5].min() > early[5:].max()
+    assert torch.equal(made.prior, prior)

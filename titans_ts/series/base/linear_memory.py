@@ -107,6 +107,7 @@ class LinearMemory(nn.Module):
         self.register_buffer("whitening", torch.zeros(self.features - 1, lookback, dtype=torch.float64))
         self.register_buffer("directions", torch.zeros(ends[-1], horizon, dtype=torch.float64))
         self.register_buffer("prior", torch.zeros(self.features, ends[-1], dtype=torch.float64))
+        self._apart: list[Tensor] = []  # while it is learned: for either half of the streams what the other half knows
         self.register_buffer("decay", torch.full((blocks,), 0.5 ** (1 / HALF_LIVES[1]), dtype=torch.float64))
         self.register_buffer("penalty", torch.full((blocks,), PENALTIES[2], dtype=torch.float64))
         self.register_buffer("doubt", torch.full((blocks,), DOUBTS[1], dtype=torch.float64))
@@ -287,6 +288,7 @@ class LinearMemory(nn.Module):
         prior is judged by what half of the streams knows of the other half. Returned is what each block's share takes off
         the error, the root mean square over the block's rows.
         """
+        self._apart = [torch.zeros_like(self.prior), torch.zeros_like(self.prior)]
         if not rows.shape[1] or not len(ends):
             return []
         self._find_keys(rows, ends)
@@ -296,6 +298,25 @@ class LinearMemory(nn.Module):
         keys, seen = self._keys(rows, at), self._seen(rows, at)
         errors = [self._errors(b, rows, at, expected, size) for b in range(len(self.blocks))]
         return [self._judge(b, keys, seen, *of_block, caution) for b, of_block in enumerate(errors)]
+
+    @torch.no_grad()
+    def read_apart(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> Tensor:
+        """Return what to add ``(s, n, f)`` for the streams of ``learn``, each with the prior of the half it is not in.
+
+        So what follows learns from errors that the prior has not seen. It is called once, right after ``learn``.
+        """
+        if not bool(self.prior.any()):
+            return self.read(rows, ends, expected, size, self.initial(len(rows)))[0]
+        prior, some = self.prior.clone(), _evenly(len(rows), WINDOWS // max(len(ends), 1))
+        cut = int(some[len(some) // 2])
+        said = []
+        for part, apart in zip((slice(cut), slice(cut, None)), self._apart, strict=True):
+            self.prior.copy_(apart)
+            each = rows[part], ends, expected[part], size[part]
+            said.append(self.read(*each, self.initial(len(each[0])))[0])
+        self.prior.copy_(prior)
+        self._apart = []
+        return torch.cat(said)
 
     def _find_keys(self, rows: Tensor, ends: Tensor) -> None:
         """Take the whitened directions of the look-backs with the largest variance."""
@@ -369,6 +390,9 @@ class LinearMemory(nn.Module):
                         best, words, from_panel = error, own, prior > 0
                         self.decay[b], self.penalty[b], self.doubt[b], self.faith[b] = decay, penalty, doubt, faith
         self.prior[:, self.columns[b]] = _pooled(*pooled) if from_panel else 0.0
+        if from_panel:
+            for apart, known in zip(self._apart, (priors[1][0], priors[1][-1]), strict=True):
+                apart[:, self.columns[b]] = known
         found = torch.stack([_by_stretch(errors(words, share), heard, delay) for share in SHARES])
         gain = memory_gain(found, caution=caution, shares=SHARES)
         self.share[b] = gain.share

@@ -247,8 +247,7 @@ def _reading_on(base: Base, streams: _Streams, boundaries: Tensor, expected: Ten
     if memory is not None and _typical(streams, base) >= FEWEST_BOUNDARIES:
         memory.learn(rows, boundaries, expected, size)
         if bool((memory.share > 0).any()):
-            known = F.pad(rows, (memory.context, 0), value=float("nan"))
-            return memory.read(known, boundaries + memory.context, expected, size, memory.initial(len(rows)))[0]
+            return memory.read_apart(rows, boundaries, expected, size)
     base.memory, base.config = None, replace(base.config, reads_on=False)
     return torch.zeros_like(expected)
 
