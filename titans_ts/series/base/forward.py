@@ -99,7 +99,7 @@ def learn(
             kept = {shared: running_sums(spec, rows, ends, seen, horizon, edges, groups=groups)} | _only(kept, best)
         found = _judge(spec, kept[shared], rows, ends, seen, horizon, edges, penalties, best)
         losses |= {f"{spec} {key}": value for key, value in found.losses.items()}
-        if best is None or _clearly_better(_of(found), _of(best)):
+        if best is None or clearly_better(_of(found), _of(best)):
             best, best_sums = found, kept[shared]
     if best is None or best_sums is None:
         raise ValueError("specs: there must be one whose weights are shared")
@@ -216,7 +216,7 @@ def _of(learned: Learned) -> list[float]:
     return learned.losses["chosen"]
 
 
-def _clearly_better(one: list[float], other: list[float]) -> bool:
+def clearly_better(one: list[float], other: list[float]) -> bool:
     """Tell whether the mean difference between blocks is below zero by more than its standard error."""
     if len(one) < max(len(other), 2):  # given up, or not to be judged
         return False

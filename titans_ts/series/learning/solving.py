@@ -260,7 +260,7 @@ def _judged(streams: _Streams, edges: Tensor, config: ForecastConfig, sizes: Siz
         if best is None or (
             found.ridges
             and best.ridges
-            and forward._clearly_better(found.ridges[-1].losses["chosen"], best.ridges[-1].losses["chosen"])
+            and forward.clearly_better(found.ridges[-1].losses["chosen"], best.ridges[-1].losses["chosen"])
         ):
             best = found
     assert best is not None
