@@ -49,7 +49,7 @@ FEWEST_BOUNDARIES = 48
 FEW_BLOCKS, SURE = 6, ("theta", "theta_log", "damped", "damped_log")
 """Blocks of so few streams below which weights cannot be told, and the candidates that are then left to share them."""
 WINDOWS_A_WEIGHT = 10
-"""Windows for each input of a ridge, at least, of all streams."""
+"""Windows for each input of a ridge of short look-backs, at least, of all streams."""
 FEWEST_STREAMS = 8
 """Streams from which on candidates are weighed by stream, and not by time."""
 SCORED, WEIGHED_STEPS, FEWEST_ROWS = 4_000, 48, 6
@@ -284,7 +284,8 @@ def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season
     part = ridge.part_of(seen, torch.arange(len(solved)))
     ridges = []
     windows = float((streams.lengths - horizon).clamp_min(0).sum())
-    for alternatives in specs if len(solved) and windows >= WINDOWS_A_WEIGHT * width else ():
+    enough = windows >= (WINDOWS_A_WEIGHT * width if sizes.centre == "level" else 1)
+    for alternatives in specs if len(solved) and enough else ():
         try:
             ridges.append(forward.learn(alternatives, rows, solved, part, horizon, edges, channels=config.channels))
         except ValueError:
