@@ -1,6 +1,7 @@
 """Who sees a progress bar: a person at a terminal whose work takes a while, or who asks for it; never a pipe."""
 
 import os
+import signal
 import sys
 import termios
 import threading
@@ -129,3 +130,33 @@ def test_a_bar_waits_for_work_that_takes_a_while_from_its_first_phase_on(monkeyp
     for waited, delay in ((0.0, 3.0), (2.0, 1.0), (9.0, 0.0)):
         with progress_bar(None, "memory", unit="step", waited=waited, total=3) as bar:
             assert bar.delay == delay
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_waits_for_nobody():
+    """Neither for a thread of its parent that held the lock, nor for another process that was killed with it."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with progress.Bar.get_lock():
+            held.set()
+            done.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # and not for ever
+        progress_bar(0, "reading", unit="row").close()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    done.set()
+    holder.join()
+    killed = os.fork()
+    if not killed:
+        progress.Bar.get_lock().acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(killed, 0)
+    assert progress.Bar.get_lock().acquire(timeout=5)
+    progress.Bar.get_lock().release()

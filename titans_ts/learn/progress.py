@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from multiprocessing import parent_process
@@ -11,6 +12,25 @@ from tqdm import tqdm
 
 SHOWN_AFTER = 3.0
 """Seconds that work takes before a bar nobody asked for appears."""
+
+
+class Bar(tqdm):
+    """A bar whose lock is this process's own.
+
+    tqdm's is shared with forked processes: one that is killed while it holds it stops all others for ever.
+    """
+
+    monitor_interval = 0  # no thread that would hold it while a process forks
+
+    @classmethod
+    def renew_lock(cls) -> None:
+        """Take a lock that nobody holds, as a forked process must: no thread is there that could give back the old one."""
+        cls.set_lock(threading.RLock())
+
+
+Bar.renew_lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Bar.renew_lock)
 
 
 def shows_progress(verbose: int | None) -> bool:
@@ -33,4 +53,4 @@ def progress_bar(verbose: int | None, what: str, *, unit: str, waited: float = 0
     With ``verbose=None`` it appears once the work has taken some seconds, of which ``waited`` have passed.
     """
     delay = max(SHOWN_AFTER - waited, 0.0) if verbose is None else 0.0
-    return tqdm(desc=what, unit=unit, disable=not shows_progress(verbose), delay=delay, leave=False, **shown)
+    return Bar(desc=what, unit=unit, disable=not shows_progress(verbose), delay=delay, leave=False, **shown)

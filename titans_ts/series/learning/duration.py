@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
-from titans_ts.learn.progress import SHOWN_AFTER, shows_progress
+from titans_ts.learn.progress import SHOWN_AFTER, Bar, shows_progress
 from titans_ts.series.learning.solving import MOST_BLOCKS, MOST_WINDOWS, MOST_WORK
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
 from titans_ts.series.sizes import Sizes
@@ -84,7 +83,7 @@ def tell(expected: Mapping[str, float], verbose: int | None) -> None:
     total = sum(expected.values())
     if shows_progress(verbose) and (verbose or total >= SHOWN_AFTER):
         parts = ", ".join(f"{name} {spelled(seconds)}" for name, seconds in expected.items() if seconds >= 0.05 * total)
-        tqdm.write(f"fit: about {spelled(total)} ({parts})", file=sys.stderr)
+        Bar.write(f"fit: about {spelled(total)} ({parts})", file=sys.stderr)
 
 
 def spelled(seconds: float) -> str:
