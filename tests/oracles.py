@@ -106,6 +106,19 @@ def gated_deltanet(head: Head) -> ndarray:
     return np.array(read)
 
 
+def momentum_deltanet(head: Head) -> ndarray:
+    """2605.05838: memory above momentum as one state, moved on by one matrix a token."""
+    q, k, width = unit(head.q), unit(head.k), head.k.shape[1]
+    theta, keep, share = sigmoid(head.gates[0]) / 3, (1 - 4.1e-5) * sigmoid(head.gates[1]), sigmoid(head.gates[2]) / 2
+    state, read = np.zeros((2 * width, head.v.shape[1])), []
+    for t in range(len(q)):
+        erased, carried = theta[t] * np.outer(k[t], k[t]), share[t] * np.eye(width)
+        move = keep[t] * np.block([[np.eye(width) - erased, carried], [-erased, carried]])
+        state = move @ state + theta[t] * np.outer(np.tile(k[t], 2), head.v[t])
+        read.append(q[t] @ state[:width])
+    return np.array(read)
+
+
 def longhorn(head: Head) -> ndarray:
     """2407.14207, before theorem 3.1: ``argmin |S - S_{t-1}|^2 + beta |S k - v|^2``, by its normal equations."""
     beta, width = sigmoid(head.gates[0]), head.k.shape[1]
@@ -188,6 +201,7 @@ ORACLES: dict[str, Callable[[Head], ndarray]] = {
     "mamba2": mamba2,
     "deltanet": deltanet,
     "gated_deltanet": gated_deltanet,
+    "momentum_deltanet": momentum_deltanet,
     "longhorn": longhorn,
     "ttt_linear": ttt,
     "ttt_mlp": ttt,

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from memory.cases import tokens
@@ -12,6 +13,8 @@ from titans_ts.memory.gates import (
     LONGEST_HALF_LIFE,
     MOMENTUM_MAX,
     SHORTEST_HALF_LIFE,
+    SPECTRAL_MOMENTUM,
+    SPECTRAL_STEP,
     STEP_MAX,
     WRITE_BOUND,
     Store,
@@ -46,6 +49,42 @@ def test_bounds_are_reached_and_not_passed(raw):
     found = [x.double().exp().unique().item() for x in gates(torch.zeros(1, 3, 8)).floored()]
     expected = [STEP_MAX, 1 - FORGETTING_MIN, MOMENTUM_MAX] if raw > 0 else [math.exp(-60)] * 3
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_spectral_gates_stay_within_their_bounds(scale):
+    torch.manual_seed(0)
+    log_step, log_retention, log_momentum = TokenGates(8, 4, step="spectral")(
+        tokens(2, 30, 8, scale=scale).float()
+    ).floored()
+    assert (log_step.exp() <= SPECTRAL_STEP * (1 + 1e-6)).all()
+    share = (log_momentum - log_retention)[log_momentum > -59].exp()
+    assert 0 < share.max() <= SPECTRAL_MOMENTUM * (1 + 1e-4)  # a difference of large logarithms
+    assert (
+        TokenGates(8, 4, step="spectral", retention=None)(tokens(2, 3, 8).float()).log_momentum.exp().max()
+        <= SPECTRAL_MOMENTUM
+    )
+
+
+@pytest.mark.parametrize(("times", "grows"), [(1.0, False), (5.0, True)])
+def test_the_spectral_step_holds_a_memory_against_an_adversary(times, grows):
+    """Of 16 random tokens always the worst; one key for ever would be stable up to nine times the step."""
+    rng, m = np.random.default_rng(0), SPECTRAL_MOMENTUM
+    state, largest = rng.normal(size=(2, 2)), 0.0  # memory and momentum
+    first = np.linalg.norm(state)
+    for _ in range(200):
+        found = []
+        for _ in range(16):
+            key, on, off = rng.normal(size=2), *rng.choice([0, 0.5, 1], size=2)
+            key /= np.linalg.norm(key)
+            momentum = m * on * state[1] - times * SPECTRAL_STEP * off * key * (key @ state[0])
+            memory = state[0] + momentum
+            rest = memory + m / (1 - m) * momentum
+            found.append((rest @ rest + momentum @ momentum * m / (1 - m) ** 2, memory, momentum))
+        _, *state = max(found, key=lambda x: x[0])
+        largest = max(largest, np.linalg.norm(state))
+    assert (largest > 1e3 * first) == grows
+    assert grows or largest <= 4 * first
 
 
 def test_a_gate_comes_from_its_own_token():
@@ -98,21 +137,21 @@ def test_the_four_constants_hold_a_memory_below_forty_thousand():
 
 @pytest.mark.parametrize(("depth", "sizes"), [(1, [(3, 5)]), (2, [(3, 6), (6, 5)]), (3, [(3, 6), (6, 6), (6, 5)])])
 def test_layers_chain_from_key_to_value(depth, sizes):
-    store = Store(2, 3, 5, depth=depth)
+    store = Store(2, 3, 5, depth=depth, inner_width=6)
     assert [tuple(w.shape) for w in store()] == [(2, *size) for size in sizes]
     assert all(isinstance(w, torch.nn.Parameter) for w in store())
 
 
 def test_a_unit_key_meets_weights_of_its_own_size():
     torch.manual_seed(0)
-    first, last = Store(4, 64, 64, expansion=1.0)()
+    first, last = Store(4, 64, 64, inner_width=64)()
     assert first.square().mean().item() == pytest.approx(1 / 64, rel=0.05)
     assert last.square().mean().item() == pytest.approx(LAST_LAYER**2 / 64, rel=0.05)
 
 
 def test_heads_and_seeds_differ():
     torch.manual_seed(0)
-    a, b = Store(2, 4, 4), Store(2, 4, 4)
+    a, b = Store(2, 4, 4, inner_width=8), Store(2, 4, 4, inner_width=8)
     assert not torch.equal(a.layers[0], b.layers[0])
     assert not torch.equal(a.layers[0][0], a.layers[0][1])
 

@@ -101,7 +101,7 @@ def test_every_row_names_its_source_and_has_the_parts_it_says(name):
     assert layer.gates.forgetting == (preset.retention is not None)
     assert layer.gates.momentum == preset.momentum
     assert layer.rule.refresh_every == (REFRESH if preset.anchored else 1)
-    assert preset.rule.write_bound is not None or not preset.momentum
+    assert preset.rule.write_bound is not None or not preset.momentum or preset.step == "spectral"
 
 
 @torch.no_grad()
@@ -119,6 +119,58 @@ def test_a_row_added_at_run_time_is_a_memory_like_every_other(monkeypatch):
     test_every_row_stands_in_every_variant("toy", "mac")
     with torch.enable_grad():
         test_gradients_reach_every_parameter("toy")
+
+
+# --- keys with products of their entries ------------------------------------------------------------------------------
+
+wider = pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if not preset.norm])
+
+
+@wider
+def test_wider_keys_any_cut_and_gradients(name):
+    layer, x = memory(name, key_degree=2), tokens(2, 19, 12)
+    assert layer.store()[0].shape[1] == 6 + 21
+    with torch.no_grad():
+        assert_any_cut_equals_the_whole(layer, x)
+    (layer(x, layer.initial_state(2))[0] * tokens(2, 19, 12, seed=1)).sum().backward()
+    assert all(x.grad is not None and x.grad.abs().max() > 0 for x in layer.parameters())
+
+
+@torch.no_grad()
+def test_wider_keys_are_those_of_a_kernel():
+    """Linear attention whose weights are ``(s + s^2) / 2``, with ``s`` the cosine of what query and key were."""
+    layer, x = memory("linear_attention", key_degree=2), tokens(2, 23, 12)
+    mixed = by_convolving(x @ layer.project.weight.T, layer.convolution.filters)
+    q, k, v = (per_head(part, 2) for part in mixed.split(12, dim=-1))
+    q, k = (torch.where(x > 0, x + 1, x.exp()) for x in (q, k))
+    cosines = q @ k.mT / q.norm(dim=-1)[..., None] / k.norm(dim=-1)[..., None, :]
+    weights = ((cosines + cosines.square()) / 2).tril()
+    found = together(to_mean_square_one(weights / weights.sum(-1, keepdim=True) @ v) * layer.norm.weight)
+    assert_agree(layer(x, layer.initial_state(2))[0], found @ layer.output.weight.T)
+
+
+@pytest.mark.parametrize("variant", ["mac", "mag", "mal", "lmm"])
+@torch.no_grad()
+def test_wider_keys_stand_in_every_variant(variant):
+    torch.manual_seed(0)
+    backbone = shaken(Backbone(BackboneConfig(variant, width=8, heads=2, layers=1, window=5, key_degree=2)))
+    x, state = tokens(1, 17, 8), backbone.initial_state(1)
+    first, after = backbone(x[:, :7], state)
+    assert_agree(torch.cat([first, backbone(x[:, 7:], after)[0]], 1), backbone(x, state)[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"key_degree": 3}, "key_degree must be 1 or 2, got 3"),
+        ({"key_degree": 2, "memory": "ttt_mlp"}, "memory='ttt_mlp' adds"),
+    ],
+)
+def test_keys_that_no_memory_can_have_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BackboneConfig(**settings)
+    with pytest.raises(ValueError, match=message):
+        NeuralMemory(8, **settings)
 
 
 def test_an_unknown_name_is_refused_with_those_there_are():

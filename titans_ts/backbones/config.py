@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
-from titans_ts.memory.presets import PRESETS
+from titans_ts.memory.presets import PRESETS, check_key_degree
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class BackboneConfig:
     momentum: bool = True
     forgetting: bool = True
     damping: bool = False  # whether tokens that share a reading share the step where their keys are alike
+    key_degree: int = 1  # 2 adds to a memory's queries and keys the products of two of their entries
     feedforward_expansion: float = 2.0  # inner width of the feed-forward layers as a multiple of d; 0 leaves them out
     dropout: float = 0.0  # share of a layer's output set to zero in training
 
@@ -37,6 +38,7 @@ class BackboneConfig:
             raise ValueError(f"variant={self.variant!r} is not known; choose one of {', '.join(VARIANTS)}")
         if self.memory not in PRESETS:
             raise ValueError(f"memory={self.memory!r} is not known; choose one of {', '.join(sorted(PRESETS))}")
+        check_key_degree(self.key_degree, PRESETS[self.memory], self.memory)
         for name in ("width", "heads", "memory_depth", "refresh_every", "window", "convolution"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")

@@ -88,6 +88,7 @@ def build_memory(config: BackboneConfig) -> NeuralMemory:
         momentum=config.momentum,
         forgetting=config.forgetting,
         damping=config.damping,
+        key_degree=config.key_degree,
     )
 
 

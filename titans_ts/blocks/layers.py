@@ -30,6 +30,17 @@ def unit_length(x: Tensor) -> Tensor:
     return nn.functional.normalize(x, dim=-1, eps=1e-6)
 
 
+def up_to_squares(x: Tensor) -> Tensor:
+    """Return unit vectors ``(..., k)`` and all products of two of their entries, ``(..., k + k (k + 1) / 2)``, of length 1.
+
+    Products of unlike entries count twice, so that two answers have the inner product ``(x . y + (x . y)^2) / 2``.
+    """
+    x = unit_length(x)
+    first, second = torch.triu_indices(x.shape[-1], x.shape[-1], device=x.device)
+    counts = (2 - (first == second).to(x.dtype)).sqrt()
+    return torch.cat([x, x[..., first] * x[..., second] * counts], dim=-1) / 2**0.5
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Turn ``(b, t, d)`` into ``(b, h, t, d / h)``."""
     return x.unflatten(-1, (heads, x.shape[-1] // heads)).transpose(1, 2)

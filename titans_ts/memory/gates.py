@@ -25,11 +25,31 @@ STEP_START = (-1.0, 2.0)
 """Logits of the first and the last head's step at the start: the longer a head keeps, the more strongly it writes."""
 MOMENTUM_START = 1.0
 SHORTEST_HALF_LIFE, LONGEST_HALF_LIFE = 8.0, 4096.0
+SPECTRAL_MOMENTUM = 0.5
+SPECTRAL_STEP = 2 * (1 - SPECTRAL_MOMENTUM) ** 2 / (1 + SPECTRAL_MOMENTUM)
+"""Largest momentum ``m``, as a share of the retention, and largest step of a delta rule with momentum, writes unclipped.
+
+Along a unit key ``(M, S)`` goes through ``[[a (1 - theta), eta], [-a theta, eta]]``, whose eigenvalues are complex where
+momentum is strong. One key for ever is stable up to ``theta = (1 + a) (1 + eta) / a``; but keys change, and products of
+stable matrices may grow (for ``m = .5`` they do at five times the step above). So let ``eta_t = a_t m_t``, ``m_t <= m``,
+and ``c_{t-1} = m_t (1 + c_t) <= m / (1 - m)``: what ``S`` has still to add, were nothing more written. With ``z = M + c
+S``, where the memory would come to rest, ``u = c S``, ``s_t = (1 + c_t) theta_t`` and ``r_t = c_t / (1 + c_t) <= m``, a
+token makes::
+
+    z  <-  a [(1 - s) z + s u] + s v,     u  <-  a r [(1 + s) u - s z] + r s v      along its key
+    z  <-  a z,                           u  <-  a r u                              across it
+
+The first matrix, without ``a``, has determinant r. So it does not expand ``|z|^2 + |u|^2 / m`` if and only if the squares
+of its entries in that norm sum to at most ``1 + r^2``, which is ``s (1 + m) (1 + r^2 / m) <= 2 (1 - r^2)``; it holds for
+all ``r <= m`` if for m, where it says ``s <= 2 (1 - m) / (1 + m)``. Since ``1 + c <= 1 / (1 - m)``, the step above keeps to
+it, whatever keys come. A write adds at most ``(1 + m)^.5 s |v|`` to the norm, and ``|M|`` is at most ``(1 + m)^.5`` times
+the norm, so from zero ``|M| <= 2 (1 - m) max|v| / (1 - max a)``.
+"""
 LAST_LAYER = 0.1
 """Size of the last layer's first weights beside the others'. A memory then answers little before it is written to, and the
 first writes show."""
 
-Step = Literal["one", "sigmoid", "bounded", "by_width", "softplus"]
+Step = Literal["one", "sigmoid", "bounded", "by_width", "softplus", "spectral"]
 Retention = Literal["fixed", "from_step", "decay", "bounded"]
 
 
@@ -37,9 +57,11 @@ class TokenGates(nn.Module):
     """Data-dependent gates, one number a token and head.
 
     ``step``: ``"one"``; ``"sigmoid"``; ``"bounded"``, ``STEP_MAX sigmoid(.)``; ``"by_width"``, ``sigmoid(.) / (d / h)``
-    (arXiv 2407.04620); ``"softplus"``, ``dt = softplus(.)`` (2405.21060). ``retention``: ``None``; ``"bounded"``, ``(1 -
-    FORGETTING_MIN) sigmoid(.)``; ``"fixed"``, ``1 - 2^(-5 - h)`` (2307.08621); ``"from_step"``, ``exp(-A dt)`` (2405.21060);
-    ``"decay"``, the same of a number of its own (2412.06464). ``momentum``: ``MOMENTUM_MAX sigmoid(.)``, or none.
+    (arXiv 2407.04620); ``"softplus"``, ``dt = softplus(.)`` (2405.21060); ``"spectral"``, ``SPECTRAL_STEP sigmoid(.)``.
+    ``retention``: ``None``; ``"bounded"``, ``(1 - FORGETTING_MIN) sigmoid(.)``; ``"fixed"``, ``1 - 2^(-5 - h)``
+    (2307.08621); ``"from_step"``, ``exp(-A dt)`` (2405.21060); ``"decay"``, the same of a number of its own (2412.06464).
+    ``momentum``: ``MOMENTUM_MAX sigmoid(.)``, beside a spectral step ``SPECTRAL_MOMENTUM sigmoid(.)`` times the retention,
+    or none.
 
     Bounded retention starts at half-lives spread logarithmically over the heads, from 8 to 4,096 tokens: training alone
     does not find the long ones. Bounded steps start spread too. A single head is the last of them.
@@ -84,14 +106,19 @@ class TokenGates(nn.Module):
         parts = [] if self.project is None else list(self.project(sequence).transpose(1, 2).split(self.heads, dim=1))
         log_step = empty if self.step == "one" else self._log_step(parts.pop(0))
         log_retention = None if self.retention is None else self._log_retention(parts, log_step)
-        log_momentum = math.log(MOMENTUM_MAX) + nn.functional.logsigmoid(parts.pop(0)) if self.momentum else None
+        log_momentum = self._log_momentum(parts.pop(0), log_retention) if self.momentum else None
         return Gates(log_step, log_retention, log_momentum)
 
     def _log_step(self, x: Tensor) -> Tensor:
         if self.step == "softplus":
             return _log_softplus(x)
-        largest = {"sigmoid": 1.0, "bounded": STEP_MAX, "by_width": 1 / self.head_width}[self.step]
-        return math.log(largest) + nn.functional.logsigmoid(x)
+        largest = {"sigmoid": 1.0, "bounded": STEP_MAX, "by_width": 1 / self.head_width, "spectral": SPECTRAL_STEP}
+        return math.log(largest[self.step]) + nn.functional.logsigmoid(x)
+
+    def _log_momentum(self, x: Tensor, log_retention: Tensor | None) -> Tensor:
+        spectral = self.step == "spectral"
+        share = math.log(SPECTRAL_MOMENTUM if spectral else MOMENTUM_MAX) + nn.functional.logsigmoid(x)
+        return share if not spectral or log_retention is None else share + log_retention
 
     def _log_retention(self, parts: list[Tensor], log_step: Tensor) -> Tensor:
         if self.retention == "bounded":
@@ -132,7 +159,7 @@ def _spread(first: float, last: float, heads: int) -> Tensor:
 class Store(nn.Module):
     """The initial weights ``M_0`` of a memory, one ``(h, k, v)`` a layer: learned, or zero.
 
-    A store of ``depth=1`` is a matrix; a deeper one has inner layers of ``expansion`` times the key width.
+    A store of ``depth=1`` is a matrix; a deeper one has inner layers of ``inner_width``.
     """
 
     zero: Tensor
@@ -144,14 +171,13 @@ class Store(nn.Module):
         value_width: int,
         *,
         depth: int = 2,
-        expansion: float = 2.0,
+        inner_width: int = 1,
         learned: bool = True,
     ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"depth must be 1 or more layers, got {depth}")
-        inner = max(int(key_width * expansion), 1)
-        sizes = [key_width, *[inner] * (depth - 1), value_width]
+        sizes = [key_width, *[inner_width] * (depth - 1), value_width]
         shapes = [(heads, rows, columns) for rows, columns in pairwise(sizes)]
         self.layers = nn.ParameterList(torch.randn(shape) / shape[1] ** 0.5 for shape in shapes) if learned else None
         if self.layers is not None:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.blocks.convolution import CausalConvolution
-from titans_ts.blocks.layers import HeadNorm, join_heads, rotate, split_heads, unit_length
+from titans_ts.blocks.layers import HeadNorm, join_heads, rotate, split_heads, unit_length, up_to_squares
 from titans_ts.blocks.switches import OfThisThread
 from titans_ts.memory.gates import Store, TokenGates
-from titans_ts.memory.presets import find_preset
+from titans_ts.memory.presets import check_key_degree, find_preset
 from titans_ts.memory.written import Observation
 from titans_ts.ops import StoreNorm, StoreState, fresh_state, read_store
 from titans_ts.ops.chunked import PendingReads, close_memory, most_pending, open_memory, read_memory, write_memory
@@ -44,7 +44,8 @@ class NeuralMemory(nn.Module):
     ``heads`` memories of ``width / heads`` each. ``memory`` is a name in :data:`titans_ts.memory.presets.PRESETS`; the other
     settings count where it leaves them open. A deep store of ``depth`` layers is ``expansion`` times as wide inside.
     ``refresh_every`` tokens share one reading of the memory for their gradients; with ``damping`` they share the step where
-    their keys are alike. ``convolution=1`` switches the convolution off. ``write_bound`` replaces the preset's;
+    their keys are alike. With ``key_degree=2`` queries and keys are unit vectors of their entries and of all products of two
+    (arXiv 2505.23735, section 3.1). ``convolution=1`` switches the convolution off. ``write_bound`` replaces the preset's;
     ``float("inf")`` is unclipped. ``chunk_size`` tokens are worked on at once, which never changes an answer.
     (arXiv 2501.00663, section 3; appendix C for the family.)
     """
@@ -66,6 +67,7 @@ class NeuralMemory(nn.Module):
         forgetting: bool = True,
         output_gate: bool = True,
         damping: bool = False,
+        key_degree: int = 1,
         write_bound: float | None = None,
         chunk_size: int = 64,
     ) -> None:
@@ -73,6 +75,7 @@ class NeuralMemory(nn.Module):
         if width % heads:
             raise ValueError(f"width must be a multiple of heads, got width={width} and heads={heads}")
         self.preset = preset = find_preset(memory)
+        check_key_degree(key_degree, preset, memory)
         head_width = width // heads
         bound = preset.rule.write_bound if write_bound is None else write_bound
         self.rule = replace(
@@ -81,7 +84,7 @@ class NeuralMemory(nn.Module):
             write_bound=None if bound == float("inf") else bound,
             damping=damping and preset.anchored,
         )
-        self.heads, self.chunk_size = heads, chunk_size
+        self.heads, self.key_degree, self.chunk_size = heads, key_degree, chunk_size
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.convolution = CausalConvolution(3 * width, kernel=convolution)
         self.gates = TokenGates(
@@ -93,10 +96,10 @@ class NeuralMemory(nn.Module):
         )
         self.store = Store(
             heads,
-            head_width,
+            head_width + (key_degree - 1) * head_width * (head_width + 1) // 2,
             head_width + preset.normaliser,
+            inner_width=max(int(head_width * expansion), 1),
             depth=depth if preset.depth is None else preset.depth,
-            expansion=expansion,
             learned=preset.learned_start,
         )
         self.store_norm = (
@@ -188,7 +191,8 @@ class NeuralMemory(nn.Module):
             x = unit_length(x)
         elif self.preset.features == "elu":
             x = nn.functional.elu(x) + 1
-        return rotate(x, position) if self.preset.rotations else x
+        x = rotate(x, position) if self.preset.rotations else x
+        return x if self.key_degree == 1 else up_to_squares(x)
 
     def _precise(self, x: Tensor) -> Tensor:
         return x if x.dtype == torch.float64 else x.float()

@@ -70,6 +70,14 @@ PRESETS: dict[str, MemoryPreset] = {
     "gated_deltanet": MemoryPreset(
         _GATED_DELTA, "arXiv 2412.06464, eq 10", step="sigmoid", retention="decay", output_gate=True
     ),
+    "momentum_deltanet": MemoryPreset(
+        _GATED_DELTA,
+        "arXiv 2605.05838, with the step inside the momentum and gates bounded for all keys, not for one",
+        step="spectral",
+        retention="bounded",
+        momentum=True,
+        output_gate=True,
+    ),
     "longhorn": MemoryPreset(_LONGHORN, "arXiv 2407.14207, theorem 3.1", step="sigmoid", features="plain", output_gate=True),
     "ttt_linear": MemoryPreset(
         _CLIPPED, "arXiv 2407.04620, section 2", anchored=True, step="by_width", norm=True, learned_start=True
@@ -90,3 +98,14 @@ def find_preset(name: str) -> MemoryPreset:
     if name not in PRESETS:
         raise ValueError(f"memory={name!r} is not known; choose one of {', '.join(sorted(PRESETS))}")
     return PRESETS[name]
+
+
+def check_key_degree(degree: int, preset: MemoryPreset, name: str) -> None:
+    """Refuse a degree of keys that there is not, or that a memory cannot have."""
+    if degree not in (1, 2):
+        raise ValueError(f"key_degree must be 1 or 2, got {degree!r}")
+    if degree == 2 and preset.norm:
+        raise ValueError(
+            f"key_degree=2 makes keys wider than values, and memory={name!r} adds one to the other; use key_degree=1 or "
+            "another memory"
+        )
