@@ -49,6 +49,8 @@ class MemoryAsContext(nn.Module):
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.memory = build_memory(config)
         self.gate = NormalisedGate(width)
+        with torch.no_grad():  # a segment asks as the memory does
+            self.project.weight[:width] = self.memory.project.weight[:width]
 
     def initial_state(self, batch: int) -> ContextCarry:
         """Return the carry before the first token."""

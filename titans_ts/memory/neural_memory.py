@@ -110,6 +110,20 @@ class NeuralMemory(nn.Module):
         if self.output_gate is not None:
             nn.init.ones_(self.output_gate.bias)  # open, or training hears nothing of the memory
         self.output = nn.Linear(width, width, bias=False)
+        self._start_associating()
+
+    @torch.no_grad()
+    def _start_associating(self) -> None:
+        """Start keys like queries, those of the later half of the heads one token back.
+
+        A token then finds what followed upon its like. With unlike keys and queries, or keys of the value's own token,
+        training must find that first, and waits for it for hundreds of steps.
+        """
+        width = self.output.in_features
+        self.project.weight[width : 2 * width] = self.project.weight[:width]
+        lagging = slice(width + self.heads // 2 * (width // self.heads), 2 * width)
+        last_taps = self.convolution.filters[-2:, lagging]
+        last_taps.copy_(last_taps.flip(0))
 
     def initial_state(self, batch: int) -> MemoryCarry:
         """Return the carry before the first token: the learned memory, for every sequence of a batch."""
