@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 from titans_ts.memory.presets import PRESETS, check_key_degree
+
+LATER = ("key_degree",)
+"""Settings that older files lack: left out where they are at their defaults, so that a model's mark stays what it was."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class BackboneConfig:
     key_degree: int = 1  # 2 adds to a memory's queries and keys the products of two of their entries
     feedforward_expansion: float = 2.0  # inner width of the feed-forward layers as a multiple of d; 0 leaves them out
     dropout: float = 0.0  # share of a layer's output set to zero in training
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as they go into a model file."""
+        later = {name for name in LATER if getattr(self, name) == getattr(BackboneConfig, name)}
+        return {name: value for name, value in asdict(self).items() if name not in later}
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:

@@ -69,7 +69,8 @@ class ForecastConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as they go into a model file; of a model without a base those that older files have."""
         older = () if self.base is not None or not self.level else ("base", "level")
-        return {name: value for name, value in asdict(self).items() if name not in older}
+        values = {**asdict(self), "backbone": self.backbone.to_dict()}
+        return {name: value for name, value in values.items() if name not in older}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ForecastConfig:
