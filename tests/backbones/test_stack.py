@@ -45,6 +45,22 @@ def test_any_cut_equals_the_whole(variant, cut):
     assert sizes[0] == sizes[1]
 
 
+@pytest.mark.parametrize("variant", WITH_MEMORY)
+@torch.no_grad()
+def test_with_slots_any_cut_equals_the_whole_and_the_state_goes_through_a_file(variant):
+    backbone = make_backbone(variant, slots=3)
+    x = tokens(2, LENGTH, 8)
+    whole, last = backbone(x, backbone.initial_state(2))
+    found, state = fold(backbone, x, [3, 2, 5, 7, 9])
+    assert_agree(found, whole, name="output")
+    parts = {name: part.clone() for name, part in pack(state).items()}
+    assert [name for name in parts if "slots" in name]
+    state, after = unpack_checked(backbone.state_after(2, LENGTH), parts), tokens(2, 9, 8, seed=1)
+    assert_agree(backbone(after, state)[0], backbone(after, last)[0], name="what follows")
+    x[1] *= 100
+    assert_agree(backbone(x, backbone.initial_state(2))[0][0], whole[0], name="beside another sequence")
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
 def test_any_cut_equals_the_whole_in_float32(variant):

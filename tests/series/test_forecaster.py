@@ -11,7 +11,7 @@ import torch
 from series.estimator_cases import SMALL, briefly, fitted, wave
 from sklearn.base import clone
 
-from titans_ts import TitansForecaster, load
+from titans_ts import MemoryState, TitansForecaster, load
 
 
 def trained(X, **arguments):
@@ -65,6 +65,22 @@ def test_each_part_of_the_paper_can_be_switched_off(switch):
     assert np.abs(forecast - whole.predict(X)).max() > 1e-6
     forecaster.forget().update(X[:50]).update(X[50:])
     np.testing.assert_allclose(forecaster.predict(), forecast, rtol=1e-5, atol=1e-6)
+
+
+def test_slots_are_a_part_of_the_state_that_is_saved_and_reads_in_pieces(tmp_path):
+    X = wave(120, seed=1)
+    forecaster = fitted(wave(400), slots=4)
+    with torch.no_grad():
+        for name, x in forecaster.network_.named_parameters():
+            if name.endswith("slots.strength"):
+                x += 1
+    forecast = forecaster.predict(X)
+    forecaster.save(tmp_path / "model.titans")
+    again = load(tmp_path / "model.titans").forget().update(X[:50])
+    again.state_.save(tmp_path / "state.titans")
+    assert [name for name in again.state_.tensors if "slots" in name]
+    again.forget().remember(MemoryState.load(tmp_path / "state.titans")).update(X[50:])
+    np.testing.assert_allclose(again.predict(), forecast, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("damping", [True, False])

@@ -8,7 +8,7 @@ from typing import Any
 from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 from titans_ts.memory.presets import PRESETS, check_key_degree
 
-LATER = ("key_degree",)
+LATER = ("key_degree", "slots")
 """Settings that older files lack: left out where they are at their defaults, so that a model's mark stays what it was."""
 
 
@@ -34,6 +34,7 @@ class BackboneConfig:
     forgetting: bool = True
     damping: bool = False  # whether tokens that share a reading share the step where their keys are alike
     key_degree: int = 1  # 2 adds to a memory's queries and keys the products of two of their entries
+    slots: int = 0  # pairs of key and value that every memory keeps exactly beside its store
     feedforward_expansion: float = 2.0  # inner width of the feed-forward layers as a multiple of d; 0 leaves them out
     dropout: float = 0.0  # share of a layer's output set to zero in training
 
@@ -51,7 +52,7 @@ class BackboneConfig:
         for name in ("width", "heads", "memory_depth", "refresh_every", "window", "convolution"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        for name in ("layers", "persistent_tokens", "feedforward_expansion", "dropout"):
+        for name in ("layers", "persistent_tokens", "slots", "feedforward_expansion", "dropout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.width % self.heads:

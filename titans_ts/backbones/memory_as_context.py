@@ -14,8 +14,7 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.memory_beside import build_memory
 from titans_ts.blocks.convolution import CausalConvolution
 from titans_ts.blocks.layers import NormalisedGate, PersistentTokens, join_heads, split_heads
-from titans_ts.memory.neural_memory import MemoryCarry, OpenCarry
-from titans_ts.ops.chunked import PendingReads
+from titans_ts.memory.neural_memory import MemoryCarry, OpenCarry, PendingAnswer
 
 
 class ContextCarry(NamedTuple):
@@ -90,7 +89,7 @@ class MemoryAsContext(nn.Module):
 
     def _write(
         self, tokens: Tensor, heads: Sequence[Tensor], cuts: list[int], segment: _Segment
-    ) -> tuple[Tensor, list[PendingReads], _Segment]:
+    ) -> tuple[Tensor, list[PendingAnswer], _Segment]:
         """Attend to tokens ``(b, t, d)`` and write the results, segment by segment; they are read later."""
         attended, pending = [], []
         always = [x.to(tokens.dtype) for x in self.persistent(len(tokens))]

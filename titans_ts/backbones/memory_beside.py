@@ -89,6 +89,7 @@ def build_memory(config: BackboneConfig) -> NeuralMemory:
         forgetting=config.forgetting,
         damping=config.damping,
         key_degree=config.key_degree,
+        slots=config.slots,
     )
 
 

@@ -68,6 +68,12 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
     )
     momentum: bool = argument(True, "boolean", doc="Whether past surprise counts, where the rule has momentum.")
     forgetting: bool = argument(True, "boolean", doc="Whether the memory forgets, where the rule does.")
+    slots: int = argument(
+        0,
+        COUNT,
+        doc="Pairs of key and value that each head keeps as they are beside its memory: those that surprised it most, of "
+        "any age (:mod:`titans_ts.memory.slots`). The state grows by as many, and those of a refresh; 64 is a beginning.",
+    )
     dropout: float = argument(
         0.2, Interval(Real, 0, 1, closed="left"), doc="Share of each layer's output that is set to zero in training."
     )
@@ -132,6 +138,7 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
             convolution=int(self.convolution),
             momentum=bool(self.momentum),
             forgetting=bool(self.forgetting),
+            slots=int(self.slots),
             dropout=float(self.dropout),
         )
 

@@ -15,6 +15,7 @@ from titans_ts.blocks.layers import HeadNorm, join_heads, rotate, split_heads, u
 from titans_ts.blocks.switches import OfThisThread
 from titans_ts.memory.gates import Store, TokenGates
 from titans_ts.memory.presets import check_key_degree, find_preset
+from titans_ts.memory.slots import BLOCK, ExactSlots, SlotsCarry
 from titans_ts.memory.written import Observation
 from titans_ts.ops import StoreNorm, StoreState, fresh_state, read_store
 from titans_ts.ops.chunked import PendingReads, close_memory, most_pending, open_memory, read_memory, write_memory
@@ -29,6 +30,7 @@ class MemoryCarry(NamedTuple):
 
     store: StoreState
     tail: Tensor  # the last tokens that its convolution has still to mix
+    slots: SlotsCarry | None = None
 
 
 class OpenCarry(NamedTuple):
@@ -36,6 +38,14 @@ class OpenCarry(NamedTuple):
 
     store: OpenMemory
     tail: Tensor
+    slots: SlotsCarry | None
+
+
+class PendingAnswer(NamedTuple):
+    """Tokens that are written and not yet answered."""
+
+    reads: list[PendingReads]
+    found: Tensor | None  # what they found in the slots, (b, h, t, v)
 
 
 class NeuralMemory(nn.Module):
@@ -46,8 +56,8 @@ class NeuralMemory(nn.Module):
     ``refresh_every`` tokens share one reading of the memory for their gradients; with ``damping`` they share the step where
     their keys are alike. With ``key_degree=2`` queries and keys are unit vectors of their entries and of all products of two
     (arXiv 2505.23735, section 3.1). ``convolution=1`` switches the convolution off. ``write_bound`` replaces the preset's;
-    ``float("inf")`` is unclipped. ``chunk_size`` tokens are worked on at once, which never changes an answer.
-    (arXiv 2501.00663, section 3; appendix C for the family.)
+    ``float("inf")`` is unclipped. ``slots`` pairs a head are kept as they are and read beside the store. ``chunk_size``
+    tokens are worked on at once, which never changes an answer. (arXiv 2501.00663, section 3; appendix C for the family.)
     """
 
     observer = OfThisThread(default=None)  # called with an Observation of every piece that is written
@@ -69,6 +79,7 @@ class NeuralMemory(nn.Module):
         damping: bool = False,
         key_degree: int = 1,
         write_bound: float | None = None,
+        slots: int = 0,
         chunk_size: int = 64,
     ) -> None:
         super().__init__()
@@ -105,6 +116,8 @@ class NeuralMemory(nn.Module):
         self.store_norm = (
             nn.ParameterList([torch.ones(heads, head_width), torch.zeros(heads, head_width)]) if preset.norm else None
         )
+        block = self.rule.refresh_every if self.rule.refresh_every > 1 else BLOCK
+        self.slots = ExactSlots(heads, head_width, slots=slots, block=block) if slots else None
         self.norm = HeadNorm(heads, head_width)
         self.output_gate = nn.Linear(width, width) if preset.output_gate and output_gate else None
         if self.output_gate is not None:
@@ -128,7 +141,8 @@ class NeuralMemory(nn.Module):
     def initial_state(self, batch: int) -> MemoryCarry:
         """Return the carry before the first token: the learned memory, for every sequence of a batch."""
         store = fresh_state(self.store(), batch=batch, momentum=self.gates.momentum, damping=self.rule.damping)
-        return MemoryCarry(store, self.convolution.initial_tail(batch))
+        slots = None if self.slots is None else self.slots.initial_state(batch)
+        return MemoryCarry(store, self.convolution.initial_tail(batch), slots)
 
     def forward(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:
         """Write and read tokens ``(b, t, d)``; returns ``(b, t, d)``, each token as read after its own write."""
@@ -148,35 +162,41 @@ class NeuralMemory(nn.Module):
             norm=self._store_norm(),
             chunk_size=max(self.chunk_size, self.rule.refresh_every),
         )
-        return OpenCarry(store, state.tail)
+        return OpenCarry(store, state.tail, state.slots)
 
     def tokens_at_once(self, memory: OpenCarry) -> int:
         """Return how many tokens may be written before they are answered."""
         return min(TOKENS_AT_ONCE, most_pending(memory.store))
 
-    def write(self, sequence: Tensor, memory: OpenCarry) -> tuple[list[PendingReads], OpenCarry]:
+    def write(self, sequence: Tensor, memory: OpenCarry) -> tuple[list[PendingAnswer], OpenCarry]:
         """Write tokens ``(b, t, d)``; returns what is still to be read."""
         mixed, tail = self.convolution(self.project(sequence), memory.tail)
         q, k, v = (split_heads(x, self.heads) for x in mixed.chunk(3, dim=-1))
-        position = memory.store.position
+        position, slots, found = memory.store.position, memory.slots, None
         with in_full_precision(sequence):
+            asked, named, told = (self._precise(x) for x in (q, k, v))
             q, k, v = (self._precise(x) for x in (self._query(q, position), self._key(k, position), v))
             if self.preset.normaliser:
                 v = nn.functional.pad(v, (0, 1), value=1.0)
             gates, surprise = self.gates(self._precise(sequence)), list[Tensor]()
             observe = None if self.observer is None else surprise.append
-            pending, after = write_memory(q, k, v, gates, memory.store, observe=observe)
+            pending, after, scores = write_memory(q, k, v, gates, memory.store, observe=observe)
+            if self.slots is not None and slots is not None:
+                found, slots = self.slots(asked, named, told, scores, position, slots)
         if self.observer is not None and surprise:
             before, norms = close_memory(memory.store), torch.cat(surprise, dim=-1)
             self.observer(Observation(k, v, gates, norms, before, self.store(), self._store_norm(), self.rule))
-        return pending, OpenCarry(after, tail)
+        return [PendingAnswer(pending, found)] if pending else [], OpenCarry(after, tail, slots)
 
-    def answer(self, pending: Sequence[PendingReads], sequence: Tensor, memory: OpenCarry) -> Tensor:
+    def answer(self, pending: Sequence[PendingAnswer], sequence: Tensor, memory: OpenCarry) -> Tensor:
         """Return what written tokens ``(b, t, d)`` read: ``(b, t, d)``."""
         if self.silent or not pending:
             return torch.zeros_like(sequence)
         with in_full_precision(sequence):
-            read = self._normalised(read_memory(pending, memory.store))
+            read = self._normalised(read_memory([piece for one in pending for piece in one.reads], memory.store))
+            found_in_slots = [one.found for one in pending if one.found is not None]
+            if found_in_slots:
+                read = read + torch.cat(found_in_slots, dim=2)
         found = join_heads(self.norm(read.to(sequence.dtype)))
         if self.output_gate is not None:
             found = found * nn.functional.silu(self.output_gate(sequence))
@@ -184,7 +204,7 @@ class NeuralMemory(nn.Module):
 
     def closed(self, memory: OpenCarry) -> MemoryCarry:
         """End a call in parts."""
-        return MemoryCarry(close_memory(memory.store), memory.tail)
+        return MemoryCarry(close_memory(memory.store), memory.tail, memory.slots)
 
     def queries(self, x: Tensor, position: int) -> Tensor:
         """Return tokens ``(b, t, d)`` from a position on as queries ``(b, h, t, k)``."""

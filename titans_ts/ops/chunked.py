@@ -111,7 +111,7 @@ def memory_chunked(
     for first in range(0, k.shape[2], most):
         here = slice(first, first + most)
         now = gates.changed(lambda gate: gate[:, :, here])  # noqa: B023
-        pending, memory = write_memory(q[:, :, here], k[:, :, here], v[:, :, here], now, memory, observe=observe)
+        pending, memory, _ = write_memory(q[:, :, here], k[:, :, here], v[:, :, here], now, memory, observe=observe)
         outputs.append(read_memory(pending, memory))
     if len(outputs) != 1:
         return (torch.cat(outputs, dim=2) if outputs else v), close_memory(memory)
@@ -159,8 +159,12 @@ def write_memory(
     memory: OpenMemory,
     *,
     observe: Callable[[Tensor], None] | None = None,
-) -> tuple[list[PendingReads], OpenMemory]:
-    """Write tokens, arguments as those of :func:`memory_chunked`; returns what is to be read, and the memory after it."""
+) -> tuple[list[PendingReads], OpenMemory, Tensor]:
+    """Write tokens, arguments as those of :func:`memory_chunked`.
+
+    Returns what is to be read, the memory after it, and for each token its step size times ``|g|`` at the store's output,
+    before clipping, ``(b, h, t)``.
+    """
     gates, rule = gates.floored(), memory.rule
     step, crowd = effective_step(gates, k, rule), memory.crowd
     if rule.damping and crowd is not None:
@@ -172,8 +176,9 @@ def write_memory(
     pending, memory = _run(tokens, sizes, memory, surprise)
     if observe is not None:
         for norms in surprise:
-            observe(norms.unflatten(1, memory.batch_and_heads))
-    return pending, memory._replace(crowd=crowd)
+            observe(norms[:-1].unflatten(1, memory.batch_and_heads))
+    errors = torch.cat([norms[-1] for norms in surprise], dim=-1) if surprise else tokens.step
+    return pending, memory._replace(crowd=crowd), (tokens.step * errors).detach().unflatten(0, memory.batch_and_heads)
 
 
 def read_memory(pending: Sequence[PendingReads], memory: OpenMemory) -> Tensor:
@@ -263,7 +268,7 @@ def _runs(tokens: Tokens, sizes: list[int]) -> Iterator[tuple[Tokens, Decays]]:
 def _run(
     tokens: Tokens, sizes: list[int], memory: OpenMemory, surprise: list[Tensor]
 ) -> tuple[list[PendingReads], OpenMemory]:
-    """Go from run to run, several chunks as one walk, or a linear store piece by piece; the surprise is added to a list."""
+    """Go from run to run, several chunks as one walk, or a linear store piece by piece; their norms are added to a list."""
     pending: list[PendingReads] = []
     rule, (batch, _) = memory.rule, memory.batch_and_heads
     norm = None if memory.norm is None else StoreNorm(*(x.repeat(batch, 1) for x in memory.norm))

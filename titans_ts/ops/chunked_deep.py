@@ -40,7 +40,7 @@ def walk_writes(
 ) -> tuple[ChunkWrites, OpenMemory, Tensor]:
     """Write tokens ``(b h, p n, .)`` in ``p`` chunks, none of which crosses a refresh, and read nothing.
 
-    Returns what was written, the memory after it and the surprise ``(layers, b h, p n)``.
+    Returns what was written, the memory after it and the norms of :class:`Writes`, ``(layers + 1, b h, p n)``.
     """
     parts, anchor, narrow_in = list(memory.parts), memory.anchor, memory.narrow_in
     made, before = [], []

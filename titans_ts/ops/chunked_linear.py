@@ -43,7 +43,7 @@ def reads_decayed(rule: WriteRule, gates: Gates) -> bool:
 def one_refresh(piece: Tokens, decays: Decays, memory: OpenMemory) -> tuple[Tensor, OpenMemory, Tensor]:
     """Run tokens that read one anchor, each after its own forgetting.
 
-    Returns the output ``(b h, n, v)``, the memory after it and the surprise ``(1, b h, n)``.
+    Returns the output ``(b h, n, v)``, the memory after it and the norms of :class:`Writes`, ``(2, b h, n)``.
     """
     rule, start = memory.rule, memory.start
     if memory.position % rule.refresh_every == 0:

@@ -87,7 +87,7 @@ class Writes(NamedTuple):
 
     inputs: list[Tensor]  # x_{l-1}, (b h, n, k_l)
     rows: list[Tensor]  # -theta g_l after clipping, (b h, n, v_l)
-    norms: list[Tensor]  # |x||g| before clipping, (b h, n): the surprise
+    norms: list[Tensor]  # |x||g| before clipping, (b h, n): the surprise; after the layers, |g| at the store's output
 
 
 class Clip(NamedTuple):
@@ -137,7 +137,8 @@ def anchored_writes(
         if place > 0:
             returned.append(torch.bmm(error, anchor[place].mT))
             error = silu_slope(gates[place - 1], inputs[place]).mul_(returned[-1])
-    return Writes(inputs, rows[::-1], norms[::-1]), WriteTrace(before, top, returned[::-1], clips[::-1], normed)
+    norms = [*norms[::-1], clips[0].error_norm.to(top.dtype)]
+    return Writes(inputs, rows[::-1], norms), WriteTrace(before, top, returned[::-1], clips[::-1], normed)
 
 
 def silu_slope(gate: Tensor, value: Tensor) -> Tensor:

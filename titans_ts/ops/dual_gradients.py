@@ -47,21 +47,22 @@ from titans_ts.ops.rule import StoreNorm, WriteRule
 
 def linear_writes(keys: Tensor, error: Tensor, step: Tensor, rule: WriteRule) -> Writes:
     """Return the writes of a store of one layer whose errors ``(b h, n, v)`` are known."""
-    rows, norms = _ClippedRows.apply(keys, error, step, rule.write_bound)
-    return Writes([keys], [rows], [norms])
+    rows, *norms = _ClippedRows.apply(keys, error, step, rule.write_bound)
+    return Writes([keys], [rows], norms)
 
 
 class _ClippedRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, error: Tensor, step: Tensor, bound: float | None) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, error: Tensor, step: Tensor, bound: float | None) -> tuple[Tensor, ...]:
         rows, norm, clip = clipped_rows(x, error, step, bound)
         ctx.save_for_backward(x, error, step, *clip)
-        ctx.mark_non_differentiable(norm)
-        return rows, norm
+        norms = norm, clip.error_norm.to(norm.dtype, copy=True)
+        ctx.mark_non_differentiable(*norms)
+        return rows, *norms
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_rows: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_rows: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, error, step, *clip = ctx.saved_tensors
         d_x, d_error, d_step = _clip_backward(d_rows, error, step, Clip(*clip))
         return d_x[..., None] * x, d_error, d_step, None
@@ -112,7 +113,7 @@ def walk(
     """Write and read tokens ``(b h, p n, .)`` in ``p`` chunks of ``n``, none of which crosses a refresh.
 
     Decays are ``(b h, p, ...)``, the norm ``(b h, v)``. Returns the output ``(b h, p n, v)``, as read before the norm, the
-    memory after it, and the surprise ``(layers, b h, p n)``.
+    memory after it, and the norms of :class:`Writes`, ``(layers + 1, b h, p n)``.
     """
     depth, start = len(memory.parts), memory.start
     plan = _Plan(memory.rule, refreshes(decays, memory), memory.narrow_in, start is not None)
