@@ -54,6 +54,23 @@ def test_recalls_from_the_segments_start_not_from_now():
 
 
 @torch.no_grad()
+def test_recalls_from_the_slots_of_the_segments_start_too():
+    layer, x, window = layer_of(slots=3), tokens(1, 14, 8), SIZES["window"]
+    state = layer.initial_state(1)
+    for t, piece in enumerate(x.split(1, dim=1)):
+        before = state.memory.slots if t % window == 0 else state.slots
+        output, after = layer(piece, state)
+        assert all(torch.equal(a, b) for a, b in zip(after.slots, before, strict=True)), t
+        if t > window:
+            empty = layer.memory.slots.initial_state(1)
+            held = state._replace(slots=empty)
+            if t % window == 0:  # it takes the memory's
+                held = held._replace(memory=state.memory._replace(slots=empty))
+            assert (layer(piece, held)[0] - output).abs().max() > 1e-6, t
+        state = after
+
+
+@torch.no_grad()
 def test_the_carry_does_not_grow_and_holds_only_the_segment():
     layer = layer_of()
     shapes = []

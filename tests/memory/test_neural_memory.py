@@ -9,6 +9,7 @@ from memory.cases import assert_any_cut_equals_the_whole, memory_by_letter, reca
 from tolerances import assert_agree
 
 from titans_ts.backbones.state import pack
+from titans_ts.blocks.layers import split_heads
 from titans_ts.memory import neural_memory
 from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, STEP_MAX, WRITE_BOUND
 from titans_ts.memory.neural_memory import NeuralMemory
@@ -107,7 +108,7 @@ def test_reading_asks_given_weights_and_writes_nothing():
     _, carry = layer(x, layer.initial_state(2))
     before = [w.clone() for w in carry.store.weights]
     assert_agree(
-        layer.read(layer.queries(asked, 9), carry.store.weights), recalled_by_letter(layer, asked, carry.store.weights)
+        layer.read(split_heads(asked, 2), 9, carry.store.weights), recalled_by_letter(layer, asked, carry.store.weights)
     )
     assert all(torch.equal(a, b) for a, b in zip(before, carry.store.weights, strict=True))
 

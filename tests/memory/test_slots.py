@@ -88,6 +88,21 @@ def test_any_cut_equals_the_whole_gradients_too(monkeypatch, chunk, at_once):
 
 
 @torch.no_grad()
+def test_recall_sees_all_that_a_carry_holds_and_keeps_nothing():
+    module, given, asked = exact_slots(slots=5, block=4), pairs(14), tokens(2, 2, 3, 3, seed=8)
+    _, state = folded(module, given, [14])
+    found = module.recall(asked, state)
+    for b in range(2):
+        for h in range(2):
+            held = [*range(5), 5, 6]  # slots, then the two tokens of the block that is being read
+            queries = to_mean_square_one(asked[b, h]) * module.query_norm.weight[h]
+            logits = torch.cat([queries @ state.keys[b, h, held].T, module.sink[h].expand(3, 1)], dim=1)
+            true = module.strength[h] * logits.softmax(1)[:, :-1] @ state.values[b, h, held]
+            assert_agree(found[b, h], true)
+    assert not module.recall(asked, module.initial_state(2)).any()
+
+
+@torch.no_grad()
 def test_the_largest_stay_whatever_their_age_and_among_equal_ones_the_older():
     module = exact_slots(1, 1, slots=3, block=2)
     scores = torch.tensor([1.0, 9.0, 2.0, 2.0 + 3e-7, 7.0, 1.0, 2.0 - 3e-7, 2.0 + 2e-6, 0.0, 8.0, 1.0, 1.0])

@@ -15,6 +15,7 @@ from titans_ts.backbones.memory_beside import build_memory
 from titans_ts.blocks.convolution import CausalConvolution
 from titans_ts.blocks.layers import NormalisedGate, PersistentTokens, join_heads, split_heads
 from titans_ts.memory.neural_memory import MemoryCarry, OpenCarry, PendingAnswer
+from titans_ts.memory.slots import SlotsCarry
 
 
 class ContextCarry(NamedTuple):
@@ -24,6 +25,7 @@ class ContextCarry(NamedTuple):
     recalled_from: tuple[Tensor, ...]  # its weights at the segment's start, from which the whole segment recalls
     tail: Tensor  # the last tokens that the convolution has still to mix
     seen: Tensor  # (b, 4, h, window, k): recalled keys and values, the segment's own; zero where not yet seen
+    slots: SlotsCarry | None = None  # the memory's at the segment's start, from which it recalls too
 
 
 class MemoryAsContext(nn.Module):
@@ -56,27 +58,26 @@ class MemoryAsContext(nn.Module):
         memory = self.memory.initial_state(batch)
         head_width = self.attended.in_features // self.heads
         seen = self.attended.weight.new_zeros(batch, 4, self.heads, self.window, head_width)
-        return ContextCarry(memory, memory.store.weights, self.convolution.initial_tail(batch), seen)
+        return ContextCarry(memory, memory.store.weights, self.convolution.initial_tail(batch), seen, memory.slots)
 
     def forward(self, sequence: Tensor, state: ContextCarry) -> tuple[Tensor, ContextCarry]:
         """Map ``(b, t, d)`` to ``(b, t, d)``."""
         mixed, tail = self.convolution(self.project(sequence), state.tail)
         position = state.memory.store.position
-        query, *own = mixed.chunk(4, dim=-1)
-        heads = (self.memory.queries(query, position), *(split_heads(x, self.heads) for x in own))
+        heads = tuple(split_heads(x, self.heads) for x in mixed.chunk(4, dim=-1))
         memory = self.memory.opened(state.memory)
-        segment = _Segment(memory, state.recalled_from, state.seen[..., : position % self.window, :])
+        segment = _Segment(memory, state.recalled_from, state.seen[..., : position % self.window, :], state.slots)
         groups = self._groups(position, sequence.shape[1], self.memory.tokens_at_once(memory))
         sizes, outputs = [sum(cuts) for cuts in groups], []
         parts = zip(*(x.split(sizes, dim=2) for x in heads), strict=True)
         for cuts, tokens, part in zip(groups, sequence.split(sizes, dim=1), parts, strict=True):
             attended, pending, segment = self._write(tokens, part, cuts, segment)
             outputs.append(self.gate(attended, self.memory.answer(pending, self.norm(attended), segment.memory)))
-        memory, recalled_from, seen = segment
+        memory, recalled_from, seen, slots = segment
         padded = F.pad(seen, (0, 0, 0, self.window - seen.shape[-2]))
         return (
             torch.cat(outputs, dim=1) if outputs else sequence,
-            ContextCarry(self.memory.closed(memory), recalled_from, tail, padded),
+            ContextCarry(self.memory.closed(memory), recalled_from, tail, padded, slots),
         )
 
     def _groups(self, position: int, length: int, tokens_at_once: int) -> list[list[int]]:
@@ -96,11 +97,12 @@ class MemoryAsContext(nn.Module):
         visible = functools.cache(functools.partial(_visible, persistent=always[0].shape[2], like=tokens))
         pieces = zip(*(x.split(cuts, dim=2) for x in heads), strict=True)
         for piece, (query, q, k, v) in zip(tokens.split(cuts, dim=1), pieces, strict=True):
-            memory, recalled_from, seen = segment
-            done = memory.store.position % self.window
+            memory, recalled_from, seen, slots = segment
+            position = memory.store.position
+            done = position % self.window
             if done == 0:
-                recalled_from, seen = memory.store.weights, seen[..., :0, :]
-            recalled = self.recalled(self.memory.read(query, recalled_from)).chunk(2, dim=-1)
+                recalled_from, seen, slots = memory.store.weights, seen[..., :0, :], memory.slots
+            recalled = self.recalled(self.memory.read(query, position, recalled_from, slots)).chunk(2, dim=-1)
             fresh = torch.stack([*(split_heads(x, self.heads) for x in recalled), k, v], dim=1)
             seen = torch.cat([seen.to(fresh.dtype), fresh], dim=-2) if done else fresh
             recalled_keys, recalled_values, keys, values = seen.unbind(1)
@@ -113,7 +115,7 @@ class MemoryAsContext(nn.Module):
             attended.append(piece + self.attended(join_heads(found)))
             written, memory = self.memory.write(self.norm(attended[-1]), memory)
             pending += written
-            segment = _Segment(memory, recalled_from, seen)
+            segment = _Segment(memory, recalled_from, seen, slots)
         return torch.cat(attended, dim=1), pending, segment
 
 
@@ -123,6 +125,7 @@ class _Segment(NamedTuple):
     memory: OpenCarry
     recalled_from: tuple[Tensor, ...]
     seen: Tensor
+    slots: SlotsCarry | None
 
 
 def _visible(queries: int, done: int, *, persistent: int, like: Tensor) -> Tensor:

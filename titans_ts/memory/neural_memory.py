@@ -206,16 +206,14 @@ class NeuralMemory(nn.Module):
         """End a call in parts."""
         return MemoryCarry(close_memory(memory.store), memory.tail, memory.slots)
 
-    def queries(self, x: Tensor, position: int) -> Tensor:
-        """Return tokens ``(b, t, d)`` from a position on as queries ``(b, h, t, k)``."""
-        with in_full_precision(x):
-            return self._query(split_heads(x, self.heads), position)
-
-    def read(self, queries: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Read given weights with queries ``(b, h, t, k)``, writing nothing; normalised ``(b, t, d)``."""
-        with in_full_precision(queries):
-            found = self._normalised(read_store(weights, queries.to(weights[0].dtype), self._store_norm()))
-        return join_heads(self.norm(found.to(queries.dtype)))
+    def read(self, asked: Tensor, position: int, weights: Sequence[Tensor], slots: SlotsCarry | None = None) -> Tensor:
+        """Return what tokens ``(b, h, t, k)`` from a position on find in weights and slots, normalised ``(b, t, d)``."""
+        with in_full_precision(asked):
+            queries = self._query(asked, position).to(weights[0].dtype)
+            found = self._normalised(read_store(weights, queries, self._store_norm()))
+            if self.slots is not None and slots is not None:
+                found = found + self.slots.recall(self._precise(asked), slots)
+        return join_heads(self.norm(found.to(asked.dtype)))
 
     def _query(self, x: Tensor, position: int) -> Tensor:
         return self._key(x / x.shape[-1] ** 0.5 if self.preset.features == "plain" else x, position)

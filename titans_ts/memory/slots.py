@@ -33,7 +33,7 @@ class _Choice(NamedTuple):
     """Which pairs ``p`` chunks of ``n`` tokens see, and which are kept; places count from the first slot on."""
 
     slots: Tensor  # places of the pairs kept before each chunk, (b, h, p, slots)
-    visible: Tensor  # whether a token sees a slot or a token of its chunk, (b, h, p, n, slots + n)
+    visible: Tensor  # whether a block of a chunk sees a slot or a token of the chunk, (b, h, p, blocks, slots + n)
     kept: Tensor  # places of the pairs kept in the end, best first, (b, h, slots)
     filled: Tensor  # whether such a place holds a pair, (b, h, slots)
 
@@ -97,6 +97,14 @@ class ExactSlots(nn.Module):
 
         return found, SlotsCarry(kept(keys), kept(values), kept(scores, _EMPTY)[..., 0])
 
+    def recall(self, q: Tensor, state: SlotsCarry) -> Tensor:
+        """Return what queries ``(b, h, t, k)`` find among all pairs of a carry, ``(b, h, t, v)``, keeping nothing."""
+        hidden = torch.where(state.scores < 0, -torch.inf, 0.0).to(q.dtype)
+        bias = torch.cat([self.sink.to(q.dtype).expand(len(q), -1)[..., None], hidden], dim=-1)
+        keys, values = (F.pad(x.to(q.dtype), (0, 0, 1, 0)) for x in (state.keys, state.values))
+        shares = (self.query_norm(q) @ keys.mT + bias[:, :, None]).softmax(dim=-1)
+        return shares @ values * self.strength[:, None, None]
+
     def _choose(self, scores: Tensor, whole: int, size: int) -> _Choice:
         """Choose among slots and tokens, ``(b, h, slots + p n)`` scores; only ``whole`` tokens may be kept.
 
@@ -124,27 +132,38 @@ class ExactSlots(nn.Module):
         there &= (sorted_rank >= 0)[:, :, :, None]
         there &= there.cumsum(-1, dtype=torch.int32) <= slots
         in_slots = torch.empty_like(there).scatter_(-1, order[:, :, :, None].expand_as(there), there)
-        same_block = (own[:, None] // block == own // block) & (own <= own[:, None])
-        visible = in_slots.repeat_interleave(block, dim=3) | F.pad(same_block, (slots, 0))
-        return _Choice(torch.stack(before, dim=2), visible, kept, best >= 0)
+        in_slots[..., slots:] |= own // block == torch.arange(size // block, device=device)[:, None]
+        return _Choice(torch.stack(before, dim=2), in_slots, kept, best >= 0)
 
     def _read(self, queries: Tensor, keys: Tensor, values: Tensor, choice: _Choice) -> Tensor:
-        """Read with queries ``(b, h, p, n, k)`` the pairs ``(b, h, slots + p n, .)`` that they see: ``(b, h, p n, v)``."""
-        batch, heads, chunks, size, _ = queries.shape
+        """Read with queries ``(b, h, p, n, k)`` the pairs ``(b, h, slots + p n, .)`` that they see: ``(b, h, p n, v)``.
+
+        The null sink is a first pair of zeros.
+        """
+        batch, heads, _, size, _ = queries.shape
         together = max(PRODUCTS_AT_ONCE // (batch * heads * size * (self.slots + size)), 1)
-        sink = self.sink[:, None, None, None].expand(batch, -1, chunks, size, 1)
-        parts = [x.split(together, dim=2) for x in (queries, choice.slots, choice.visible, sink)]
+        hidden = queries.new_zeros(choice.visible.shape).masked_fill_(~choice.visible, -torch.inf)
+        sink = self.sink.to(hidden.dtype)[:, None, None, None].expand(*hidden.shape[:-1], 1)
+        later = F.pad(hidden.new_full((size, size), -torch.inf).triu(1), (1 + self.slots, 0)).unflatten(0, (-1, self.block))
+        parts = [x.split(together, dim=2) for x in (queries, choice.slots, torch.cat([sink, hidden], dim=-1))]
         own = [x[:, :, self.slots :].unflatten(2, (-1, size)).split(together, dim=2) for x in (keys, values)]
         found = []
-        for q, slots, visible, null, *pairs in zip(*parts, *own, strict=True):
+        for q, slots, bias, *chunk in zip(*parts, *own, strict=True):
             places = slots.flatten(2)
             k, v = (
-                torch.cat([_taken(x, places).unflatten(2, slots.shape[2:]), chunk], dim=3)
-                for x, chunk in zip((keys, values), pairs, strict=True)
+                torch.cat(
+                    [
+                        x.new_zeros(1).expand(*slots.shape[:3], 1, x.shape[3]),
+                        _taken(x, places).unflatten(2, slots.shape[2:]),
+                        new,
+                    ],
+                    dim=3,
+                )
+                for x, new in zip((keys, values), chunk, strict=True)
             )
-            logits = (q @ k.mT).masked_fill(~visible, -torch.inf)
-            shares = torch.cat([logits, null], dim=-1).softmax(dim=-1)
-            found.append((shares[..., :-1] @ v).flatten(2, 3))
+            logits = (q @ k.mT).unflatten(3, (-1, self.block)) + bias[:, :, :, :, None]
+            shares = (logits + later).softmax(dim=-1)
+            found.append((shares.flatten(3, 4) @ v).flatten(2, 3))
         return torch.cat(found, dim=2)
 
 
