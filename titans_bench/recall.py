@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from titans_bench.recall_model import TEST, VALIDATION, RecallNetwork, matched, parameters, score, train
+from titans_bench.recall_model import TEST, VALIDATION, RecallNetwork, matched, parameters, score
+from titans_bench.recall_training import Curriculum, train
 from titans_bench.rows import check_names, draw_runs, fill_in, markdown_table, read_rows, rows_of
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.blocks.chance import drawing
@@ -40,7 +41,7 @@ class Setting:
     longer: tuple[int, ...] = (1, 4, 16, 64)  # multiples of the length that are scored
     sequences: tuple[int, ...] = (192, 96, 48, 24)  # scored at each multiple
     batch_size: int = 32
-    steps: int = 1200
+    steps: int = 1200  # at most; see `recall_training.Curriculum`
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
 
 
@@ -186,9 +187,8 @@ def _run(setting: Setting, run: Run, *, device: str, verbose: int | None) -> lis
     train(
         network,
         task,
-        length=setting.length,
+        Curriculum(setting.length, setting.steps),
         batch_size=setting.batch_size,
-        steps=setting.steps,
         learning_rate=rate,
         seed=seed,
         label=f"{task}, {model}, {rate:g}, seed {seed}",

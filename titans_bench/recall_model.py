@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
 from titans_ts.backbones.state import pack
-from titans_ts.blocks.chance import dropping_by, seeded_generator
-from titans_ts.datasets.recall import VOCABULARY, RecallSet, Task, make_recall
-from titans_ts.learn.progress import progress_bar
-from titans_ts.learn.run import learning_rate_factor, mixed_precision
+from titans_ts.datasets.recall import VOCABULARY, Task, make_recall
 
 TOKENS_AT_ONCE = 65_536  # tokens of an evaluation that are read side by side; changes no score
 VALIDATION, TEST = 10_000_019, 20_000_003  # added to a seed, so that no part sees the sequences of another
@@ -77,42 +72,6 @@ def loss_of(answers: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(answers.flatten(0, 1).float(), targets.flatten(), ignore_index=-1)
 
 
-def train(
-    network: RecallNetwork,
-    task: Task,
-    *,
-    length: int,
-    batch_size: int,
-    steps: int,
-    learning_rate: float,
-    seed: int,
-    label: str = "",
-    verbose: int | None = 0,
-) -> None:
-    """Train in place on fresh sequences at every step; a warm-up, then a cosine down to nothing."""
-    device = network.answer.weight.device
-    learned = list(network.parameters())
-    groups = [
-        {"params": [x for x in learned if x.ndim >= 2], "weight_decay": 0.01},
-        {"params": [x for x in learned if x.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
-    network.train()
-    with dropping_by(seeded_generator(seed, device), network):
-        for step in progress_bar(verbose, label, unit="step", iterable=range(steps)):
-            made = make_recall(task, length=length, sequences=batch_size, random_state=np.random.default_rng([seed, step]))
-            inputs, targets = (torch.from_numpy(x).to(device) for x in (made.inputs, made.targets))
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * learning_rate_factor(step, steps, warm_up=max(steps // 20, 1))
-            with mixed_precision("auto", device):
-                loss = loss_of(network(inputs), targets)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(learned, 1.0)
-            optimizer.step()
-    network.eval()
-
-
 @torch.no_grad()
 def score(network: RecallNetwork, task: Task, *, length: int, sequences: int, seed: int) -> list[float]:
     """Return a share for each sequence: keys answered right, whole numbers right (0 or 1), variance of a motif explained."""
@@ -123,12 +82,12 @@ def score(network: RecallNetwork, task: Task, *, length: int, sequences: int, se
     for first in range(0, sequences, at_once):
         part = slice(first, first + at_once)
         answers = network(torch.from_numpy(made.inputs[part]).to(device)).float().cpu()
-        found += _shares(task, answers, made, part)
+        found += shares_of(task, answers, torch.from_numpy(made.targets[part]))
     return found
 
 
-def _shares(task: Task, answers: Tensor, made: RecallSet, part: slice) -> Sequence[float]:
-    targets = torch.from_numpy(made.targets[part])
+def shares_of(task: Task, answers: Tensor, targets: Tensor) -> list[float]:
+    """Return what :func:`score` returns, of answers that are there."""
     if task == "motif":
         asked = ~targets.isnan()
         error = torch.where(asked, answers - targets, 0).square().sum(1) / asked.sum(1)
@@ -136,4 +95,4 @@ def _shares(task: Task, answers: Tensor, made: RecallSet, part: slice) -> Sequen
     asked = targets >= 0
     right = (answers.argmax(-1) == targets) & asked
     shares = right.sum(1) / asked.sum(1)
-    return (shares == 1).float().tolist() if task == "needle" else shares.tolist()
+    return (shares if task == "associative" else (shares == 1).float()).tolist()

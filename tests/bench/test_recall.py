@@ -19,7 +19,8 @@ from titans_bench.recall import (
     plot_recall,
     recall_table,
 )
-from titans_bench.recall_model import RecallNetwork, loss_of, parameters, score, train
+from titans_bench.recall_model import RecallNetwork, loss_of, parameters, score
+from titans_bench.recall_training import LEARNED, MASTERED, SETTLED, Curriculum, train
 from titans_bench.rows import read_rows, write_rows
 from titans_ts.cli import main
 from titans_ts.datasets.recall import TASKS, make_recall
@@ -147,7 +148,7 @@ def test_a_run_that_breaks_off_leaves_what_was_done(tmp_path, monkeypatch):
 
 def test_unknown_names_and_foreign_files_are_refused_before_any_work(tmp_path, counted):
     out = tmp_path / "rows.csv"
-    with pytest.raises(ValueError, match="tasks: 'needles' is not known; choose from associative; needle; motif"):
+    with pytest.raises(ValueError, match="tasks: 'needles' is not known; choose from associative; needle; multikey; motif"):
         bench_recall(out, setting=TINY, tasks=("needles",))
     with pytest.raises(ValueError, match="models: 'titan' is not known; choose from titans"):
         bench_recall(out, setting=TINY, models=("titan",))
@@ -156,6 +157,40 @@ def test_unknown_names_and_foreign_files_are_refused_before_any_work(tmp_path, c
         bench_recall(out, setting=TINY)
     assert not counted
     assert out.read_text() == "a,b\n1,2\n"
+
+
+def taught(right, *, steps=400):
+    """Go through a curriculum; returns the distance, tokens and rate of every step."""
+    curriculum, seen = Curriculum(128, steps), []
+    while curriculum.rate > 0:
+        seen.append((curriculum.distance, curriculum.tokens, curriculum.rate))
+        curriculum.heard(right(curriculum))
+    return seen
+
+
+def test_distances_grow_with_what_is_answered_and_training_ends_once_all_is():
+    seen = taught(lambda _: 1.0)
+    assert [distance for distance, _, _ in seen[:61]] == [16] * 20 + [32] * 20 + [64] * 20 + [128]
+    assert {(distance, tokens) for distance, tokens, _ in seen} == {(16, 64), (32, 64), (64, 64), (128, 128)}
+    assert len(seen) == 60 + SETTLED + 80
+    rates = [rate for _, _, rate in seen]
+    assert rates[:20] == [(step + 1) / 20 for step in range(20)]
+    assert set(rates[20 : 60 + SETTLED + 1]) == {1.0}
+    assert rates[-80:] == pytest.approx([1 - step / 80 for step in range(80)])
+
+
+@pytest.mark.parametrize("right", [0.0, LEARNED - 0.01])
+def test_who_does_not_learn_sees_every_distance_all_the_same(right):
+    seen = taught(lambda _: right)
+    assert [distance for distance, _, _ in seen] == [16] * 50 + [32] * 50 + [64] * 50 + [128] * 250
+    assert sum(rate < 1 for _, _, rate in seen[20:]) == 79, "the rate falls over the last fifth"
+
+
+def test_the_end_waits_until_the_whole_length_is_mastered():
+    """What was right at near distances, or right in fewer answers, does not end it."""
+    assert len(taught(lambda now: 1.0 if now.distance < 128 else MASTERED - 0.01)) == 400
+    assert len(taught(lambda now: float(now.step >= 150 or now.distance < 128))) == 150 + SETTLED + 80
+    assert len(taught(lambda _: math.nan)) == 400
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -189,7 +224,7 @@ def test_training_learns_and_leaves_the_global_generators_alone():
     with torch.no_grad():
         fresh = float(loss_of(network(inputs), targets))
     before = torch.get_rng_state()
-    train(network, "associative", length=64, batch_size=16, steps=30, learning_rate=1e-2, seed=0)
+    train(network, "associative", Curriculum(64, 30), batch_size=16, learning_rate=1e-2, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
     with torch.no_grad():
         learned = float(loss_of(network(inputs), targets))
