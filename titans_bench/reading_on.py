@@ -120,16 +120,17 @@ def load_profiles(data_home: str | Path | None = None) -> list[TaskSeries]:
     return [TaskSeries(str(name), frame["ds"].to_numpy(), frame[[name]].to_numpy(np.float64), ("y",)) for name in names]
 
 
-def split_profiles(values: NDArray[np.float64], seed: int) -> tuple[list[int], list[int]]:
+def split_profiles(values: NDArray[np.float64], seed: int, *, fitted: int | None = None) -> tuple[list[int], list[int]]:
     """Return which profiles ``(s, t)`` are fitted, at most `FITTED`, and which are not; those alike stay together."""
+    most = FITTED if fitted is None else fitted
     _, group = connected_components(np.corrcoef(values) > ALIKE, directed=False)
     groups = [np.flatnonzero(group == k).tolist() for k in range(group.max() + 1)]
     chance = np.random.default_rng(seed)
     chance.shuffle(groups)
-    unseen = len(values) - FITTED
+    unseen = len(values) - most
     sides: tuple[list[int], list[int]] = ([], [])
     for members in sorted(groups, key=len, reverse=True):  # single ones last, which fill up either side
-        fits = len(sides[0]) + len(members) <= FITTED and (chance.random() < 0.5 or len(sides[1]) + len(members) > unseen)
+        fits = len(sides[0]) + len(members) <= most and (chance.random() < 0.5 or len(sides[1]) + len(members) > unseen)
         sides[0 if fits else 1].extend(members)
     return sorted(sides[0]), sorted(sides[1])
 

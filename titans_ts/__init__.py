@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from titans_ts.datasets.series import make_recurring as make_recurring
     from titans_ts.datasets.series import make_regimes as make_regimes
     from titans_ts.datasets.series import make_seasonal as make_seasonal
+    from titans_ts.datasets.streams import make_streams as make_streams
     from titans_ts.dna.classify import DNAClassifier as DNAClassifier
     from titans_ts.dna.classify import DNARegressor as DNARegressor
     from titans_ts.dna.language_model import DNALanguageModel as DNALanguageModel
@@ -60,6 +61,7 @@ _HOME_OF = {
     "make_recurring": "titans_ts.datasets.series",
     "make_regimes": "titans_ts.datasets.series",
     "make_seasonal": "titans_ts.datasets.series",
+    "make_streams": "titans_ts.datasets.streams",
 }
 
 __all__ = ["__version__", *_HOME_OF]  # noqa: PLE0604  every key is a name

@@ -60,6 +60,15 @@ def add(commands: Any) -> None:
     _add_rows(reading, Path("reading.csv"))
     add_options(reading, "--data-home")
 
+    about = "measure what memories earn on new streams and after changes, beside a ridge refitted every day"
+    adapt = add_command(kinds, "adapt", run_adapt, about, kept)
+    adapt.add_argument("--quick", action="store_true", help="a minute: few generated streams, one seed; shows little")
+    adapt.add_argument("--panels", nargs="+", metavar="NAME", help="generated, loads, weather, pedestrians (default: all)")
+    adapt.add_argument("--seeds", type=int, nargs="+", metavar="N", help="a split and a fit each (default: 0 1 2)")
+    steps = "training steps of the neural memory (default: by the size)"
+    adapt.add_argument("--max-steps", type=int, metavar="N", help=steps)
+    _add_common(adapt, Path("adapt.csv"), "--data-home", jobs="runs", plot="draw gains against the rows read")
+
     about = "count the bytes that a series' state takes, by part"
     state = add_command(kinds, "state", run_state, about)
     state.add_argument("--out", type=Path, default=Path("state.csv"), metavar="FILE", help="rows (default: %(default)s)")
@@ -177,6 +186,24 @@ def run_reading(arguments: argparse.Namespace) -> None:
     )
     print(reading_table(rows))
     print(f"rows: {arguments.out}", file=sys.stderr)
+
+
+def run_adapt(arguments: argparse.Namespace) -> None:
+    """Run the bench of adaptation."""
+    _check(arguments)
+    from titans_bench.adapt.bench import SETTINGS, bench_adapt, with_steps
+    from titans_bench.adapt.table import adapt_table, plot_adapt
+
+    setting = SETTINGS["quick" if arguments.quick else "standard"]
+    rows = bench_adapt(
+        arguments.out,
+        setting=setting if arguments.max_steps is None else with_steps(setting, arguments.max_steps),
+        panels=arguments.panels,
+        data_home=arguments.data_home,
+        **_common(arguments),
+    )
+    print(adapt_table(rows))
+    _show(arguments, plot_adapt, rows)
 
 
 def run_state(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -106,6 +107,11 @@ class Base(nn.Module):
     def waits(self) -> int:
         """Boundaries until all that a forecast foretold is known."""
         return preference.waits_of(self.config.horizon, self.config.patch_length)
+
+    def hold(self) -> None:
+        """Let every stream keep to what the panel knows: no weights of its own, and no linear memory."""
+        self.pace.zero_()
+        self.memory, self.config = None, replace(self.config, prefers=False, reads_on=False)
 
     def initial_state(self, *streams: int) -> BaseCarry:
         """Return what is carried before the first row, of streams ``(b, c)``."""

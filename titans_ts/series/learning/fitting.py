@@ -47,6 +47,7 @@ class Plan:
     target_transform: Any
     cycles: str | tuple[str, ...] | None
     solve_on: str  # "all" rows, or those of "training" alone
+    reads_on: bool = True  # whether streams move the base's weights and linear memory while they are read
 
 
 class Fitted(NamedTuple):
@@ -102,7 +103,8 @@ def fit_panel(
         tell(expected_seconds(list(map(len, panel)), shape, sizes, config, measure_pace()), watching["verbose"])
     clock.append(time.perf_counter())
     first_rows = None if plan.solve_on == "all" else training_rows
-    solved = solve_base(list(series.values()), shape, sizes, zero=targets.are_plain, first_rows=first_rows)
+    options: dict[str, Any] = {"zero": targets.are_plain, "first_rows": first_rows, "reads_on": plan.reads_on}
+    solved = solve_base(list(series.values()), shape, sizes, **options)
     clock.append(time.perf_counter())
     network = start(replace(shape, base=solved.base.config), targets)
     network.base = solved.base

@@ -93,8 +93,11 @@ def solve_base(
     *,
     zero: bool = True,
     first_rows: Sequence[int] | None = None,
+    reads_on: bool = True,
 ) -> Solved:
     """Return a base for the series of one panel, solved on all their rows or on the first ones of each.
+
+    Unless it ``reads_on``, every stream keeps to what the panel knows (:meth:`Base.hold`).
 
     The other rows then say how fast a stream learns, what its linear memory begins with, and how wide intervals are; ridges
     and weights of candidates are not solved on them.
@@ -116,6 +119,9 @@ def solve_base(
     boundaries = torch.arange(patch, rows.shape[1] + 1, patch)
     seen, _ = base.bank.read(rows, streams.scale, base.bank.initial(len(rows)), boundaries)
     alone, expected = _out_of_block(base, ridges, streams, boundaries, seen, edges)
+    if not reads_on:
+        base.hold()
+        expected = alone
     said = _reading_on(base, streams, boundaries, expected, seen.size)
     truth = _truth(rows, boundaries.expand(len(rows), -1), config.horizon)
     point, features = expected + said, features_of(seen)

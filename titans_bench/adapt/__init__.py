@@ -1,0 +1,1 @@
+"""What a memory earns on streams that no fit saw, and after their dynamics change."""
