@@ -29,6 +29,8 @@ class Head:
         Which head it is; tokens of a mini-batch.
     start : list of ndarray
         Learned first weights.
+    penalty : float
+        ``lambda`` of a ridge.
     norm : tuple of ndarray
         Weight and bias of a store with a normalised residual.
     """
@@ -42,6 +44,7 @@ class Head:
     refresh_every: int = 1
     start: Sequence[ndarray] = ()
     norm: Sequence[ndarray] = field(default_factory=tuple)
+    penalty: float = 1.0
 
 
 def sigmoid(x: ndarray) -> ndarray:
@@ -116,6 +119,18 @@ def momentum_deltanet(head: Head) -> ndarray:
         move = keep[t] * np.block([[np.eye(width) - erased, carried], [-erased, carried]])
         state = move @ state + theta[t] * np.outer(np.tile(k[t], 2), head.v[t])
         read.append(q[t] @ state[:width])
+    return np.array(read)
+
+
+def mesa(head: Head) -> ndarray:
+    """2506.05233: the ridge fitted anew to all tokens at every token, with the least squares of a stacked system."""
+    q, k, (first,) = unit(head.q), unit(head.k), head.start
+    weight, keep, read = sigmoid(head.gates[0]), (1 - 4.1e-5) * sigmoid(head.gates[1]), []
+    penalty = np.sqrt(head.penalty) * np.eye(k.shape[1])
+    for t in range(len(q)):
+        root = np.sqrt(weight[: t + 1] * np.append(np.cumprod(keep[t:0:-1])[::-1], 1))[:, None]
+        rows, values = np.vstack([root * k[: t + 1], penalty]), np.vstack([root * head.v[: t + 1], penalty @ first])
+        read.append(q[t] @ np.linalg.lstsq(rows, values, rcond=None)[0])
     return np.array(read)
 
 
@@ -202,6 +217,7 @@ ORACLES: dict[str, Callable[[Head], ndarray]] = {
     "deltanet": deltanet,
     "gated_deltanet": gated_deltanet,
     "momentum_deltanet": momentum_deltanet,
+    "mesa": mesa,
     "longhorn": longhorn,
     "ttt_linear": ttt,
     "ttt_mlp": ttt,

@@ -151,24 +151,25 @@ def test_the_state_is_of_constant_size_finite_and_empty_where_nothing_was_read()
 def test_the_score_is_the_step_times_the_gradient_at_the_stores_output(name):
     """Token by token at the anchor of the reference loop, by autograd."""
     torch.manual_seed(0)
-    layer = shaken(NeuralMemory(8, heads=2, memory=name, refresh_every=4, write_bound=0.05))
+    ridge = PRESETS[name].rule.objective == "ridge"
+    layer = shaken(NeuralMemory(8, heads=2, memory=name, refresh_every=4, write_bound=None if ridge else 0.05))
     q, k, v = (tokens(2, 2, 21, 4, seed=i) for i in range(3))
     v = torch.nn.functional.pad(v, (0, 1), value=1.0) if layer.preset.normaliser else v
     gates, initial, norm = layer.gates(tokens(2, 21, 8, seed=4)), layer.store(), layer._store_norm()
-    start = fresh_state(initial, batch=2, momentum=layer.gates.momentum)
+    start = fresh_state(initial, batch=2, momentum=layer.gates.momentum, ridge=ridge)
     kept = initial if layer.gates.forgetting else None
     _, _, scores = write_memory(q, k, v, gates, open_memory(start, layer.rule, initial=kept, norm=norm))
     state, true = start, []
     for t in range(21):
         here = slice(t, t + 1)
         one = Gates(*(None if gate is None else gate[:, :, here] for gate in gates))
-        key, value = k[:, :, here], v[:, :, here]
+        key, value, before = k[:, :, here], v[:, :, here], state
         _, state = memory_recurrent(q[:, :, here], key, value, one, layer.rule, state, initial=initial, norm=norm)
         share = 1.0
         if layer.rule.read_from == "decayed" and one.log_retention is not None:
             share = one.log_retention.exp()[..., None]
         hidden = key
-        for depth, weights in enumerate(state.anchor):
+        for depth, weights in enumerate(state.anchor or before.weights):
             hidden = (torch.nn.functional.silu(hidden) if depth else hidden) @ weights
         hidden = (share * hidden).detach().requires_grad_()
         said = hidden if norm is None else norm(hidden, key)

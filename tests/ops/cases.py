@@ -10,6 +10,7 @@ from itertools import combinations, pairwise, product
 import torch
 from torch import Tensor
 
+from titans_ts.backbones.state import map_tensors
 from titans_ts.ops import Gates, StoreNorm, StoreState, WriteRule
 
 CALM, LOUD = 0.1, 3.0
@@ -42,15 +43,13 @@ class Case:
         """Return the case of one sequence of the batch."""
         one = slice(index, index + 1)
         gates = Gates(*(None if gate is None else gate[one] for gate in self.gates))
-        weights, momentum, anchor = (None if x is None else tuple(w[one] for w in x) for x in self.state[:3])
-        crowd = None if self.state.crowd is None else self.state.crowd[one]
-        state = StoreState(weights, momentum, anchor, self.state.position, crowd)
+        state = map_tensors(lambda x: x[one], self.state)
         return replace(self, q=self.q[one], k=self.k[one], v=self.v[one], gates=gates, state=state)
 
     def inputs(self) -> dict[str, Tensor]:
         """Return every tensor that a gradient may reach, by name."""
         named = {"q": self.q, "k": self.k, "v": self.v, **self.gates._asdict()}
-        for part in ("weights", "momentum", "anchor"):
+        for part in ("weights", "momentum", "anchor", "sums"):
             named |= {f"state.{part}[{i}]": w for i, w in enumerate(getattr(self.state, part) or ())}
         named |= {} if self.state.crowd is None else {"state.crowd": self.state.crowd}
         named |= {f"initial[{i}]": w for i, w in enumerate(self.initial)}
@@ -65,9 +64,7 @@ class Case:
     def to(self, dtype: torch.dtype) -> Case:
         """Return the case in another precision."""
         gates = Gates(*(None if gate is None else gate.to(dtype) for gate in self.gates))
-        weights, momentum, anchor = (None if x is None else tuple(w.to(dtype) for w in x) for x in self.state[:3])
-        crowd = None if self.state.crowd is None else self.state.crowd.to(dtype)
-        state = StoreState(weights, momentum, anchor, self.state.position, crowd)
+        state = map_tensors(lambda x: x.to(dtype), self.state)._replace(sums=self.state.sums)
         q, k, v = (x.to(dtype) for x in (self.q, self.k, self.v))
         norm = None if self.norm is None else StoreNorm(*(x.to(dtype) for x in self.norm))
         return Case(q, k, v, gates, self.rule, state, tuple(w.to(dtype) for w in self.initial), norm)
@@ -123,16 +120,22 @@ def make_case(
     if rule.damping:
         seen = (position % rule.refresh_every > 0) * 0.3 * normal(batch, heads, widths[0], widths[0])
         crowd = seen @ seen.mT
+    ridge, penalty = rule.objective == "ridge", None
+    if ridge:
+        penalty = math.log(0.3) + 0.5 * normal(batch, heads, 1).expand(tokens)
+        seen = normal(batch, heads, 2, widths[0])  # fewer than the key is wide: the penalty alone holds the system
+        sums = (seen.mT @ seen, normal(batch, heads, widths[0], widths[-1]))
     state = StoreState(
         weights=tuple(scale * normal(batch, heads, *shape) for shape in shapes),
         momentum=tuple(0.1 * normal(batch, heads, *shape) for shape in shapes) if momentum else None,
-        anchor=tuple(scale * normal(batch, heads, *shape) for shape in shapes),
+        anchor=() if ridge else tuple(scale * normal(batch, heads, *shape) for shape in shapes),
         position=position,
         crowd=crowd,
+        sums=sums if ridge else None,
     )
     initial = tuple(scale * normal(heads, *shape) for shape in shapes)
     around = StoreNorm(1 + 0.3 * normal(heads, 8), 0.3 * normal(heads, 8)) if norm else None
-    return Case(q, k, v, gates, rule, state, initial, around)
+    return Case(q, k, v, gates._replace(log_penalty=penalty), rule, state, initial, around)
 
 
 def run(execute: Callable, case: Case, **how: object) -> dict[str, Tensor]:
@@ -157,7 +160,7 @@ def fold(execute: Callable, case: Case, cuts: Sequence[int], **how: object) -> d
 def named_state(state: StoreState) -> dict[str, Tensor]:
     """Return every part of a state by name, its position too."""
     named = {"position": torch.tensor(state.position, dtype=torch.float64)}
-    for part in ("weights", "momentum", "anchor"):
+    for part in ("weights", "momentum", "anchor", "sums"):
         named |= {f"{part}[{i}]": w for i, w in enumerate(getattr(state, part) or ())}
     return named if state.crowd is None else named | {"crowd": state.crowd}
 

@@ -92,6 +92,14 @@ SOME = [
         (2, True, BOUND, "previous", 5, True),
     ]
 ]
+SOME += [
+    pytest.param(WriteRule(objective="ridge", write_bound=None), {"momentum": False}, id="ridge"),
+    pytest.param(
+        WriteRule(objective="ridge", write_bound=None, forget_towards="zero"),
+        {"momentum": False, "retention": False},
+        id="ridge, nothing forgotten",
+    ),
+]
 NORMED = pytest.param(
     WriteRule(refresh_every=5, write_bound=None), {"depth": 2, "momentum": False, "norm": True}, id="normed"
 )
@@ -122,9 +130,10 @@ def hold_gradients(case: Case, *, chunk_sizes: tuple[int, ...] = CHUNK_SIZES) ->
 def unused(case: Case) -> set[str]:
     """Return the inputs that this case never reads."""
     anchored = case.state.position % case.rule.refresh_every and case.rule.objective == "l2"
-    returns = case.gates.log_retention is not None and case.rule.forget_towards == "initial"
+    ridge = case.rule.objective == "ridge"  # whose weights are those that its sums give
+    returns = (ridge or case.gates.log_retention is not None) and case.rule.forget_towards == "initial"
     crowded = case.state.position % case.rule.refresh_every > 0
-    unread = {"state.anchor": anchored, "initial": returns, "state.crowd": crowded}
+    unread = {"state.anchor": anchored, "initial": returns, "state.crowd": crowded, "state.weights": not ridge}
     return {name for name, used in unread.items() if not used}
 
 
@@ -308,8 +317,8 @@ def test_float32(rule, options):
     for chunk_size in (7, 64):
         found = run(memory_chunked, case.to(torch.float32), chunk_size=chunk_size)
         assert found.pop("position") == position
-        assert all(x.dtype == torch.float32 for x in found.values())
-        assert_same(found, true, f"{chunk_size=}")
+        assert all(x.dtype == (torch.float64 if name.startswith("sums") else torch.float32) for name, x in found.items())
+        assert_same({name: x.float() for name, x in found.items()}, true, f"{chunk_size=}")
 
 
 class Recorder(TorchDispatchMode):

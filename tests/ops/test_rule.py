@@ -327,13 +327,15 @@ def test_forgetting_towards_the_start_never_dies(depth):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"objective": "l1"}, r"objective must be one of \('l2', 'dot'\), got 'l1'"),
+        ({"objective": "l1"}, r"objective must be one of \('l2', 'dot', 'ridge'\), got 'l1'"),
         ({"read_from": "next"}, "read_from must be one of"),
         ({"step": "half"}, "step must be one of"),
         ({"forget_towards": "one"}, "forget_towards must be one of"),
         ({"refresh_every": 0}, "refresh_every must be 1 or more tokens, got 0"),
         ({"write_bound": 0.0}, "write_bound must be positive, or None for unclipped writes, got 0.0"),
         ({"write_bound": float("nan")}, "write_bound must be positive"),
+        ({"objective": "ridge"}, "objective='ridge' takes no step: leave .* with write_bound=None"),
+        ({"objective": "ridge", "write_bound": None, "refresh_every": 4}, "objective='ridge' takes no step"),
         ({"step": "implicit"}, "step='implicit' is defined for objective='l2' with loss_factor=1"),
         ({"step": "implicit", "loss_factor": 1.0, "objective": "dot"}, "step='implicit' is defined"),
     ],
@@ -381,6 +383,29 @@ def test_arguments_refused(execute, change, message):
 def test_deep_stores_refuse_what_is_linear(execute, fields):
     with pytest.raises(ValueError, match="is defined for a store of one layer; this one has 2: use read_from='previous'"):
         make_case(WriteRule(**fields), depth=2, length=9).call(execute)
+
+
+RIDGE = WriteRule(objective="ridge", write_bound=None)
+
+
+@both_executions
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: {"gates": c.gates._replace(log_penalty=None)},
+            "needs gates.log_penalty and state.sums; begin with fresh_",
+        ),
+        (lambda c: {"state": c.state._replace(sums=None)}, "needs gates.log_penalty and state.sums"),
+        (lambda c: {"state": c.state._replace(sums=c.state.sums[::-1])}, r"state.sums, gram has shape .* expected axis 'v'"),
+        (lambda c: {"state": c.state._replace(weights=2 * c.state.weights)}, "defined for a store of one layer without"),
+        (lambda _: {"initial": None}, "forget_towards='initial' needs the argument initial"),
+    ],
+)
+def test_a_ridge_refuses(execute, change, message):
+    case = make_case(RIDGE, length=9, momentum=False)
+    with pytest.raises(ValueError, match=message):
+        replace(case, **change(case)).call(execute)
 
 
 @pytest.mark.parametrize("chunk_size", [0, -3])

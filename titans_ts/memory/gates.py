@@ -45,6 +45,8 @@ all ``r <= m`` if for m, where it says ``s <= 2 (1 - m) / (1 + m)``. Since ``1 +
 it, whatever keys come. A write adds at most ``(1 + m)^.5 s |v|`` to the norm, and ``|M|`` is at most ``(1 + m)^.5`` times
 the norm, so from zero ``|M| <= 2 (1 - m) max|v| / (1 - max a)``.
 """
+PENALTY_MIN, PENALTY_START = 0.05, 1.0
+"""Smallest penalty of a ridge, and where it starts, beside keys of length 1."""
 LAST_LAYER = 0.1
 """Size of the last layer's first weights beside the others'. A memory then answers little before it is written to, and the
 first writes show."""
@@ -61,7 +63,7 @@ class TokenGates(nn.Module):
     ``retention``: ``None``; ``"bounded"``, ``(1 - FORGETTING_MIN) sigmoid(.)``; ``"fixed"``, ``1 - 2^(-5 - h)``
     (2307.08621); ``"from_step"``, ``exp(-A dt)`` (2405.21060); ``"decay"``, the same of a number of its own (2412.06464).
     ``momentum``: ``MOMENTUM_MAX sigmoid(.)``, beside a spectral step ``SPECTRAL_MOMENTUM sigmoid(.)`` times the retention,
-    or none.
+    or none. ``penalty``: ``PENALTY_MIN + softplus(.)`` of a number a head, or none.
 
     Bounded retention starts at half-lives spread logarithmically over the heads, from 8 to 4,096 tokens: training alone
     does not find the long ones. Bounded steps start spread too. A single head is the last of them.
@@ -77,6 +79,7 @@ class TokenGates(nn.Module):
         step: Step = "bounded",
         retention: Retention | None = "bounded",
         momentum: bool = True,
+        penalty: bool = False,
     ) -> None:
         super().__init__()
         self.heads, self.step, self.retention, self.momentum = heads, step, retention, momentum
@@ -92,6 +95,8 @@ class TokenGates(nn.Module):
                 self.project.bias.copy_(torch.cat(start))
         has_rate = retention in ("from_step", "decay")
         self.log_rate = nn.Parameter(torch.linspace(1, 16, heads).log()) if has_rate else None  # A, as mamba2 starts it
+        free = PENALTY_START - PENALTY_MIN
+        self.penalty = nn.Parameter(torch.full((heads,), free + math.log(-math.expm1(-free)))) if penalty else None
         fixed = torch.log1p(-(2.0 ** (-5 - torch.arange(heads, dtype=torch.float64))))
         self.register_buffer("fixed", fixed, persistent=False)
 
@@ -107,7 +112,7 @@ class TokenGates(nn.Module):
         log_step = empty if self.step == "one" else self._log_step(parts.pop(0))
         log_retention = None if self.retention is None else self._log_retention(parts, log_step)
         log_momentum = self._log_momentum(parts.pop(0), log_retention) if self.momentum else None
-        return Gates(log_step, log_retention, log_momentum)
+        return Gates(log_step, log_retention, log_momentum, self._log_penalty(empty))
 
     def _log_step(self, x: Tensor) -> Tensor:
         if self.step == "softplus":
@@ -119,6 +124,11 @@ class TokenGates(nn.Module):
         spectral = self.step == "spectral"
         share = math.log(SPECTRAL_MOMENTUM if spectral else MOMENTUM_MAX) + nn.functional.logsigmoid(x)
         return share if not spectral or log_retention is None else share + log_retention
+
+    def _log_penalty(self, like: Tensor) -> Tensor | None:
+        if self.penalty is None:
+            return None
+        return (PENALTY_MIN + nn.functional.softplus(self.penalty)).log()[:, None].to(like.dtype).expand_as(like)
 
     def _log_retention(self, parts: list[Tensor], log_step: Tensor) -> Tensor:
         if self.retention == "bounded":

@@ -104,6 +104,7 @@ class NeuralMemory(nn.Module):
             step=preset.step,
             retention=preset.retention if forgetting else None,
             momentum=preset.momentum and momentum,
+            penalty=preset.rule.objective == "ridge",
         )
         self.store = Store(
             heads,
@@ -140,9 +141,9 @@ class NeuralMemory(nn.Module):
 
     def initial_state(self, batch: int) -> MemoryCarry:
         """Return the carry before the first token: the learned memory, for every sequence of a batch."""
-        store = fresh_state(self.store(), batch=batch, momentum=self.gates.momentum, damping=self.rule.damping)
+        parts = {"momentum": self.gates.momentum, "damping": self.rule.damping, "ridge": self.rule.objective == "ridge"}
         slots = None if self.slots is None else self.slots.initial_state(batch)
-        return MemoryCarry(store, self.convolution.initial_tail(batch), slots)
+        return MemoryCarry(fresh_state(self.store(), batch=batch, **parts), self.convolution.initial_tail(batch), slots)
 
     def forward(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:
         """Write and read tokens ``(b, t, d)``; returns ``(b, t, d)``, each token as read after its own write."""
@@ -158,7 +159,7 @@ class NeuralMemory(nn.Module):
         store = open_memory(
             state.store,
             self.rule,
-            initial=self.store() if self.gates.forgetting else None,
+            initial=self.store() if self.gates.forgetting or self.rule.objective == "ridge" else None,
             norm=self._store_norm(),
             chunk_size=max(self.chunk_size, self.rule.refresh_every),
         )

@@ -38,6 +38,7 @@ _HEBBIAN = WriteRule(objective="dot", forget_towards="zero", write_bound=None)
 _DELTA = WriteRule(loss_factor=1.0, forget_towards="zero", write_bound=None)
 _GATED_DELTA = WriteRule(loss_factor=1.0, read_from="decayed", forget_towards="zero", write_bound=None)
 _LONGHORN = WriteRule(loss_factor=1.0, step="implicit", forget_towards="zero", write_bound=None)
+_RIDGE = WriteRule(objective="ridge", loss_factor=1.0, write_bound=None)
 _CLIPPED = WriteRule(write_bound=WRITE_BOUND)
 
 _TITANS = MemoryPreset(
@@ -76,6 +77,14 @@ PRESETS: dict[str, MemoryPreset] = {
         step="spectral",
         retention="bounded",
         momentum=True,
+        output_gate=True,
+    ),
+    "mesa": MemoryPreset(
+        _RIDGE,
+        "arXiv 2506.05233, with a learned start and systems solved exactly",
+        step="sigmoid",
+        retention="bounded",
+        learned_start=True,
         output_gate=True,
     ),
     "longhorn": MemoryPreset(_LONGHORN, "arXiv 2407.14207, theorem 3.1", step="sigmoid", features="plain", output_gate=True),

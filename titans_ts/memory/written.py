@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import starmap, zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,18 +91,23 @@ def distance_between(weights: tuple[Tensor, ...], initial: tuple[Tensor, ...]) -
 
 
 def _changed(state: StoreState, change: Callable[[Tensor], Tensor]) -> StoreState:
-    momentum = None if state.momentum is None else tuple(map(change, state.momentum))
-    crowd = None if state.crowd is None else change(state.crowd)
-    return StoreState(tuple(map(change, state.weights)), momentum, tuple(map(change, state.anchor)), state.position, crowd)
+    return StoreState(*(_changed_part(part, change) for part in state))
+
+
+def _changed_part(part: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(part, tuple):
+        return tuple(map(change, part))
+    return change(part) if isinstance(part, Tensor) else part
 
 
 def _beginnings(gates: Gates, batch: int) -> Gates:
     """Let the ``i``-th of ``n`` copies of each sequence end with token ``i``."""
     n = gates.log_step.shape[2]
     after = torch.ones(n, n, dtype=torch.bool, device=gates.log_step.device).triu(1).repeat(batch, 1)[:, None]
-    step, retention, momentum = gates
+    step, retention, momentum, penalty = gates
     return Gates(
         step.masked_fill(after, LOG_FLOOR),
         None if retention is None else retention.masked_fill(after, 0.0),
         None if momentum is None else momentum.masked_fill(after, LOG_FLOOR),
+        penalty,
     )

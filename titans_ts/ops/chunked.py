@@ -19,6 +19,7 @@ from titans_ts.ops.chunked_linear import Tokens, many_refreshes, one_refresh, re
 from titans_ts.ops.decay import Decays, chunk_decays, damped_step
 from titans_ts.ops.dual import OpenMemory, narrow_first
 from titans_ts.ops.dual_gradients import walk
+from titans_ts.ops.ridge import write_ridge
 from titans_ts.ops.rule import Gates, Initial, StoreNorm, StoreState, WriteRule, check_arguments, effective_step
 
 RUN_TOKENS = 4096
@@ -105,7 +106,7 @@ def memory_chunked(
     check_arguments(q, k, v, gates, rule, state, initial, norm)
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be 1 or more tokens, got {chunk_size}")
-    initial = None if gates.log_retention is None else initial  # nothing is forgotten
+    initial = initial if gates.log_retention is not None or rule.objective == "ridge" else None  # nothing is forgotten
     memory = open_memory(state, rule, initial=initial, norm=norm, chunk_size=chunk_size)
     outputs, most = [], most_pending(memory)
     for first in range(0, k.shape[2], most):
@@ -147,8 +148,10 @@ def open_memory(
         weights = list(map(torch.sub, weights, start))
     columns = [weights] if state.momentum is None else [weights, _narrow_first(state.momentum, narrow_in)]
     parts = tuple(torch.stack(layer, dim=1) for layer in zip(*columns, strict=True))
-    anchor = tuple(_narrow_first(state.anchor, narrow_in))
-    return OpenMemory(parts, anchor, state.position, start, narrow_in, rule, norm, chunk_size, (batch, heads), state.crowd)
+    anchor = tuple(_narrow_first(state.anchor, narrow_in)) if state.anchor else ()
+    sums = None if state.sums is None else (_flat(state.sums[0]), _flat(state.sums[1]))
+    shape = (batch, heads)
+    return OpenMemory(parts, anchor, state.position, start, narrow_in, rule, norm, chunk_size, shape, state.crowd, sums)
 
 
 def write_memory(
@@ -170,10 +173,14 @@ def write_memory(
     if rule.damping and crowd is not None:
         step, crowd = damped_step(step, gates, k, rule, crowd, memory.position)
     tokens = Tokens(_flat(q), _flat(k), _flat(v), _flat(step), gates.changed(_flat))
-    several = len(memory.parts) == 1 and memory.norm is None
-    sizes = list(_piece_sizes(memory.position, k.shape[2], rule.refresh_every, memory.chunk_size, several=several))
     surprise: list[Tensor] = []
-    pending, memory = _run(tokens, sizes, memory, surprise)
+    if rule.objective == "ridge" and k.shape[2]:
+        output, memory, norms = write_ridge(tokens, memory)
+        pending, surprise = [PendingReads(tokens.queries, output)], [norms]
+    else:
+        several = len(memory.parts) == 1 and memory.norm is None
+        sizes = list(_piece_sizes(memory.position, k.shape[2], rule.refresh_every, memory.chunk_size, several=several))
+        pending, memory = _run(tokens, sizes, memory, surprise)
     if observe is not None:
         for norms in surprise:
             observe(norms[:-1].unflatten(1, memory.batch_and_heads))
@@ -198,7 +205,9 @@ def close_memory(memory: OpenMemory) -> StoreState:
     momentum = None
     if memory.parts[0].shape[1] == 2:
         momentum = memory.matrices([part[:, 1] for part in memory.parts])
-    return StoreState(memory.weights, momentum, memory.matrices(memory.anchor), memory.position, memory.crowd)
+    anchor = memory.matrices(memory.anchor) if memory.anchor else ()
+    sums = memory.sums and tuple(x.unflatten(0, memory.batch_and_heads) for x in memory.sums)
+    return StoreState(memory.weights, momentum, anchor, memory.position, memory.crowd, sums)
 
 
 def most_pending(memory: OpenMemory) -> int:

@@ -37,6 +37,7 @@ class OpenMemory(NamedTuple):
     chunk_size: int  # tokens worked on at once
     batch_and_heads: tuple[int, int]
     crowd: Tensor | None  # (b, h, k, k), of a rule with damping
+    sums: tuple[Tensor, Tensor] | None  # (b h, k, k) and (b h, k, v), of a ridge
 
     @property
     def weights(self) -> tuple[Tensor, ...]:

@@ -83,11 +83,13 @@ def memory_recurrent(
     """
     check_arguments(q, k, v, gates, rule, state, initial, norm)
     gates = gates.floored()
+    if rule.objective == "ridge":
+        return _ridge(q, k, v, gates, rule, state, initial, observe)
     step = effective_step(gates, k, rule)
-    weights, momentum, anchor, position, crowd = state
+    weights, momentum, anchor, position, crowd, _ = state
     outputs, surprises = [], []
     for t in range(k.shape[2]):
-        retention, inertia = (gate if gate is None else gate[:, :, t, None, None].exp() for gate in gates[1:])
+        retention, inertia = (gate if gate is None else gate[:, :, t, None, None].exp() for gate in gates[1:3])
         if (position + t) % rule.refresh_every == 0:
             anchor = weights
             crowd = None if crowd is None else torch.zeros_like(crowd)
@@ -111,6 +113,43 @@ def memory_recurrent(
     if crowd is not None and position % rule.refresh_every == 0:
         crowd = torch.zeros_like(crowd)
     return output, StoreState(weights, momentum, anchor, position, crowd)
+
+
+def _ridge(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gates: Gates,
+    rule: WriteRule,
+    state: StoreState,
+    initial: Initial,
+    observe: Callable[[Tensor], None] | None,
+) -> tuple[Tensor, StoreState]:
+    """Sum, solve and read token by token; the surprise is ``|k||M(k) - v|`` of the memory before the token."""
+    assert state.sums is not None
+    assert gates.log_penalty is not None
+    gram, cross = state.sums
+    (weights,), outputs, surprises = state.weights, [v[:, :, :0]], []
+    eye = torch.eye(k.shape[3], dtype=gram.dtype, device=k.device)
+    first = (
+        initial[0].to(gram.dtype) if rule.forget_towards == "initial" and initial is not None else torch.zeros_like(cross)
+    )
+    q, keys, values = (x.to(gram.dtype) for x in (q, k, v))
+    for t in range(k.shape[2]):
+        key, value = keys[:, :, t : t + 1], values[:, :, t : t + 1]
+        weight, penalty = (gate[:, :, t, None, None].to(gram.dtype).exp() for gate in (gates.log_step, gates.log_penalty))
+        surprises.append(safe_norm(key, axes=2) * safe_norm(key @ weights.to(gram.dtype) - value, axes=2))
+        if gates.log_retention is not None:
+            retention = gates.log_retention[:, :, t, None, None].to(gram.dtype).exp()
+            gram, cross = retention * gram, retention * cross
+        gram = gram + weight * (key.mT @ key)
+        cross = cross + weight * (key.mT @ value)
+        weights = torch.linalg.solve(gram + penalty * eye, cross + penalty * first)
+        outputs.append((q[:, :, t : t + 1] @ weights).to(v.dtype))
+    if observe is not None and surprises:
+        observe(torch.stack(surprises, dim=-1)[None].to(v.dtype))
+    after = state._replace(weights=(weights.to(v.dtype),), sums=(gram, cross), position=state.position + k.shape[2])
+    return torch.cat(outputs, dim=2), after
 
 
 def _clipped(gradient: Tensor, norm: Tensor, rule: WriteRule) -> Tensor:

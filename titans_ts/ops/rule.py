@@ -32,8 +32,10 @@ class WriteRule:
 
     Parameters
     ----------
-    objective : {"l2", "dot"}, default="l2"
-        Loss of a token: ``loss_factor / 2 * ||M(k) - v||^2`` (eq 12), or ``-<M(k), v>`` (Hebbian).
+    objective : {"l2", "dot", "ridge"}, default="l2"
+        Loss of a token: ``loss_factor / 2 * ||M(k) - v||^2`` (eq 12), or ``-<M(k), v>`` (Hebbian). ``"ridge"`` takes no
+        step: at every token the memory is the one that fits all tokens so far best, the older the less
+        (:mod:`titans_ts.ops.ridge`). Steps are then weights, and of the other fields ``forget_towards`` alone counts.
     read_from : {"previous", "decayed"}, default="previous"
         Whether the gradient is taken at the memory as it was (Titans, DeltaNet), or after this token's forgetting
         (Gated DeltaNet, arXiv 2412.06464). The two differ by far more than rounding. ``"decayed"`` needs one layer.
@@ -75,7 +77,7 @@ class WriteRule:
     1.0
     """
 
-    objective: Literal["l2", "dot"] = "l2"
+    objective: Literal["l2", "dot", "ridge"] = "l2"
     read_from: Literal["previous", "decayed"] = "previous"
     step: Literal["explicit", "implicit"] = "explicit"
     loss_factor: float = 2.0
@@ -86,7 +88,7 @@ class WriteRule:
 
     def __post_init__(self) -> None:
         choices = {
-            "objective": ("l2", "dot"),
+            "objective": ("l2", "dot", "ridge"),
             "read_from": ("previous", "decayed"),
             "step": ("explicit", "implicit"),
             "forget_towards": ("initial", "zero"),
@@ -100,6 +102,18 @@ class WriteRule:
             raise ValueError(f"write_bound must be positive, or None for unclipped writes, got {self.write_bound}")
         if self.step == "implicit" and (self.objective, self.loss_factor) != ("l2", 1.0):
             raise ValueError("step='implicit' is defined for objective='l2' with loss_factor=1")
+        plain = WriteRule.read_from, WriteRule.step, 1, None, False
+        if self.objective == "ridge" and plain != (
+            self.read_from,
+            self.step,
+            self.refresh_every,
+            self.write_bound,
+            self.damping,
+        ):
+            raise ValueError(
+                "objective='ridge' takes no step: leave read_from, step, refresh_every and damping at their defaults, with "
+                "write_bound=None"
+            )
         if self.damping and (self.objective, self.step) != ("l2", "explicit"):
             raise ValueError("damping=True is defined for objective='l2' with step='explicit'")
 
@@ -115,6 +129,8 @@ class Gates(NamedTuple):
         Logarithm of the retention ``a = 1 - alpha``; ``None`` keeps everything.
     log_momentum : Tensor or None
         Logarithm of the momentum ``eta``; ``None`` means no momentum, and no ``S`` in the state.
+    log_penalty : Tensor or None
+        For ``objective="ridge"``: logarithm of the penalty ``lambda`` with which each token reads.
 
     Examples
     --------
@@ -127,6 +143,7 @@ class Gates(NamedTuple):
     log_step: Tensor
     log_retention: Tensor | None = None
     log_momentum: Tensor | None = None
+    log_penalty: Tensor | None = None
 
     def floored(self) -> Gates:
         """Return the gates with every logarithm at least :data:`LOG_FLOOR`."""
@@ -134,8 +151,7 @@ class Gates(NamedTuple):
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> Gates:
         """Return the gates with a function applied to every part that is switched on."""
-        rest = (None if gate is None else change(gate) for gate in (self.log_retention, self.log_momentum))
-        return Gates(change(self.log_step), *rest)
+        return Gates(change(self.log_step), *(None if gate is None else change(gate) for gate in self[1:]))
 
 
 class StoreState(NamedTuple):
@@ -148,12 +164,14 @@ class StoreState(NamedTuple):
     momentum : tuple of Tensor or None
         ``S``, of the same shapes; ``None`` without momentum.
     anchor : tuple of Tensor
-        The memory as read at the last refresh, where gradients are taken until the next one.
+        The memory as read at the last refresh, where gradients are taken until the next one; empty for a ridge.
     position : int
         Tokens read so far.
     crowd : Tensor or None
         For a rule with damping: the outer products of the keys of the present refresh, each times its step,
         ``(b, h, k, k)``.
+    sums : (Tensor, Tensor) or None
+        For ``objective="ridge"``: ``G`` and ``C``, ``(b, h, k, k)`` and ``(b, h, k, v)``, float64.
 
     Examples
     --------
@@ -168,6 +186,7 @@ class StoreState(NamedTuple):
     anchor: tuple[Tensor, ...]
     position: int
     crowd: Tensor | None = None
+    sums: tuple[Tensor, Tensor] | None = None
 
 
 class StoreNorm(NamedTuple):
@@ -198,7 +217,9 @@ Initial = Sequence[Tensor] | None
 """The learned start ``M_0``, one ``(h, k, v)`` or ``(b, h, k, v)`` a layer; needed where forgetting leads back to it."""
 
 
-def fresh_state(initial: Sequence[Tensor], *, batch: int, momentum: bool, damping: bool = False) -> StoreState:
+def fresh_state(
+    initial: Sequence[Tensor], *, batch: int, momentum: bool, damping: bool = False, ridge: bool = False
+) -> StoreState:
     """Return the state before the first token: the initial memory for every sequence of a batch.
 
     Parameters
@@ -211,6 +232,8 @@ def fresh_state(initial: Sequence[Tensor], *, batch: int, momentum: bool, dampin
         Whether the memory has momentum; it starts at zero.
     damping : bool, default=False
         Whether the rule has damping.
+    ridge : bool, default=False
+        Whether the rule has ``objective="ridge"``.
 
     Returns
     -------
@@ -225,9 +248,12 @@ def fresh_state(initial: Sequence[Tensor], *, batch: int, momentum: bool, dampin
     """
     weights = tuple(w.expand(batch, *w.shape) for w in initial)
     zeros = tuple(torch.zeros_like(w) for w in weights) if momentum else None
-    keys, heads = initial[0].shape[-2], initial[0].shape[0]
-    crowd = initial[0].new_zeros(batch, heads, keys, keys) if damping else None
-    return StoreState(weights, zeros, weights, 0, crowd)
+    square = (batch, initial[0].shape[0], initial[0].shape[-2], initial[0].shape[-2])
+    crowd = initial[0].new_zeros(square) if damping else None
+    if not ridge:
+        return StoreState(weights, zeros, weights, 0, crowd)
+    gram, cross = (initial[0].new_zeros(shape, dtype=torch.float64) for shape in (square, weights[0].shape))
+    return StoreState(weights, zeros, (), 0, crowd, (gram, cross))
 
 
 def read_store(weights: Sequence[Tensor], queries: Tensor, norm: StoreNorm | None = None) -> Tensor:
@@ -310,6 +336,15 @@ def check_arguments(
             f"read_from={rule.read_from!r} with step={rule.step!r} is defined for a store of one layer; this one has "
             f"{depth}: use read_from='previous' and step='explicit'"
         )
+    if rule.objective == "ridge":
+        if depth > 1 or gates.log_momentum is not None:
+            raise ValueError("objective='ridge' is defined for a store of one layer without momentum")
+        if state.sums is None or gates.log_penalty is None:
+            raise ValueError(
+                "objective='ridge' needs gates.log_penalty and state.sums; begin with fresh_state(..., ridge=True)"
+            )
+        for name, x, width in zip(("gram", "cross"), state.sums, (size["k"], v.shape[-1]), strict=True):
+            check_shape(x, "b h k v", name=f"state.sums, {name}", b=b, h=h, k=size["k"], v=width)
     if norm is not None:
         check_shape(norm.weight, "h v", name="norm.weight", h=h, v=size["k"])
         if v.shape[-1] != size["k"]:
@@ -323,5 +358,6 @@ def check_arguments(
         if state.crowd is None:
             raise ValueError("damping=True needs state.crowd; begin with fresh_state(..., damping=True)")
         check_shape(state.crowd, "b h k v", name="state.crowd", b=b, h=h, k=size["k"], v=size["k"])
-    if rule.forget_towards == "initial" and gates.log_retention is not None and initial is None:
+    returns = rule.objective == "ridge" or gates.log_retention is not None
+    if rule.forget_towards == "initial" and returns and initial is None:
         raise ValueError("forget_towards='initial' needs the argument initial, the memory that forgetting leads back to")
