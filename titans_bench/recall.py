@@ -3,14 +3,15 @@
 Every run gives a row for each length in a file, written when it is done, and a second call runs only what is missing.
 
 Equal terms are the same width, layers and heads, parameters within a tenth of each other (by the feed-forward layers), the
-same steps on the same sequences, and a learning rate each from one small grid. The rate is chosen on validation sequences of
-the training length with the first seed, from the largest down until one answers all.
+same curriculum of the same sequences and the same most steps, and a learning rate each from one small grid. The rate is
+chosen on validation sequences of the training length with the first seed, from the largest down until one answers enough.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,49 +25,6 @@ from titans_ts.backbones.config import BackboneConfig
 from titans_ts.blocks.chance import drawing
 from titans_ts.datasets.recall import NEEDLES, TASKS, Task
 from titans_ts.learn.run import choose_device
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How models are made, trained and scored."""
-
-    name: str  # stands in every row; rows of other settings are left alone
-    width: int = 64
-    layers: int = 2
-    heads: int = 4
-    window: int = 32
-    refresh_every: int = 4
-    parameters: int = 140_000  # each model is brought to this, within a tenth
-    length: int = 128  # tokens of a training sequence
-    longer: tuple[int, ...] = (1, 4, 16, 64)  # multiples of the length that are scored
-    sequences: tuple[int, ...] = (192, 96, 48, 24)  # scored at each multiple
-    batch_size: int = 32
-    steps: int = 1200  # at most; see `recall_training.Curriculum`
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3)
-
-
-SETTINGS = {
-    "standard": Setting("standard"),
-    "quick": Setting("quick", steps=40, longer=(1, 4), sequences=(48, 24), learning_rates=(3e-3,)),
-    "large": Setting(  # for a GPU
-        "large",
-        width=256,
-        layers=4,
-        parameters=5_000_000,
-        length=512,
-        batch_size=64,
-        steps=10_000,
-        learning_rates=(3e-4, 1e-3, 3e-3),
-    ),
-}
-
-
-def with_steps(setting: Setting, steps: int) -> Setting:
-    """Return a setting of another name, such as ``"standard, 2400 steps"``, with so many training steps."""
-    if steps < 1:
-        raise ValueError(f"max_steps must be 1 or more, got {steps}: a memory that was not trained holds nothing")
-    return replace(setting, name=f"{setting.name}, {steps} steps", steps=steps)
-
 
 MODELS: dict[str, dict[str, object]] = {
     "titans (LMM)": {"variant": "lmm"},
@@ -95,8 +53,64 @@ MODELS: dict[str, dict[str, object]] = {
     "memory of 3 layers": {"variant": "mac", "memory_depth": 3},
     "memory of 4 layers": {"variant": "mac", "memory_depth": 4},
 }
+ENOUGH = 0.99  # share of validation answers at which no smaller learning rate is tried
 CORE = tuple(MODELS)[:8]
 ABLATION = ("titans (MAC)", *list(MODELS)[17:])  # the paper's switches, each one change from MAC
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How models are made, trained and scored."""
+
+    name: str  # stands in every row; rows of other settings are left alone
+    tasks: tuple[Task, ...] = ("associative", "needle")
+    models: tuple[str, ...] = CORE
+    seeds: tuple[int, ...] = (0, 1, 2)
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    window: int = 32
+    refresh_every: int = 4
+    parameters: int = 140_000  # each model is brought to this, within a tenth
+    length: int = 128  # tokens of a training sequence
+    longer: tuple[int, ...] = (1, 4, 16, 64)  # multiples of the length that are scored
+    sequences: tuple[int, ...] = (192, 96, 48, 24)  # scored at each multiple
+    batch_size: int = 32
+    steps: int = 400  # at most; see `recall_training.Curriculum`
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3)
+
+
+SETTINGS = {
+    "standard": Setting("standard"),
+    "quick": Setting(
+        "quick",
+        tasks=("associative",),
+        models=("titans (LMM)", "linear_attention", "deltanet"),
+        seeds=(0,),
+        length=64,
+        longer=(1, 4, 16),
+        sequences=(96, 48, 24),
+        steps=300,
+        learning_rates=(3e-3,),
+    ),
+    "large": Setting(  # for a GPU
+        "large",
+        width=256,
+        layers=4,
+        parameters=5_000_000,
+        length=512,
+        batch_size=64,
+        steps=10_000,
+        learning_rates=(3e-4, 1e-3, 3e-3),
+    ),
+}
+
+
+def with_steps(setting: Setting, steps: int) -> Setting:
+    """Return a setting of another name, such as ``"standard, 2400 steps"``, with so many training steps."""
+    if steps < 1:
+        raise ValueError(f"max_steps must be 1 or more, got {steps}: a memory that was not trained holds nothing")
+    return replace(setting, name=f"{setting.name}, {steps} steps", steps=steps)
 
 
 class Run(NamedTuple):
@@ -123,23 +137,27 @@ class RecallRow:
     score: float  # 0 to 1; see `recall_model.score`
     parameters: int  # learned numbers
     state: int  # numbers that the state of one sequence holds at this length
+    steps: int  # of training, before it ended
+    cpu_seconds: float = field(compare=False)  # the processor's, of training
 
 
 def bench_recall(
     out: Path,
     *,
     setting: Setting = SETTINGS["standard"],
-    tasks: Sequence[Task] = ("associative", "needle"),
-    models: Sequence[str] = CORE,
-    seeds: Sequence[int] = (0, 1, 2),
+    tasks: Sequence[Task] | None = None,
+    models: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
     device: str = "auto",
     jobs: int = 1,
     verbose: int | None = 0,
 ) -> list[RecallRow]:
     """Run what is missing in a CSV file, and return the rows asked for, at the learning rates that the first seed chose.
 
-    Several jobs train at a time, each with one thread: models this small gain nothing from more.
+    Tasks, models and seeds are those of the setting where they are not given. Several jobs train at a time, each with one
+    thread: models this small gain nothing from more.
     """
+    tasks, models, seeds = tasks or setting.tasks, models or setting.models, seeds or setting.seeds
     check_names(tasks=(tasks, TASKS), models=(models, MODELS))
     rows = read_rows(out, RecallRow)
 
@@ -154,8 +172,8 @@ def bench_recall(
     pairs = [(task, model) for task in tasks for model in models]
     tried: dict[tuple[Task, str], list[Run]] = {pair: [] for pair in pairs}
     for rate in sorted(setting.learning_rates, reverse=True):
-        # where validation answers all, a smaller rate has nothing left to win
-        trying = [Run(*pair, rate, seeds[0]) for pair in pairs if not any(validated(run) == 1 for run in tried[pair])]
+        # where validation answers nearly all, a smaller rate has nothing left to win
+        trying = [Run(*pair, rate, seeds[0]) for pair in pairs if all(validated(run) < ENOUGH for run in tried[pair])]
         rows = run_all(rows, trying)
         for run in trying:
             tried[run[:2]].append(run)
@@ -184,16 +202,18 @@ def _run(setting: Setting, run: Run, *, device: str, verbose: int | None) -> lis
     config = backbone_of(setting, task, model)
     with drawing(seed):
         network = RecallNetwork(config, task).to(where)
+    curriculum, began = Curriculum(setting.length, setting.steps), time.process_time()
     train(
         network,
         task,
-        Curriculum(setting.length, setting.steps),
+        curriculum,
         batch_size=setting.batch_size,
         learning_rate=rate,
         seed=seed,
         label=f"{task}, {model}, {rate:g}, seed {seed}",
         verbose=verbose,
     )
+    taken = time.process_time() - began
     made = []
     lengths = [("validation", 1, setting.sequences[0], VALIDATION)]
     lengths += [("test", times, count, TEST) for times, count in zip(setting.longer, setting.sequences, strict=True)]
@@ -206,9 +226,8 @@ def _run(setting: Setting, run: Run, *, device: str, verbose: int | None) -> lis
             kinds |= {name: shares[i :: len(NEEDLES)] for i, name in enumerate(NEEDLES)}
         for kind, of_kind in kinds.items():
             found = round(float(of_kind.mean()), 4)
-            made.append(
-                RecallRow(setting.name, task, model, rate, seed, part, length, kind, found, parameters(network), state)
-            )
+            sizes = parameters(network), state, curriculum.step, round(taken, 1)
+            made.append(RecallRow(setting.name, task, model, rate, seed, part, length, kind, found, *sizes))
     return made
 
 
@@ -224,8 +243,9 @@ def recall_table(rows: Sequence[RecallRow], *, kind: str = "all") -> str:
             cells = [_cell([row.score for row in mine if row.length == length]) for length in lengths]
             last = max(mine, key=lambda row: row.length)
             cells += [f"{last.parameters:,}", f"{last.state:,}", f"{last.learning_rate:g}"]
+            cells += [f"{np.mean([getattr(row, name) for row in mine]):.0f}" for name in ("steps", "cpu_seconds")]
             body.append([model, *cells])
-        head = [task, *(f"{length:,}" for length in lengths), "parameters", "state", "rate"]
+        head = [task, *(f"{length:,}" for length in lengths), "parameters", "state", "rate", "steps", "processor, s"]
         blocks.append(markdown_table(head, body))
     return "\n\n".join(blocks)
 

@@ -59,10 +59,11 @@ class Curriculum:
         """Take in the share of answers that were right at this step, and go on to the next."""
         self.step += 1
         self.right = [*self.right, right][-SETTLED:]
-        if self.distance < self.length:
-            if self._right_over(JUDGED) >= LEARNED or self.step - self.since >= self.steps // 8:
-                self.distance, self.since, self.right = min(2 * self.distance, self.length), self.step, []
-        elif self.ending is None and (self._right_over(SETTLED) >= MASTERED or self.step >= self.steps - self._falling):
+        learned = self._right_over(JUDGED) >= LEARNED or self.step - self.since >= self.steps // 8
+        if self.distance < self.length and learned:
+            self.distance, self.since, self.right = min(2 * self.distance, self.length), self.step, []
+        mastered = self.distance == self.length and self._right_over(SETTLED) >= MASTERED
+        if self.ending is None and (mastered or self.step >= self.steps - self._falling):
             self.ending = self.step
 
     def _right_over(self, steps: int) -> float:

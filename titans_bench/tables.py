@@ -23,6 +23,7 @@ from titans_bench.state_bytes import StateRow, state_table
 from titans_bench.tasks import GROUPS, TASKS
 from titans_ts.files.replacing import replacing
 
+RECALL = "fixed distance"  # setting of the tables of recall: "standard" once the core has been run with a curriculum
 _PLACE = re.compile(r"(<!-- table: (?P<name>[^\n]*?) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 
@@ -129,7 +130,7 @@ TABLES: dict[str, Source] = {
     "reading on": Source("reading.csv", ReadingRow, _standard(reading_table)),
     "bytes of a state": Source("state.csv", StateRow, state_table),
     **{
-        f"recall, {task}": Source("recall.csv", RecallRow, _standard(_at_chosen_rates, task=task))
+        f"recall, {task}": Source("recall.csv", RecallRow, _standard(_at_chosen_rates, setting=RECALL, task=task))
         for task in ("needle", "associative")
     },
     **{

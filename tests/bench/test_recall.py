@@ -10,6 +10,7 @@ from titans_bench import recall
 from titans_bench.recall import (
     ABLATION,
     CORE,
+    ENOUGH,
     MODELS,
     SETTINGS,
     RecallRow,
@@ -26,7 +27,17 @@ from titans_ts.cli import main
 from titans_ts.datasets.recall import TASKS, make_recall
 
 TINY = Setting(
-    "tiny", width=8, heads=2, layers=1, parameters=2200, length=64, longer=(1, 2), sequences=(6, 3), batch_size=4, steps=2
+    "tiny",
+    width=8,
+    heads=2,
+    layers=1,
+    parameters=2200,
+    length=64,
+    longer=(1, 2),
+    sequences=(6, 3),
+    batch_size=4,
+    steps=2,
+    seeds=(0,),
 )
 TWO = ("deltanet", "attention (window)")
 
@@ -88,7 +99,7 @@ def test_two_trainings_at_a_time_find_what_one_finds(tmp_path):
 def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path, counted):
     low, high = TINY.learning_rates
     rows = [
-        RecallRow("tiny", "needle", "deltanet", rate, 0, part, length, "all", value, 1, 1)
+        RecallRow("tiny", "needle", "deltanet", rate, 0, part, length, "all", value, 1, 1, 2, 0.1)
         for rate, validation, test in ((low, 0.9, 0.1), (high, 0.2, 0.8))
         for part, length, value in (("validation", 64, validation), ("test", 64, test), ("test", 128, test))
     ]
@@ -99,9 +110,9 @@ def test_the_learning_rate_is_chosen_on_validation_alone(tmp_path, counted):
     assert counted == [(low, 1)]
 
 
-def test_where_the_larger_learning_rate_answers_all_no_smaller_one_is_tried(tmp_path, counted):
+def test_where_the_larger_learning_rate_answers_nearly_all_no_smaller_one_is_tried(tmp_path, counted):
     rows = [
-        RecallRow("tiny", "needle", "deltanet", max(TINY.learning_rates), 0, part, 64, "all", 1.0, 1, 1)
+        RecallRow("tiny", "needle", "deltanet", max(TINY.learning_rates), 0, part, 64, "all", ENOUGH, 1, 1, 2, 0.1)
         for part in ("validation", "test")
     ]
     out = tmp_path / "rows.csv"
@@ -126,7 +137,8 @@ def test_the_command_takes_steps_prints_tables_and_writes_rows_and_picture(tmp_p
     out, picture = tmp_path / "recall.csv", tmp_path / "recall.png"
     words = ["--quick", "--quiet", "--tasks", "needle", "--models", "deltanet", "--max-steps", "3", "--out", str(out)]
     assert main(["bench", "recall", *words, "--plot", str(picture)]) == 0
-    assert {(row.setting, row.model, row.seed) for row in read_rows(out, RecallRow)} == {("tiny, 3 steps", "deltanet", 0)}
+    found = {(row.setting, row.model, row.seed, row.steps) for row in read_rows(out, RecallRow)}
+    assert found == {("tiny, 3 steps", "deltanet", 0, 3)}
     assert "| deltanet |" in capsys.readouterr().out
     assert picture.stat().st_size > 1000
     written = out.read_bytes()
@@ -234,7 +246,7 @@ def test_training_learns_and_leaves_the_global_generators_alone():
 
 def test_table_and_picture_show_every_model_and_length(tmp_path):
     rows = [
-        RecallRow("tiny", task, model, 1e-3, seed, "test", length, "all", value, 1234, 5678)
+        RecallRow("tiny", task, model, 1e-3, seed, "test", length, "all", value, 1234, 5678, 400, 12.4)
         for task in ("associative", "needle")
         for model, value in (("titans (MAC)", 0.75), ("retnet", 0.25))
         for seed in (0, 1)
@@ -242,8 +254,8 @@ def test_table_and_picture_show_every_model_and_length(tmp_path):
     ]
     rows[0] = replace(rows[0], score=0.5)
     lines = recall_table(rows).splitlines()
-    assert lines[0] == "| associative | 64 | 128 | parameters | state | rate |"
-    assert lines[2] == "| titans (MAC) | 62.5 (25.0) | 75.0 (0.0) | 1,234 | 5,678 | 0.001 |"
+    assert lines[0] == "| associative | 64 | 128 | parameters | state | rate | steps | processor, s |"
+    assert lines[2] == "| titans (MAC) | 62.5 (25.0) | 75.0 (0.0) | 1,234 | 5,678 | 0.001 | 400 | 12 |"
     assert lines[3].startswith("| retnet | 25.0 (0.0)")
     figure = plot_recall(rows)
     figure.savefig(tmp_path / "recall.png")

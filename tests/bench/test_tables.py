@@ -9,9 +9,11 @@ import pytest
 
 from titans_bench import tables
 from titans_bench.contest import ALL, NAIVE, OURS, POINT_NAIVE, TaskRow
+from titans_bench.recall import MODELS, SETTINGS, RecallRow
 from titans_bench.rows import read_rows, write_rows
 from titans_bench.tables import TABLES, panels_table, render, rendered, rolling_table, score_table
 from titans_bench.tasks import GROUPS, TASKS
+from titans_ts.datasets.recall import NEEDLES
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -42,6 +44,24 @@ def test_the_file_of_tasks_is_whole():
     assert set(naive) == set(TASKS)
     for name, each in naive.items():
         assert each.mase == pytest.approx(TASKS[name].published.mase, rel=5e-4)
+
+
+def test_the_file_of_recall_is_whole():
+    """Every run has a row for each length and kind, and shares between 0 and 1."""
+    rows = read_rows(FOLDER / "recall.csv", RecallRow)
+    runs = {}
+    for each in rows:
+        assert each.setting.split(",")[0] in {"standard", "fixed distance"}, "quick tries do not belong into the file"
+        assert each.model in MODELS
+        assert 0 <= each.score <= 1
+        assert each.parameters > 0 < each.steps
+        assert each.state >= 0
+        run = runs.setdefault((each.setting, each.task, each.model, each.learning_rate, each.seed), Counter())
+        run[each.part, each.length, each.kind] += 1
+    kinds = {"needle": ("all", *NEEDLES)}
+    places = [("validation", 128), *(("test", 128 * times) for times in SETTINGS["standard"].longer)]
+    for (_, task, *_), found in runs.items():
+        assert found == Counter((*place, kind) for place in places for kind in kinds.get(task, ("all",)))
 
 
 def test_the_page_is_what_its_command_renders():
@@ -99,4 +119,4 @@ def test_one_task_has_mean_and_spread_over_seeds():
 
 def test_recall_is_shown_at_the_rate_that_validation_chose():
     lines = tables.TABLES["recall, needle"].table(read_rows(FOLDER / "recall.csv", tables.RecallRow)).splitlines()
-    assert next(line for line in lines if line.startswith("| mamba2")).endswith("| 0.001 |")
+    assert next(line for line in lines if line.startswith("| mamba2")).split(" | ")[-3] == "0.001"

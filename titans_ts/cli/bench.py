@@ -22,13 +22,15 @@ def add(commands: Any) -> None:
     about = "train every memory on short sequences and ask it on longer ones, on equal terms"
     recall = add_command(kinds, "recall", run_recall, about, kept)
     size = recall.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="minutes: fewer steps and lengths, one seed; learns little")
+    size.add_argument("--quick", action="store_true", help="minutes: three memories, short sequences, one task and seed")
     size.add_argument("--large", action="store_true", help="wider, longer, for a GPU")
-    recall.add_argument("--tasks", nargs="+", metavar="NAME", help="associative, needle, motif (default: the first two)")
-    models = "names of rows, 'core', 'ablation' or 'all' (default: core)"
+    recall.add_argument(
+        "--tasks", nargs="+", metavar="NAME", help="associative, needle, multikey, motif (default: the first two)"
+    )
+    models = "names of rows, 'core', 'ablation' or 'all' (default: core; of --quick, three)"
     recall.add_argument("--models", nargs="+", metavar="NAME", help=models)
     recall.add_argument("--seeds", type=int, nargs="+", metavar="N", help="the first chooses the rate (default: 0 1 2)")
-    recall.add_argument("--max-steps", type=int, metavar="N", help="training steps of every model (default: by the size)")
+    recall.add_argument("--max-steps", type=int, metavar="N", help="most training steps of a model (default: by the size)")
     _add_common(recall, Path("recall.csv"), jobs="trainings", plot="draw the scores against the length")
 
     about = "forecast after ever longer histories: what they are worth, and what they cost"
@@ -109,14 +111,14 @@ def run_recall(arguments: argparse.Namespace) -> None:
     from titans_ts.datasets.recall import NEEDLES
 
     groups = {"core": CORE, "ablation": ABLATION, "all": tuple(MODELS)}
-    models = [name for asked in arguments.models or ["core"] for name in groups.get(asked, (asked,))]
+    models = [name for asked in arguments.models or () for name in groups.get(asked, (asked,))]
     setting = SETTINGS["quick" if arguments.quick else "large" if arguments.large else "standard"]
     rows = bench_recall(
         arguments.out,
         setting=setting if arguments.max_steps is None else with_steps(setting, arguments.max_steps),
-        tasks=arguments.tasks or ("associative", "needle"),
+        tasks=arguments.tasks,
         models=tuple(dict.fromkeys(models)),
-        **_common(arguments),
+        **_common(arguments) | {"seeds": arguments.seeds},
     )
     print("Answers right in %, mean over seeds (max - min), by length:\n")
     print(recall_table(rows))
