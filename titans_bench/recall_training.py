@@ -16,6 +16,7 @@ from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.datasets.recall import NEAREST, SHORTEST, Task, make_recall
 from titans_ts.learn.progress import progress_bar
 from titans_ts.learn.run import mixed_precision
+from titans_ts.memory.gates import gates_apart
 
 LEARNED, JUDGED = 0.9, 20
 """Share of answers right over so many steps at which a distance is widened."""
@@ -85,10 +86,10 @@ def train(
     device = network.answer.weight.device
     learned = list(network.parameters())
     groups = [
-        {"params": [x for x in learned if x.ndim >= 2], "weight_decay": 0.01},
-        {"params": [x for x in learned if x.ndim < 2], "weight_decay": 0.0},
+        {"params": [x for x in learned if x.ndim >= 2], "weight_decay": 0.01, "peak": learning_rate},
+        {"params": [x for x in learned if x.ndim < 2], "weight_decay": 0.0, "peak": learning_rate},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(gates_apart(groups, network), lr=0.0, betas=(0.9, 0.98))
     network.train()
     bar = progress_bar(verbose, label, unit="step", total=curriculum.steps)
     with dropping_by(seeded_generator(seed, device), network), bar:
@@ -102,7 +103,7 @@ def train(
             )
             inputs, targets = (torch.from_numpy(x).to(device) for x in (made.inputs, made.targets))
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * curriculum.rate
+                group["lr"] = group["peak"] * curriculum.rate
             with mixed_precision("auto", device):
                 answers = network(inputs)
                 loss = loss_of(answers, targets)

@@ -9,6 +9,7 @@ from memory.cases import tokens
 
 from titans_ts.memory.gates import (
     FORGETTING_MIN,
+    GATE_RATE,
     LAST_LAYER,
     LONGEST_HALF_LIFE,
     MOMENTUM_MAX,
@@ -19,6 +20,7 @@ from titans_ts.memory.gates import (
     WRITE_BOUND,
     Store,
     TokenGates,
+    gates_apart,
 )
 
 
@@ -129,6 +131,27 @@ def test_the_four_constants_hold_a_memory_below_forty_thousand():
     momentum = STEP_MAX * WRITE_BOUND / (1 - MOMENTUM_MAX)
     assert momentum / FORGETTING_MIN < 4e4
     assert math.log(2) / FORGETTING_MIN >= LONGEST_HALF_LIFE, "the longest half-life must lie inside the bound"
+
+
+# --- how they learn -----------------------------------------------------------------------------------------------------
+
+
+def test_gates_stand_in_groups_of_their_own_that_learn_faster():
+    network = torch.nn.ModuleDict(
+        {"memory": torch.nn.ModuleDict({"gates": TokenGates(8, 2)}), "other": torch.nn.Linear(8, 8)}
+    )
+    weight, bias = network["memory"]["gates"].project.parameters()
+    other, offset = network["other"].parameters()
+    groups = [{"params": [weight, other], "peak": 0.5, "weight_decay": 0.1}, {"params": [offset, bias], "peak": 0.2}]
+    found = gates_apart(groups, network)
+    assert [[id(x) for x in group.pop("params")] for group in found] == [[id(x)] for x in (weight, other, bias, offset)]
+    assert found == [
+        {"peak": 0.5 * GATE_RATE, "weight_decay": 0.0},
+        {"peak": 0.5, "weight_decay": 0.1},
+        {"peak": 0.2 * GATE_RATE, "weight_decay": 0.0},
+        {"peak": 0.2},
+    ]
+    assert gates_apart([{"params": [other], "peak": 1.0}], network) == [{"params": [other], "peak": 1.0}]
 
 
 # --- the learned start ----------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.files.facts import fits, require
 from titans_ts.files.tensors import under
 from titans_ts.learn.progress import progress_bar
+from titans_ts.memory.gates import gates_apart
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,12 @@ class Run:
         self._began = time.perf_counter()
 
     def optimize(self, groups: list[dict[str, Any]], *, trained: Sequence[nn.Parameter] | None = None) -> None:
-        """Set up AdamW for groups of parameters, each with the ``peak`` of its learning rate.
+        """Set up AdamW for groups of parameters, each with the ``peak`` of its learning rate; memories' gates learn faster.
 
         ``trained`` are the parameters in the order in which the norm of their gradient is summed; by default the groups'.
         """
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
+        apart = gates_apart(groups, self.network)
+        self.optimizer = torch.optim.AdamW(apart, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
         self.trained = [x for group in groups for x in group["params"]] if trained is None else trained
         self.averaged = {}
 

@@ -8,8 +8,9 @@ the momentum stays below ``STEP_MAX * WRITE_BOUND / (1 - MOMENTUM_MAX) = 1.6`` a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,9 @@ LAST_LAYER = 0.1
 """Size of the last layer's first weights beside the others'. A memory then answers little before it is written to, and the
 first writes show."""
 
+GATE_RATE = 10.0
+"""Learning rate of the gates as a multiple of the others': the step of what need not be kept has a hundred times to fall."""
+
 Step = Literal["one", "sigmoid", "bounded", "by_width", "softplus", "spectral"]
 Retention = Literal["fixed", "from_step", "decay", "bounded"]
 
@@ -90,7 +94,7 @@ class TokenGates(nn.Module):
         start += [torch.full((heads,), MOMENTUM_START)] * momentum
         self.project = nn.Linear(width, heads * len(start)) if start else None
         if self.project is not None:
-            nn.init.normal_(self.project.weight, std=0.1 / math.sqrt(width))
+            nn.init.normal_(self.project.weight, std=1 / math.sqrt(width))
             with torch.no_grad():
                 self.project.bias.copy_(torch.cat(start))
         has_rate = retention in ("from_step", "decay")
@@ -137,6 +141,18 @@ class TokenGates(nn.Module):
             return self.fixed[:, None].to(log_step.dtype).expand_as(log_step)
         interval = log_step.exp() if self.retention == "from_step" else nn.functional.softplus(parts.pop(0))
         return -self.log_rate.exp()[:, None] * interval
+
+
+def gates_apart(groups: Iterable[dict[str, Any]], network: nn.Module) -> list[dict[str, Any]]:
+    """Part the gates of memories from an optimiser's groups, each with its ``peak``: they learn faster, and do not decay."""
+    gates = {id(x) for part in network.modules() if isinstance(part, TokenGates) for x in part.parameters()}
+    parted = []
+    for group in groups:
+        fast = [x for x in group["params"] if id(x) in gates]
+        if fast:
+            parted.append({"params": fast, "peak": GATE_RATE * group["peak"], "weight_decay": 0.0})
+        parted.append(group | {"params": [x for x in group["params"] if id(x) not in gates]})
+    return [group for group in parted if group["params"]]
 
 
 def _log_softplus(x: Tensor) -> Tensor:
