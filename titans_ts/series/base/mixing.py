@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 MOST_BLOCKS = 3
 """Blocks of the horizon with weights of their own, at most."""
 LARGEST = 30.0
-"""Errors count as at most so many sizes."""
+"""Sizes that one error counts for at most, so that a stream which hardly ever changes does not outweigh all others."""
 LEAST_WEIGHT = 0.02
 """Candidates with less than this in every block are dropped."""
 CAUTION = 1.0

@@ -12,15 +12,13 @@ from torch import Tensor
 
 from titans_ts.backbones.observing import silenced
 from titans_ts.backbones.variants import BASELINES
-from titans_ts.series.base import spread
+from titans_ts.series.base import mixing, spread
 from titans_ts.series.base.bank import BankSeen
 from titans_ts.series.base.spread import Spread
 from titans_ts.series.learning.objective import origin_errors
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.tensors import SeriesTensors
 
-LARGEST = 30.0
-"""Sizes that one error counts for at most, so that a stream which hardly ever changes does not outweigh all others."""
 FEWEST_ROWS = 6
 """Rows, at least, after which the size of a stream is known; or two seasons and two rows."""
 NUMBERS_AT_ONCE = 2**22
@@ -47,15 +45,20 @@ class Judged(NamedTuple):
 
 def judge(alone: Tensor, expected: Tensor, truth: Tensor, seen: BankSeen, *, season: int) -> Judged:
     """Return the errors of the base without and with reading on ``(s, n, f)``, and of the seasonal naive beside them."""
-    size = torch.where(seen.age >= max(2 * season + 2, FEWEST_ROWS), seen.size, float("nan"))
+    size = settled_size(seen, season)
     phase = torch.arange(truth.shape[-1]) % season
     errors = {name: torch.empty_like(size) for name in ("seasonal naive", "base", "reads on")}
     for part in torch.arange(size.shape[1]).split(max(NUMBERS_AT_ONCE // truth[:, 0].numel(), 1)):
         answers = (seen.last[:, part][..., phase], alone[:, part], expected[:, part])
         for found, answer in zip(errors.values(), answers, strict=True):
             off = (truth[:, part] - answer).abs() / size[:, part, None]
-            found[:, part] = off.clamp_max(LARGEST).nanmean(-1)
+            found[:, part] = off.clamp_max(mixing.LARGEST).nanmean(-1)
     return Judged(errors, size)
+
+
+def settled_size(seen: BankSeen, season: int) -> Tensor:
+    """Return the sizes of streams ``(s, n)``, NaN before they are known."""
+    return torch.where(seen.age >= max(2 * season + 2, FEWEST_ROWS), seen.size, float("nan"))
 
 
 def judge_memory(
@@ -73,7 +76,7 @@ def judge_memory(
             errors[name] = errors["reads on"].masked_fill(early, float("nan"))
             continue
         with context:
-            errors[name] = origin_errors(network, list(series), list(starts), judged.size, largest=LARGEST)
+            errors[name] = origin_errors(network, list(series), list(starts), judged.size, largest=mixing.LARGEST)
     return judged._replace(errors=errors)
 
 

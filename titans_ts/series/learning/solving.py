@@ -52,8 +52,8 @@ WINDOWS_A_WEIGHT = 10
 """Windows for each input of a ridge of short look-backs, at least, of all streams."""
 FEWEST_STREAMS = 8
 """Streams from which on candidates are weighed by stream, and not by time."""
-SCORED, WEIGHED_STEPS, FEWEST_ROWS = 4_000, 48, 6
-"""Origins at which candidates are weighed, at so many steps; rows that a stream must have read by then."""
+SCORED, WEIGHED_STEPS = 4_000, 48
+"""Origins at which candidates are weighed, at so many steps."""
 NUMBERS_AT_ONCE = 2**22
 """Numbers of forecasts that are made in one call."""
 
@@ -135,8 +135,7 @@ def _weights(found: _Found, streams: _Streams) -> Tensor:
     forecasts, truth = found.forecasts[..., steps], _truth(streams.rows, found.scored, horizon)[..., steps]
     of_stream, of_time = torch.meshgrid(*map(torch.arange, forecasts.shape[:2]), indexing="ij")
     groups = of_stream if len(forecasts) >= FEWEST_STREAMS else of_time
-    settled = found.seen.age >= max(2 * found.bank.season + 2, FEWEST_ROWS)
-    size = torch.where(settled, found.seen.size, float("nan"))
+    size = earning.settled_size(found.seen, found.bank.season)
     weights = mixing.choose_weights(*(x.flatten(0, 1) for x in (forecasts, truth, size, groups))).weights
     return weights[:, torch.searchsorted(steps, torch.arange(horizon))]
 
@@ -286,10 +285,8 @@ def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season
     windows = float((streams.lengths - horizon).clamp_min(0).sum())
     enough = windows >= (WINDOWS_A_WEIGHT * width if sizes.centre == "level" else 1)
     for alternatives in specs if len(solved) and enough else ():
-        try:
-            ridges.append(forward.learn(alternatives, rows, solved, part, horizon, edges, channels=config.channels))
-        except ValueError:
-            continue
+        found = forward.learn(alternatives, rows, solved, part, horizon, edges, channels=config.channels)
+        ridges += [found] if found else []
     there = ridge.part_of(seen, torch.arange(len(solved), both.shape[1]))
     forecasts = [bank.forecasts(there, horizon)]
     forecasts += [forward.out_of_block(one, rows, scored, there, edges)[:, :, None] for one in ridges]
