@@ -76,3 +76,21 @@ def test_the_forecaster_hands_it_on(solve_on):
     ]
     first, second = (torch.cat([x.flatten() for x in weights(fit.network_.base)]) for fit in fits)
     assert (first.shape == second.shape and torch.allclose(first, second)) == (solve_on == "training")
+
+
+def test_unseen_streams_have_intervals_that_hold_from_the_beginning():
+    base = solved(None).base
+    assert len(base.spread.young) == base.config.ages > 0
+    assert not base.spread.young[-1, 1:].any()
+    assert not len(solved(None, rows=120).base.spread.young)  # where errors of the young were heard
+    rows = torch.stack([series(100 + i).rows - base.effect * series(100 + i).future.T for i in range(60)])
+    rows = rows.unfold(-1, 48, 1)[torch.arange(60), :, torch.arange(60)]  # which begin at all phases
+    ends = [8, 16, 32]
+    scale = Scale(*torch.tensor([0.0, 1.0], dtype=torch.float64).expand(60, 2).T[..., None])
+    found, _ = base.read(
+        rows[..., :40], scale, base.initial_state(60, 1), first=0, ends=torch.tensor(ends), levels=[0.1, 0.9]
+    )
+    for i, end in enumerate(ends):
+        low, high = found.quantiles[:, 0, i].unbind(-1)
+        truth = rows[:, 0, end : end + HORIZON]
+        assert 0.68 < float(((low <= truth) & (truth <= high)).double().mean()) < 0.93

@@ -10,6 +10,7 @@ on all before it forecast.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from titans_ts.series.base.base import Base, features_of
 from titans_ts.series.base.effects import effect_at, learn_effect
 from titans_ts.series.base.forward import Learned
 from titans_ts.series.base.ridge import RidgeSpec
+from titans_ts.series.base.spread import Spread, tracked_steps
 from titans_ts.series.learning import earning
 from titans_ts.series.learning.earning import Judged
 from titans_ts.series.settings import BaseConfig, ForecastConfig
@@ -44,6 +46,12 @@ MOST_WORK, FEWEST_WINDOWS, MOST_WINDOWS = 2e10, 2_000, 60_000
 """Products in the sums of one ridge; windows that they are taken over, evenly spaced."""
 EFFECT_LOOKBACK = 168
 """Rows, at most, of the look-back beside which the effect of covariates is learned."""
+YOUNG_SEASONS, YOUNG_LOOKBACK = 4, 336
+"""Seasons, and rows of a look-back, after which a stream is no longer young."""
+MOST_YOUNG = 96
+"""Streams, at most, that begin once more to tell how wide intervals of the young are."""
+GOLDEN = 0.6180339887498949
+"""Share of a season between two phases: multiples of it are spread evenly."""
 FEWEST_BOUNDARIES = 48
 """Boundaries of a typical stream below which no linear memory is tried."""
 FEW_BLOCKS, SURE = 6, ("theta", "theta_log", "damped", "damped_log")
@@ -123,6 +131,9 @@ def solve_base(
     learned = calibration.learn(truth - point, features, origins=boundaries, season=base.config.season, patch=patch)
     covered = earning.coverage(learned, rows, point, truth, features, boundaries)
     base.config = replace(base.config, templates=len(learned.ranks))
+    base.set_spread(learned)
+    learned = _of_the_young(base, ridges, streams, edges)
+    base.config = replace(base.config, ages=len(learned.young))
     base.set_spread(learned)
     foretold = zip(streams.series, point.float().unflatten(0, (-1, config.channels)), strict=True)
     return Solved(base, {i: Foretold(x, patch, patch) for i, x in foretold}, judged, covered)
@@ -233,6 +244,56 @@ def _out_of_block(
         if base.pace > 0:
             shared[:, part] = mixing.mix(each, base.mixing)
     return shared, found
+
+
+def _of_the_young(base: Base, ridges: Sequence[Learned], streams: _Streams, edges: Tensor) -> Spread:
+    """Return the spread, with what it must know of streams that begin where all whose errors it heard are older.
+
+    Streams begin once more at the beginning of some blocks, and are read by ridges that were solved before.
+    """
+    learned, config = base.spread, base.config
+    until = max(YOUNG_SEASONS * config.season, min(config.lookback, YOUNG_LOOKBACK))
+    until = -(-until // config.patch_length) * config.patch_length
+    heard, rows = edges[:, 1].double().median(), until + config.horizon
+    longest = int(streams.lengths.argmax())
+    usable = [j for j in range(1, edges.shape[1] - 1) if edges[longest, j] + rows <= streams.lengths[longest]]
+    if not until < heard or not usable:
+        return learned
+    groups = len(streams.rows) // config.channels
+    each = min(groups, max(MOST_YOUNG // (len(usable) * config.channels), 1))
+    parts = []
+    trial = copy.deepcopy(base)
+    for j in usable:
+        if any(one.forward[j] is None for one in ridges):
+            continue
+        for into, one in zip(trial.ridges, ridges, strict=True):
+            into.weights.copy_(one.forward[j])
+        which = (torch.arange(each) * groups // each + j) % groups
+        some = (which[:, None] * config.channels + torch.arange(config.channels)).flatten()
+        phase = (j + len(usable) * torch.arange(each)) * GOLDEN % 1 * config.season  # they begin at all phases of a season
+        begin = edges[some, j] + phase.long().repeat_interleave(config.channels)
+        begin = torch.minimum(begin, (streams.lengths[some] - rows).clamp_min(edges[some, j]))
+        places = begin[:, None] + torch.arange(rows)
+        begun = F.pad(streams.rows[some], (0, rows + config.season), value=float("nan")).gather(1, places)
+        scale = Scale(*(x.flatten()[some] for x in streams.scale))
+        ends = torch.arange(config.patch_length, until + 1, config.patch_length)
+        shape = (len(which), config.channels)
+        found, _ = trial.read(
+            begun.unflatten(0, shape),
+            Scale(*(x.unflatten(0, shape) for x in scale)),
+            trial.initial_state(*shape),
+            first=0,
+            ends=ends,
+        )
+        seen, _ = base.bank.read(begun, scale, base.bank.initial(len(begun)), ends)
+        point = found.point.flatten(0, 1)
+        error = _truth(begun, ends.expand(len(begun), -1), config.horizon) - point
+        parts.append((begun[:, :until], point, error, features_of(seen), seen.age))
+    if not parts:
+        return learned
+    begun, point, error, features, age = (torch.cat(each) for each in zip(*parts, strict=True))
+    tracked = torch.from_numpy(tracked_steps(config.horizon)) - 1
+    return calibration.learn_young(learned, begun, point[..., tracked], error, features, age, until=until)
 
 
 def _typical(streams: _Streams, base: Base) -> float:
