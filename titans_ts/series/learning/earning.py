@@ -46,13 +46,14 @@ class Judged(NamedTuple):
 def judge(alone: Tensor, expected: Tensor, truth: Tensor, seen: BankSeen, *, season: int) -> Judged:
     """Return the errors of the base without and with reading on ``(s, n, f)``, and of the seasonal naive beside them."""
     size = settled_size(seen, season)
-    phase = torch.arange(truth.shape[-1]) % season
+    steps = torch.arange(truth.shape[-1])
+    phase, most = steps % season, mixing.farthest(steps + 1, season)
     errors = {name: torch.empty_like(size) for name in ("seasonal naive", "base", "reads on")}
     for part in torch.arange(size.shape[1]).split(max(NUMBERS_AT_ONCE // truth[:, 0].numel(), 1)):
         answers = (seen.last[:, part][..., phase], alone[:, part], expected[:, part])
         for found, answer in zip(errors.values(), answers, strict=True):
             off = (truth[:, part] - answer).abs() / size[:, part, None]
-            found[:, part] = off.clamp_max(mixing.LARGEST).nanmean(-1)
+            found[:, part] = off.clamp_max(most).nanmean(-1)
     return Judged(errors, size)
 
 
@@ -66,6 +67,8 @@ def judge_memory(
 ) -> Judged:
     """Return also the errors with the memory silent, if there is one to silence, and of all, from ``starts`` on."""
     errors, contexts = dict(judged.errors), dict[str, AbstractContextManager[None]]()
+    assert network.base is not None
+    most = mixing.farthest(torch.arange(network.config.horizon) + 1, network.base.config.season)
     if network.config.backbone.variant not in BASELINES:
         contexts["memory silent"] = silenced(network)
     contexts["all"] = nullcontext()
@@ -76,7 +79,7 @@ def judge_memory(
             errors[name] = errors["reads on"].masked_fill(early, float("nan"))
             continue
         with context:
-            errors[name] = origin_errors(network, list(series), list(starts), judged.size, largest=mixing.LARGEST)
+            errors[name] = origin_errors(network, list(series), list(starts), judged.size, largest=most)
     return judged._replace(errors=errors)
 
 

@@ -147,7 +147,8 @@ def _weights(found: _Found, streams: _Streams) -> Tensor:
     of_stream, of_time = torch.meshgrid(*map(torch.arange, forecasts.shape[:2]), indexing="ij")
     groups = of_stream if len(forecasts) >= FEWEST_STREAMS else of_time
     size = earning.settled_size(found.seen, found.bank.season)
-    weights = mixing.choose_weights(*(x.flatten(0, 1) for x in (forecasts, truth, size, groups))).weights
+    given = (x.flatten(0, 1) for x in (forecasts, truth, size, groups))
+    weights = mixing.choose_weights(*given, most=mixing.farthest(steps + 1, found.bank.season)).weights
     return weights[:, torch.searchsorted(steps, torch.arange(horizon))]
 
 
