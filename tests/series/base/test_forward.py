@@ -30,6 +30,9 @@ def test_weights_of_ones_own_are_found_where_streams_differ():
     alike = rows[:1].expand(2, 600)
     both = learn([shared, replace(shared, own=True)], alike, ends, seen_of(rows, ends), 3, edges, channels=2)
     assert not both.spec.own
+    first = out_of_block(found, rows, ends, seen_of(rows, ends), edges)[1:]
+    alone = out_of_block(found.of_channels(torch.tensor([1])), rows[1:], ends, seen_of(rows[1:], ends), edges)
+    torch.testing.assert_close(first, alone, equal_nan=True)
     ridge = found.ridge
     twice = ridge.forecasts(torch.cat([rows, rows]), ends[-2:], seen_of(torch.cat([rows, rows]), ends[-2:]))
     torch.testing.assert_close(twice[:2], twice[2:])

@@ -54,6 +54,13 @@ class Learned(NamedTuple):
     forward: tuple[Tensor | None, ...]  # of each block: weights solved on the blocks before it, None where there are too few
     losses: dict[str, list[float]]  # log loss of each judged block, by what was tried
 
+    def of_channels(self, some: Tensor) -> Learned:
+        """Return the same with the weights of some channels alone, where channels have their own."""
+        if self.own_penalty is None:
+            return self
+        forward = tuple(None if weights is None else weights[some] for weights in self.forward)
+        return self._replace(weights=self.weights[some], forward=forward)
+
     @property
     def ridge(self) -> Ridge:
         """What a model keeps: the weights solved on all blocks."""

@@ -42,6 +42,12 @@ class Judged(NamedTuple):
     errors: dict[str, Tensor]  # s n, by part
     size: Tensor  # s n, on the long-run scale; NaN before it is known
 
+    @classmethod
+    def of(cls, parts: Sequence[Judged], order: Tensor) -> Judged:
+        """Return the errors of several sets of streams as one, in another order."""
+        errors = {name: torch.cat([part.errors[name] for part in parts])[order] for name in parts[0].errors}
+        return cls(errors, torch.cat([part.size for part in parts])[order])
+
 
 def judge(alone: Tensor, expected: Tensor, truth: Tensor, seen: BankSeen, *, season: int) -> Judged:
     """Return the errors of the base without and with reading on ``(s, n, f)``, and of the seasonal naive beside them."""

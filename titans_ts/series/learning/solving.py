@@ -41,7 +41,7 @@ JUDGED_SHARE = 0.7
 MOST_ROWS = 20_000_000
 """Rows, gaps at the ends of shorter streams included, from which a base is learned; of more streams evenly spaced ones."""
 MOST_FORETOLD = 40_000_000
-"""Numbers that the base foretells while it is learned; of more streams evenly spaced ones."""
+"""Numbers that the base foretells while it is learned; of more series evenly spaced ones, or of a wide series' channels."""
 MOST_WORK, FEWEST_WINDOWS, MOST_WINDOWS = 2e10, 2_000, 60_000
 """Products in the sums of one ridge; windows that they are taken over, evenly spaced."""
 EFFECT_LOOKBACK = 168
@@ -83,6 +83,10 @@ class _Streams(NamedTuple):
     scale: Scale  # s
     lengths: Tensor  # s
 
+    def of(self, some: Tensor) -> _Streams:
+        """Return the streams of some places, and not which series they are of."""
+        return _Streams([], self.rows[some], Scale(*(x[some] for x in self.scale)), self.lengths[some])
+
 
 class _Found(NamedTuple):
     """Candidates in one season, as forward blocks judged them."""
@@ -119,24 +123,60 @@ def solve_base(
     if first_rows is not None:  # what is left is one more block
         edges = torch.cat([edges, whole.lengths[:, None]], dim=1)
         ridges = [one._replace(forward=(*one.forward, one.weights)) for one in ridges]
-    streams = whole
-    rows, patch = streams.rows, config.patch_length
-    boundaries = torch.arange(patch, rows.shape[1] + 1, patch)
-    seen, _ = base.bank.read(rows, streams.scale, base.bank.initial(len(rows)), boundaries)
-    alone, expected = _out_of_block(base, ridges, streams, boundaries, seen, edges)
-    said = _reading_on(base, streams, boundaries, expected, seen.size)
-    truth = _truth(rows, boundaries.expand(len(rows), -1), config.horizon)
-    point, features = expected + said, features_of(seen)
-    judged = earning.judge(alone, point, truth, seen, season=base.config.season)
-    learned = calibration.learn(truth - point, features, origins=boundaries, season=base.config.season, patch=patch)
-    covered = earning.coverage(learned, rows, point, truth, features, boundaries)
+    patch = config.patch_length
+    boundaries = torch.arange(patch, whole.rows.shape[1] + 1, patch)
+    some = _learned_from(whole, len(boundaries) * (config.horizon + 2 * base.config.season))
+    heard = _heard(base, ridges, whole, some, boundaries, edges, learns=True)
+    known = {"season": base.config.season, "patch": patch}
+    learned = calibration.learn(heard.truth - heard.point, heard.features, origins=boundaries, **known)
+    covered = earning.coverage(learned, whole.rows[some], heard.point, heard.truth, heard.features, boundaries)
     base.config = replace(base.config, templates=len(learned.ranks))
     base.set_spread(learned)
-    learned = _of_the_young(base, ridges, streams, edges)
+    learned = _of_the_young(base, ridges, whole, edges)
     base.config = replace(base.config, ages=len(learned.young))
     base.set_spread(learned)
-    foretold = zip(streams.series, point.float().unflatten(0, (-1, config.channels)), strict=True)
-    return Solved(base, {i: Foretold(x, patch, patch) for i, x in foretold}, judged, covered)
+    if not (config.backbone.layers or config.recollection):  # nobody else learns from what was foretold
+        return Solved(base, {}, heard.judged, covered)
+    points, judged = [heard.point.float()], [heard.judged]
+    rest = torch.tensor(sorted(set(range(len(whole.rows))) - set(some.tolist())), dtype=torch.long)
+    for part in rest.split(len(some)) if len(rest) else ():
+        del heard  # what one set of streams needs is all that is held
+        heard = _heard(base, ridges, whole, part, boundaries, edges, learns=False)
+        points.append(heard.point.float())
+        judged.append(heard.judged)
+    back = torch.cat([some, rest]).argsort()
+    foretold = zip(whole.series, torch.cat(points)[back].unflatten(0, (-1, config.channels)), strict=True)
+    return Solved(base, {i: Foretold(x, patch, patch) for i, x in foretold}, Judged.of(judged, back), covered)
+
+
+class _Heard(NamedTuple):
+    """What the base foretold at ``n`` boundaries of some streams, and what came."""
+
+    point: Tensor  # s n f
+    truth: Tensor  # s n f
+    features: Tensor  # s n j, sizes
+    judged: Judged
+
+
+def _heard(
+    base: Base, ridges: Sequence[Learned], whole: _Streams, some: Tensor, ends: Tensor, edges: Tensor, *, learns: bool
+) -> _Heard:
+    """Let the base foretell streams of ``some`` places out of block; where it ``learns``, of them first."""
+    streams = whole.of(some)
+    if len(some) < len(whole.rows):
+        ridges = [one.of_channels(some) for one in ridges]
+    seen, _ = base.bank.read(streams.rows, streams.scale, base.bank.initial(len(some)), ends)
+    alone, expected = _out_of_block(base, ridges, streams, ends, seen, edges[some], learns=learns)
+    point = expected + _reading_on(base, streams, ends, expected, seen.size, learns=learns)
+    truth = _truth(streams.rows, ends.expand(len(some), -1), point.shape[-1])
+    judged = earning.judge(alone, point, truth, seen, season=base.config.season)
+    return _Heard(point, truth, features_of(seen), judged)
+
+
+def _learned_from(streams: _Streams, numbers: int) -> Tensor:
+    """Return the places of streams to learn from, ``numbers`` to each: all, or of one wide series evenly spaced ones."""
+    most = len(streams.rows) if len(streams.series) > 1 else max(MOST_FORETOLD // max(numbers, 1), FEWEST_STREAMS)
+    return torch.linspace(0, len(streams.rows) - 1, min(most, len(streams.rows))).long()
 
 
 def _weights(found: _Found, streams: _Streams) -> Tensor:
@@ -208,11 +248,11 @@ def _assembled(found: _Found, weights: Tensor, config: ForecastConfig, *, zero: 
 
 
 def _out_of_block(
-    base: Base, ridges: Sequence[Learned], streams: _Streams, ends: Tensor, seen: BankSeen, edges: Tensor
+    base: Base, ridges: Sequence[Learned], streams: _Streams, ends: Tensor, seen: BankSeen, edges: Tensor, *, learns: bool
 ) -> tuple[Tensor, Tensor]:
     """Return what the base foretells ``(s, n, f)`` with ridges that were solved before each origin's block, NaN without.
 
-    By the weights that all streams share, and by each one's own. How fast these move is judged on the way.
+    By the weights that all streams share, and by each one's own. How fast these move is judged before, if it ``learns``.
     """
     rows, patch, (k, horizon) = streams.rows, base.config.patch_length, base.mixing.shape
     steps = preference.heard_steps(horizon) - 1
@@ -226,9 +266,11 @@ def _out_of_block(
         return torch.cat(each, dim=2)
 
     parts = torch.arange(len(ends)).split(max(NUMBERS_AT_ONCE // (len(rows) * k * horizon), 1))
-    if k > 1 and _typical(streams, base) >= FEWEST_BOUNDARIES:
+    tried = learns and k > 1 and _typical(streams, base) >= FEWEST_BOUNDARIES
+    if tried or base.pace > 0:
         for part in parts:
             heard[:, part] = candidates(part)[..., steps]
+    if tried:
         base.pace.fill_(preference.learn(base.mixing, rows, ends, heard, seen.size, patch_length=patch))
     if base.pace > 0:
         late = base.waits * patch
@@ -302,9 +344,14 @@ def _typical(streams: _Streams, base: Base) -> float:
     return float(streams.lengths.double().median()) / base.config.patch_length
 
 
-def _reading_on(base: Base, streams: _Streams, boundaries: Tensor, expected: Tensor, size: Tensor) -> Tensor:
-    """Learn the linear memory, and return what it adds ``(s, n, f)``; it is left out where it has nothing to add."""
+def _reading_on(
+    base: Base, streams: _Streams, boundaries: Tensor, expected: Tensor, size: Tensor, *, learns: bool
+) -> Tensor:
+    """Return what the linear memory adds ``(s, n, f)``; where it ``learns`` before, it is left out if that is nothing."""
     memory, rows = base.memory, streams.rows
+    if not learns:
+        none = torch.zeros_like(expected)
+        return none if memory is None else memory.read(rows, boundaries, expected, size, memory.initial(len(rows)))[0]
     if memory is not None and _typical(streams, base) >= FEWEST_BOUNDARIES:
         memory.learn(rows, boundaries, expected, size)
         if bool((memory.share > 0).any()):
