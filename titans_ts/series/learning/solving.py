@@ -302,6 +302,7 @@ def _of_the_young(base: Base, ridges: Sequence[Learned], streams: _Streams, edge
     usable = [j for j in range(1, edges.shape[1] - 1) if edges[longest, j] + rows <= streams.lengths[longest]]
     if not until < heard or not usable:
         return learned
+    usable = usable[-max(2 * MOST_YOUNG // config.channels, 1) :]
     groups = len(streams.rows) // config.channels
     each = min(groups, max(MOST_YOUNG // (len(usable) * config.channels), 1))
     parts = []
@@ -331,7 +332,8 @@ def _of_the_young(base: Base, ridges: Sequence[Learned], streams: _Streams, edge
         seen, _ = base.bank.read(begun, scale, base.bank.initial(len(begun)), ends)
         point = found.point.flatten(0, 1)
         error = _truth(begun, ends.expand(len(begun), -1), config.horizon) - point
-        parts.append((begun[:, :until], point, error, features_of(seen), seen.age))
+        kept = torch.linspace(0, len(begun) - 1, min(len(begun), MOST_YOUNG)).long()  # of a wide series some channels
+        parts.append(tuple(x[kept] for x in (begun[:, :until], point, error, features_of(seen), seen.age)))
     if not parts:
         return learned
     begun, point, error, features, age = (torch.cat(each) for each in zip(*parts, strict=True))
