@@ -30,6 +30,8 @@ from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, join, 
 
 TOKENS_AT_ONCE = 1024
 """Tokens read in one call; bounds what a long history holds and never changes an answer."""
+NUMBERS_AT_ONCE = 2**25
+"""Numbers in the look-backs of one call, of all its channels: the same bound for a wide history."""
 STREAMS_AT_ONCE = 512
 """Streams of one batch; bounds what a call holds and never changes an answer."""
 
@@ -96,7 +98,7 @@ def absorb_together(
     ]
     for group in _groups(keys, network.config.streams):
         batch, done = join([backbones[i] for i in group]), 0
-        for parts in zip(*(_pieces_of(waiting[i][1]) for i in group), strict=True):
+        for parts in zip(*(_pieces_of(waiting[i][1], network.config, len(group)) for i in group), strict=True):
             lookback, covariates = join(
                 [seen_at(network, waiting[i][0], ends) for i, ends in zip(group, parts, strict=True)]
             )
@@ -246,7 +248,7 @@ def surprise(network: ForecastNetwork, series: SeriesTensors, *, told: Told = to
     ends = torch.arange(config.patch_length, max(series.length, config.patch_length), config.patch_length)
     state = network.backbone.initial_state(config.streams)  # recollections are not surprised, and need a base
     squares = []
-    for part in (*_pieces_of(ends), torch.tensor([series.length])):
+    for part in (*_pieces_of(ends, network.config), torch.tensor([series.length])):
         with observed_writes(network) as seen:
             state = network.backbone(network.embedding(*seen_at(network, series, part)), state)[1]
         norms = torch.stack([torch.cat(pieces, dim=-1) for pieces in seen])  # memory, store layer, b, h, n
@@ -348,7 +350,7 @@ def _read_patches(
 ) -> State:
     """Read the patches of one series that end at some places; recollections ask what the base forecast there."""
     done = 0
-    for part in _pieces_of(ends):
+    for part in _pieces_of(ends, network.config):
         foretold = None if base is None else base[:, :, done : done + len(part)]
         backbone, done = network.read(*seen_at(network, known, part), backbone, foretold), done + len(part)
         told(len(part) * network.config.patch_length)
@@ -456,9 +458,10 @@ def _is_unknown(scale: Scale) -> bool:
     return bool(scale.level.isnan().all())
 
 
-def _pieces_of(ends: Tensor) -> tuple[Tensor, ...]:
-    """Cut origins into calls of bounded size."""
-    return ends.split(TOKENS_AT_ONCE) if len(ends) else ()
+def _pieces_of(ends: Tensor, config: ForecastConfig, series: int = 1) -> tuple[Tensor, ...]:
+    """Cut origins of so many series into calls of bounded size."""
+    most = NUMBERS_AT_ONCE // (series * config.channels * config.lookback)
+    return ends.split(min(max(most, 1), TOKENS_AT_ONCE)) if len(ends) else ()
 
 
 def _rows_ahead(network: ForecastNetwork, seen: Sequence[int]) -> Tensor:
