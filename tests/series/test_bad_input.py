@@ -277,6 +277,10 @@ def test_too_short_is_told_in_rows(of_arrays):
     with pytest.raises(ValueError, match="X is too short: its longest series has 9 rows, 8 of them .*; fit needs 9 or more"):
         fitted(wave(9), validation_fraction=0.12)
     assert np.isfinite(fitted(wave(9), validation_fraction=0).predict()).all(), "and so many are enough"
+    told = r"patch_length='auto' is 8 for a look-back of 49 rows: give more rows, or set patch_length=7$"
+    with pytest.raises(ValueError, match=told):
+        fitted(wave(8), patch_length="auto", lookback="auto", season_length=24)
+    assert np.isfinite(fitted(wave(8), patch_length=7, lookback="auto", season_length=24).predict()).all()
     assert np.isfinite(of_arrays.predict(wave(1))).all()
     with pytest.raises(ValueError, match="windows=10, step=6: series has 59 rows, too few"):
         of_arrays.backtest(wave(59))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from titans_ts import TitansForecaster
 from titans_ts.series.intervals import Asked, check_levels, check_quantiles, quantiles_at
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -78,3 +79,17 @@ def test_what_is_asked_twice_is_given_once_in_the_order_of_asking():
     assert Asked.checked([80, 50, 80.0], (0.9, 0.1, 0.9), SHARES) == ((80.0, 50.0), (0.9, 0.1))
     assert Asked.checked(None, None, SHARES) == Asked()
     assert Asked.checked(50, 0.5, SHARES) == ((50.0,), (0.5,))
+
+
+def test_quantiles_that_stop_at_a_bound_are_that_bound_to_the_last_digit():
+    """A quantile of rain that is a rounding error above 0 would miss every dry hour."""
+    chance = np.random.default_rng(0)
+    values = 0.1 * np.maximum(chance.normal(size=(300, 2)), 0) * [1, 37]
+    values[:, 1] = 100 - values[:, 1]
+    model = TitansForecaster(horizon=4, layers=0).fit(values)
+    answer = model.predict(quantiles=[0.05, 0.95])
+    found = answer[[name for name in answer if "-q-" in str(name)]].to_numpy()
+    assert (found == 0).sum() >= 4
+    assert (found == 100).sum() >= 4
+    assert found.min() == 0
+    assert found.max() == 100

@@ -98,12 +98,13 @@ def test_any_pieces_equal_the_whole_in_float32(variant):
             assert_agree(a.float(), b.float())
 
 
-def test_tokens_read_at_once_change_nothing(monkeypatch):
+@pytest.mark.parametrize(("bound", "most"), [("TOKENS_AT_ONCE", 3), ("NUMBERS_AT_ONCE", 1)])
+def test_tokens_read_at_once_change_nothing(monkeypatch, bound, most):
     network = make_network()
     series = make_series(network.config, LENGTH)
     whole = read_in_pieces(network, series, [LENGTH])
     surprised = surprise(network, series)
-    monkeypatch.setattr(reading, "TOKENS_AT_ONCE", 3)
+    monkeypatch.setattr(reading, bound, most)
     assert_same_state(read_in_pieces(network, series, [LENGTH]), whole)
     assert_agree(surprise(network, series), surprised)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor
 
 SHARES = tuple(tenth / 10 for tenth in range(11))
@@ -54,3 +55,17 @@ def memory_gain(errors: Tensor, *, caution: float, shares: Sequence[float] = SHA
         standard_error=None if spread is None else spread / direct,
         blocks=n,
     )
+
+
+def by_stretch(errors: Tensor, heard: Tensor, length: int) -> Tensor:
+    """Return the mean errors of stretches of ``length`` boundaries, of ``errors`` ``(s, n)``, sums over ``heard`` truths.
+
+    Stretches without a truth are left out. What is to be judged over all streams at once is added up before.
+
+    >>> import torch
+    >>> by_stretch(torch.tensor([[1.0, 3.0, 5.0]]), torch.tensor([[1, 1, 2]]), 2)
+    tensor([2.0000, 2.5000])
+    """
+    pad = (0, -errors.shape[1] % length)
+    total, count = (F.pad(x, pad).unflatten(1, (-1, length)).sum(2) for x in (errors, heard))
+    return (total / count.clamp_min(1))[count > 0]

@@ -30,6 +30,8 @@ from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, join, 
 
 TOKENS_AT_ONCE = 1024
 """Tokens read in one call; bounds what a long history holds and never changes an answer."""
+NUMBERS_AT_ONCE = 2**25
+"""Numbers in the look-backs of one call, of all its channels: the same bound for a wide history."""
 STREAMS_AT_ONCE = 512
 """Streams of one batch; bounds what a call holds and never changes an answer."""
 
@@ -96,7 +98,7 @@ def absorb_together(
     ]
     for group in _groups(keys, network.config.streams):
         batch, done = join([backbones[i] for i in group]), 0
-        for parts in zip(*(_pieces_of(waiting[i][1]) for i in group), strict=True):
+        for parts in zip(*(_pieces_of(waiting[i][1], network.config, len(group)) for i in group), strict=True):
             lookback, covariates = join(
                 [seen_at(network, waiting[i][0], ends) for i, ends in zip(group, parts, strict=True)]
             )
@@ -152,7 +154,7 @@ def forecast_together(
     for group in _groups(keys, streams):
         lookback, covariates = join([seen_at(network, waiting[i][0], at) for i in group])
         ahead = _rows_ahead(network, [states[i].n_seen for i in group]).repeat_interleave(streams)
-        base = None
+        base = bounds = None
         if network.base is not None:
             carry, scale = (
                 join([waiting[i][2] for i in group]),
@@ -170,12 +172,14 @@ def forecast_together(
             base = _base_forecast(network, said_by_base, lookback, covariates)
             bounds = said_by_base.bounds.to(network.device)
         said = network.forecast(lookback, covariates, join([waiting[i][1] for i in group]), ahead, base)
-        if base is not None:
+        if bounds is not None:
             said = _within(said, bounds, lookback)
         for place, i in enumerate(group):
             here = slice(place * streams, (place + 1) * streams)
             own = Lookback(*(x[here] for x in lookback))
-            found[i] = _at_levels(network, _in_units(Forecast(*(x[here] for x in said)), own, waiting[i][0].scale), asked)
+            limits = None if bounds is None else bounds[here]
+            answer = _in_units(Forecast(*(x[here] for x in said)), own, waiting[i][0].scale, limits)
+            found[i] = _at_levels(network, answer, asked)
     return found
 
 
@@ -205,7 +209,7 @@ def rolling_forecasts(
         groups.setdefault((origin - 1) // patch, []).append(origin)
     for tokens, group in groups.items():
         ends = torch.arange(absorbed + 1, tokens + 1) * patch
-        before = base = None
+        before = base = bounds = None
         if network.base is not None:
             asked = torch.tensor(group) if network.recollection is None else torch.cat([ends, torch.tensor(group)])
             rows, actual = (x[..., based : group[-1]] for x in all_rows)
@@ -224,9 +228,9 @@ def rolling_forecasts(
         lookback, covariates = _as_batch(lookback, covariates)
         ahead = _rows_ahead(network, group).repeat(network.config.streams)
         found = network.forecast(lookback, covariates, fork, ahead, base)
-        if base is not None:
+        if bounds is not None:
             found = _within(found, bounds, lookback)
-        yield group, _at_levels(network, _in_units(found, lookback, series.scale, origins=len(group)), levels)
+        yield group, _at_levels(network, _in_units(found, lookback, series.scale, bounds, origins=len(group)), levels)
 
 
 @torch.no_grad()
@@ -244,7 +248,7 @@ def surprise(network: ForecastNetwork, series: SeriesTensors, *, told: Told = to
     ends = torch.arange(config.patch_length, max(series.length, config.patch_length), config.patch_length)
     state = network.backbone.initial_state(config.streams)  # recollections are not surprised, and need a base
     squares = []
-    for part in (*_pieces_of(ends), torch.tensor([series.length])):
+    for part in (*_pieces_of(ends, network.config), torch.tensor([series.length])):
         with observed_writes(network) as seen:
             state = network.backbone(network.embedding(*seen_at(network, series, part)), state)[1]
         norms = torch.stack([torch.cat(pieces, dim=-1) for pieces in seen])  # memory, store layer, b, h, n
@@ -346,7 +350,7 @@ def _read_patches(
 ) -> State:
     """Read the patches of one series that end at some places; recollections ask what the base forecast there."""
     done = 0
-    for part in _pieces_of(ends):
+    for part in _pieces_of(ends, network.config):
         foretold = None if base is None else base[:, :, done : done + len(part)]
         backbone, done = network.read(*seen_at(network, known, part), backbone, foretold), done + len(part)
         told(len(part) * network.config.patch_length)
@@ -454,9 +458,10 @@ def _is_unknown(scale: Scale) -> bool:
     return bool(scale.level.isnan().all())
 
 
-def _pieces_of(ends: Tensor) -> tuple[Tensor, ...]:
-    """Cut origins into calls of bounded size."""
-    return ends.split(TOKENS_AT_ONCE) if len(ends) else ()
+def _pieces_of(ends: Tensor, config: ForecastConfig, series: int = 1) -> tuple[Tensor, ...]:
+    """Cut origins of so many series into calls of bounded size."""
+    most = NUMBERS_AT_ONCE // (series * config.channels * config.lookback)
+    return ends.split(min(max(most, 1), TOKENS_AT_ONCE)) if len(ends) else ()
 
 
 def _rows_ahead(network: ForecastNetwork, seen: Sequence[int]) -> Tensor:
@@ -464,8 +469,14 @@ def _rows_ahead(network: ForecastNetwork, seen: Sequence[int]) -> Tensor:
     return torch.tensor(seen, device=network.device) % network.config.patch_length
 
 
-def _in_units(found: Forecast, lookback: Lookback, scale: Scale, *, origins: int = 1) -> Forecasts:
-    """Return a series' forecasts at one origin a stream, ``(b n, c, 1, f)``, in its own units."""
+def _in_units(
+    found: Forecast, lookback: Lookback, scale: Scale, bounds: Tensor | None = None, *, origins: int = 1
+) -> Forecasts:
+    """Return a series' forecasts at one origin a stream, ``(b n, c, 1, f)``, in its own units.
+
+    What stopped at one of ``bounds`` ``(b n, c, 1, 2)``, on the long-run scale, is that bound to the last digit: a quantile
+    of rain that is a rounding error above 0 would miss every dry hour.
+    """
     level, spread = lookback.level[..., None], lookback.spread[..., None]
 
     def back(x: Tensor) -> Tensor:
@@ -475,7 +486,23 @@ def _in_units(found: Forecast, lookback: Lookback, scale: Scale, *, origins: int
 
     point = back(found.point * spread + level)
     quantiles = back(found.quantiles * spread[..., None] + level[..., None]).transpose(-1, -2)
+    if bounds is not None:
+        rounded = back(on_lookback_scale(bounds, lookback) * spread + level)
+        size = torch.maximum(scale.level.abs(), scale.spread).flatten()
+        for limit, near, side in zip(back(bounds).unbind(1), rounded.unbind(1), (1, -1), strict=True):  # n channels
+            exact = _to_digits(limit, size)[:, None]
+            reached = side * (point - near[:, None]) <= 0
+            point = side * torch.where(reached, side * exact, torch.maximum(side * point, side * exact))
+            reached = side * (quantiles - near[:, None, :, None]) <= 0
+            exact = exact[..., None]
+            quantiles = side * torch.where(reached, side * exact, torch.maximum(side * quantiles, side * exact))
     return Forecasts(point, quantiles)
+
+
+def _to_digits(x: Tensor, size: Tensor) -> Tensor:
+    """Return numbers rounded to 13 digits of their size: what a scale and its inverse add is gone."""
+    digits = 10.0 ** (13 - size.clamp(1e-200, 1e200).log10().ceil())
+    return torch.where(x.isfinite(), (x * digits).round() / digits, x)
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------

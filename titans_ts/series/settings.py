@@ -26,6 +26,7 @@ class BaseConfig:
     zero: bool = True  # whether the user's zero bounds rows that never changed their sign; not on transformed ones
     faith: float = 0.0  # in a profile of one long season, see titans_ts.series.base.bank.Bank
     prefers: bool = True  # whether a stream's own weights of the candidates move while it is read
+    ages: int = 0  # at which it is known how much wider the intervals of young streams are
     reads_on: bool = True  # whether a linear memory learns from the errors of a stream while it is read
     bank: tuple[str, ...] = ()  # candidates of the bank
     ridges: tuple[RidgeSpec, ...] = ()  # and these beside them
@@ -70,7 +71,10 @@ class ForecastConfig:
         """Return plain values, as they go into a model file; of a model without a base those that older files have."""
         older = () if self.base is not None or not self.level else ("base", "level")
         values = {**asdict(self), "backbone": self.backbone.to_dict()}
-        return {name: value for name, value in values.items() if name not in older}
+        values = {name: value for name, value in values.items() if name not in older}
+        if self.base is not None and not self.base.ages:  # as in older files, whose memories go on
+            del values["base"]["ages"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ForecastConfig:

@@ -30,6 +30,9 @@ def test_weights_of_ones_own_are_found_where_streams_differ():
     alike = rows[:1].expand(2, 600)
     both = learn([shared, replace(shared, own=True)], alike, ends, seen_of(rows, ends), 3, edges, channels=2)
     assert not both.spec.own
+    first = out_of_block(found, rows, ends, seen_of(rows, ends), edges)[1:]
+    alone = out_of_block(found.of_channels(torch.tensor([1])), rows[1:], ends, seen_of(rows[1:], ends), edges)
+    torch.testing.assert_close(first, alone, equal_nan=True)
     ridge = found.ridge
     twice = ridge.forecasts(torch.cat([rows, rows]), ends[-2:], seen_of(torch.cat([rows, rows]), ends[-2:]))
     torch.testing.assert_close(twice[:2], twice[2:])
@@ -51,10 +54,11 @@ def test_a_forward_block_knows_nothing_of_what_follows():
     assert not torch.allclose(a[:, ends > 150], b[:, ends > 150], equal_nan=True)
 
 
-def test_too_few_rows_are_refused():
-    rows, ends = waves(rows=12), torch.arange(5, 13)
-    with pytest.raises(ValueError, match="shorter horizon"):
-        learn([LONG], rows, ends, seen_of(rows, ends), 30, torch.tensor([0, 6, 12]))
+@pytest.mark.parametrize(("length", "seen_from"), [(12, 0), (60, 50)])
+def test_no_ridge_stands_where_no_window_has_its_targets(length, seen_from):
+    rows, ends = waves(rows=length), torch.arange(5, length + 1)
+    rows[:, :seen_from] = float("nan")
+    assert learn([LONG], rows, ends, seen_of(rows, ends), 30, torch.tensor([0, length // 2, length])) is None
 
 
 def test_windows_of_a_block_are_measured_by_the_size_at_its_end():

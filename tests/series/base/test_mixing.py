@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from titans_ts.series.base.mixing import choose_weights, mix
+from titans_ts.series.base.mixing import choose_weights, farthest, mix
 
 
 def windows(groups: int, f: int = 6, seed: int = 0, noise: tuple[float, ...] = (0.5, 0.5, 3.0)):
@@ -76,3 +76,13 @@ def test_what_is_dropped_does_not_count_and_the_horizon_may_be_shorter():
     weights = torch.tensor([[0.25, 0.5, 0.5], [0.75, 0.5, 0.5], [0, 0, 0]], dtype=torch.float64)
     forecasts = torch.tensor([[[1.0, 2], [3, 4], [float("nan"), 1]]], dtype=torch.float64)
     assert mix(forecasts, weights).tolist() == [[2.5, 3.0]]
+
+
+def test_far_ahead_the_worst_candidate_is_seen():
+    """Errors of 25 and of 90 sizes, both ordinary at step 720 of rows without a season."""
+    forecasts, truths, size, groups = windows(60, noise=(25.0, 90.0, 100.0))
+    ahead = farthest(torch.arange(715, 721), 1)
+    near, far = (choose_weights(forecasts, truths, size, groups, most=most).weights for most in (30.0, ahead))
+    assert far[0].min() > 0.85
+    assert near[0].max() < far[0].min() - 0.05, "cut at 30 the difference is small"
+    assert farthest(torch.tensor([1, 18]), 12).tolist() == [30, 30], "and panels do not notice"

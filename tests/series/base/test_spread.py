@@ -6,7 +6,7 @@ import torch
 
 from titans_ts.series.base import calibration
 from titans_ts.series.base import spread as spreads
-from titans_ts.series.base.calibration import learn
+from titans_ts.series.base.calibration import learn, learn_young
 from titans_ts.series.base.spread import GRID, MISSES, draw_levels, initial, quantiles, read, sizes, tracked_steps
 
 HORIZON, PATCH, SEASON = 20, 4, 12
@@ -214,6 +214,51 @@ def test_the_copula_keeps_how_steps_hang_together():
     seen, _ = heard(torch.zeros(1, 0, dtype=torch.float64), torch.ones(1, 1), spread=spread)
     paths = sample(spread, seen, torch.zeros(1, 1, HORIZON), torch.ones(1, 1, HORIZON), 400, chance=chance)[0, 0].numpy()
     assert np.corrcoef(paths[9], paths[19])[0, 1] == pytest.approx(np.sqrt(0.5), abs=0.1)
+
+
+def of_the_young(streams=40, until=60):
+    """Errors that are four times larger while streams are young, and what is learned of them."""
+    found, own = made(streams, until, seed=7)
+    larger = 1 + 3 * (torch.arange(until) < until // 2)
+    ends = np.arange(PATCH, until + 1, PATCH)
+    beside = torch.from_numpy(np.random.default_rng(8).standard_exponential((streams, len(ends), HORIZON)) - 1)
+    errors = own[..., None] * larger[ends - 1][:, None] * beside
+    points = torch.zeros(streams, len(ends), *tracked_steps(HORIZON).shape, dtype=torch.float64)
+    age = torch.from_numpy(ends).double().expand(streams, -1)
+    features = own[:, None].expand(-1, len(ends), 2)
+    both = SPREAD._replace(weights=torch.cat([SPREAD.weights, torch.zeros(1)]))
+    spread = learn_young(both, found * larger, points, errors, features, age, until=until)
+    return spread, found * larger, points, errors, features, age
+
+
+def test_intervals_of_young_streams_are_as_wide_as_theirs_were():
+    spread, rows, points, errors, features, age = of_the_young()
+    ends = age[0].long()
+    mature = spread._replace(young=spreads.GROWN_UP)
+    for known, least in ((mature, 0.0), (spread, 0.74)):
+        seen, _ = read(known, initial(known, len(rows)), rows, points, features, begin=0, ends=ends, age=age)
+        size = sizes(known, seen, features, origins=ends, age=age)
+        found = quantiles(known, seen, torch.zeros_like(size), size, [0.1, 0.9], age=age)
+        inside = ((found[..., 0] <= errors) & (errors <= found[..., 1])).double().mean((0, 2))[:6].mean()
+        assert least < inside < (0.86 if least else 0.6)
+    assert not spread.young[-1, 1:].any()
+    old = quantiles(spread, seen, size * 0, size, FINE, age=age + 60)
+    assert torch.equal(old, quantiles(mature, seen, size * 0, size, FINE))
+    young = quantiles(spread, seen, size * 0, size, FINE, age=age)
+    assert bool((young.diff(dim=-1) >= 0).all())
+
+
+def test_young_streams_are_heard_alike_at_any_cut():
+    spread, rows, points, _, features, age = of_the_young(3)
+    whole = read(spread, initial(spread, 3), rows, points, features, begin=0, ends=torch.tensor([60]), age=age)
+    carry, done = initial(spread, 3), 0
+    for end in (1, 7, 24, 25, 60):
+        some = slice(done // PATCH, end // PATCH)
+        given = rows[:, done:end], points[:, some], features[:, some]
+        seen, carry = read(spread, carry, *given, begin=done, ends=torch.tensor([end - done]), age=age[:, some])
+        done = end
+    for expected, found in zip((*whole[0], *whole[1]), (*seen, *carry), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10, equal_nan=True)
 
 
 def test_nothing_known_gives_finite_intervals():

@@ -8,6 +8,7 @@ from series.estimator_cases import fitted, wave
 
 from titans_ts import TitansForecaster, load
 from titans_ts.blocks.scale import Scale
+from titans_ts.series.base import mixing
 from titans_ts.series.base.bank import Bank
 from titans_ts.series.learning import earning
 from titans_ts.series.reading import rolling_forecasts
@@ -27,7 +28,7 @@ def test_errors_are_means_over_the_horizon_in_sizes_and_cut():
     size = found.size.numpy()
     np.testing.assert_allclose(found.errors["base"][:, 1:], 1 / size[:, 1:])
     last = found.errors["seasonal naive"].numpy()
-    np.testing.assert_allclose(last[0, 2], (1 / size[0, 2] + earning.LARGEST) / 2)
+    np.testing.assert_allclose(last[0, 2], (1 / size[0, 2] + mixing.LARGEST) / 2)
     np.testing.assert_allclose(last[1, 2], abs(4 - 2) / size[1, 2])
 
 
@@ -75,4 +76,4 @@ def test_a_constant_stream_does_not_outweigh_the_others():
     flat = np.full(300, 5.0)
     flat[250:] += chance.normal(size=50)
     model = fitted([chance.normal(size=300), flat], layers=0)
-    assert model.earned_[-1].error < earning.LARGEST
+    assert model.earned_[-1].error < mixing.LARGEST

@@ -8,6 +8,7 @@ import torch
 
 from titans_ts import TitansForecaster
 from titans_ts.blocks.scale import Scale
+from titans_ts.series.learning import solving
 from titans_ts.series.learning.solving import solve_base
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.sizes import Sizes
@@ -76,3 +77,38 @@ def test_the_forecaster_hands_it_on(solve_on):
     ]
     first, second = (torch.cat([x.flatten() for x in weights(fit.network_.base)]) for fit in fits)
     assert (first.shape == second.shape and torch.allclose(first, second)) == (solve_on == "training")
+
+
+def test_unseen_streams_have_intervals_that_hold_from_the_beginning():
+    base = solved(None).base
+    assert len(base.spread.young) == base.config.ages > 0
+    assert not base.spread.young[-1, 1:].any()
+    assert not len(solved(None, rows=120).base.spread.young)  # where errors of the young were heard
+    rows = torch.stack([series(100 + i).rows - base.effect * series(100 + i).future.T for i in range(60)])
+    rows = rows.unfold(-1, 48, 1)[torch.arange(60), :, torch.arange(60)]  # which begin at all phases
+    ends = [8, 16, 32]
+    scale = Scale(*torch.tensor([0.0, 1.0], dtype=torch.float64).expand(60, 2).T[..., None])
+    found, _ = base.read(
+        rows[..., :40], scale, base.initial_state(60, 1), first=0, ends=torch.tensor(ends), levels=[0.1, 0.9]
+    )
+    for i, end in enumerate(ends):
+        low, high = found.quantiles[:, 0, i].unbind(-1)
+        truth = rows[:, 0, end : end + HORIZON]
+        assert 0.68 < float(((low <= truth) & (truth <= high)).double().mean()) < 0.93
+
+
+def test_a_wide_series_teaches_by_some_of_its_channels_and_all_are_foretold(monkeypatch):
+    chance = np.random.default_rng(5)
+    wave = np.sin(np.arange(ROWS) * 2 * np.pi / 12) * chance.uniform(1, 3, size=(12, 1)) + chance.normal(size=(12, ROWS)) / 2
+    nothing, zeros = torch.zeros(ROWS, 0), torch.zeros(1, 12, dtype=torch.float64)
+    wide = SeriesTensors(torch.from_numpy(wave), nothing, nothing, nothing, torch.zeros(0), Scale(zeros, zeros + 1))
+    sizes, config = Sizes((12,), (12, 24, 48), "mean", PATCH), ForecastConfig(HORIZON, 48, PATCH, channels=12, level=False)
+    monkeypatch.setattr(solving.preference, "learn", lambda *_, **__: 0.1)  # else fewer channels may judge otherwise
+    whole = solve_base([wide], config, sizes, first_rows=[KNOWN])
+    monkeypatch.setattr(solving, "MOST_FORETOLD", 1)
+    some = solve_base([wide], config, sizes, first_rows=[KNOWN])
+    for one, two in zip(weights(whole.base), weights(some.base), strict=True):
+        assert torch.equal(one, two), "ridges and weights are of all channels"
+    for part, errors in whole.judged.errors.items():
+        torch.testing.assert_close(some.judged.errors[part], errors, equal_nan=True)
+    torch.testing.assert_close(some.foretold[0].point, whole.foretold[0].point, rtol=1e-6, atol=1e-6, equal_nan=True)

@@ -77,7 +77,8 @@ class Base(nn.Module):
         self.register_buffer("mixing", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("pace", torch.zeros((), dtype=torch.float64))
         self.register_buffer("effect", torch.zeros(config.channels, config.future, dtype=torch.float64))
-        self.set_spread(spread.blank(config.horizon, config.season, config.patch_length, FEATURES, config.templates))
+        blank = spread.blank(config.horizon, config.season, config.patch_length, FEATURES, config.templates)
+        self.set_spread(blank._replace(young=blank.young.new_zeros(config.ages, blank.young.shape[1])))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Stay where it is, in its own kind of number."""
@@ -92,7 +93,7 @@ class Base(nn.Module):
 
     def set_spread(self, learned: Spread) -> None:
         """Keep what was learned of the errors of forecasts."""
-        parts = {name: x for name, x in learned._asdict().items() if isinstance(x, Tensor)}
+        parts = {name: x for name, x in learned._asdict().items() if isinstance(x, Tensor) and (name != "young" or len(x))}
         self._of_spread: tuple[str, ...] = tuple(parts)
         for name, x in parts.items():
             self.register_buffer(f"spread_{name}", x)
@@ -205,13 +206,21 @@ class Base(nn.Module):
         point, memory = self._remember(known, keep, boundaries, at, expected, seen.size, carry.memory)
         tracked = torch.from_numpy(spread.tracked_steps(self.config.horizon)) - 1
         heard, after = spread.read(
-            self.spread, carry.spread, rows, point[:, inner][..., tracked], features[:, inner], begin=first, ends=ends
+            self.spread,
+            carry.spread,
+            rows,
+            point[:, inner][..., tracked],
+            features[:, inner],
+            begin=first,
+            ends=ends,
+            age=seen.age[:, inner],
         )
         quantiles = None
         if len(levels):
-            size = spread.sizes(self.spread, heard, features[:, asked], origins=first + ends)
+            age = seen.age[:, asked]
+            size = spread.sizes(self.spread, heard, features[:, asked], origins=first + ends, age=age)
             each = levels.numpy() if isinstance(levels, Tensor) else levels
-            quantiles = spread.quantiles(self.spread, heard, point[:, asked], size, each)
+            quantiles = spread.quantiles(self.spread, heard, point[:, asked], size, each, age=age)
         rest = known[:, known.shape[1] - keep :].clone()
         return (point[:, asked], quantiles), BaseCarry(rest, bank, prefers, memory, after, carry.bounds)
 

@@ -12,7 +12,9 @@ from titans_ts.series.base.spread import (
     GRID,
     LAPLACE,
     LARGEST_ERROR,
+    LARGEST_FACTOR,
     MISSES,
+    REACHES,
     Array,
     Spread,
     SpreadSeen,
@@ -27,6 +29,8 @@ from titans_ts.series.base.spread import (
     mean_of,
     near,
     phases,
+    quantiles,
+    read,
     sizes,
     tracked_steps,
     widened,
@@ -40,6 +44,14 @@ AT_ONCE = 100_000
 """Most errors that are sorted for one knot."""
 FIT_ON = 100_000
 """Most errors that weights are fitted on."""
+AGES = 10
+"""Ages at which it is learned how much wider intervals of young streams are."""
+SHARES = np.linspace(0, 1.25, 6)
+"""How much of the second feature the size of a young stream may have in place of the first."""
+YOUNGEST = np.log([0.5, 64.0])
+"""Bounds of the logarithm by which sizes of young streams are larger."""
+FEW_YOUNG = 4.0
+"""Young streams that what was learned of mature ones counts for."""
 
 
 def learn(errors: Tensor, features: Tensor, *, origins: Tensor, season: int, patch: int) -> Spread:
@@ -91,6 +103,68 @@ def learn(errors: Tensor, features: Tensor, *, origins: Tensor, season: int, pat
         losses.append(_loss(trial, heard_by(trial), wrong, logs[..., 0]))
     best = PACES[int(np.argmin(losses))]
     return spread._replace(pace=torch.tensor(best, dtype=torch.float64), patch=patch)
+
+
+def learn_young(
+    spread: Spread, rows: Tensor, points: Tensor, errors: Tensor, features: Tensor, age: Tensor, *, until: int
+) -> Spread:
+    """Return a spread that knows how much wider intervals are until streams are so many rows old.
+
+    Streams begin with their first of ``rows`` ``(s, t)``; points at tracked steps ``(s, n, b, k)``, errors ``(s, n, f)``,
+    features ``(s, n, j)`` and age ``(s, n)`` are those at every boundary.
+    """
+    ends = spread.patch * torch.arange(1, errors.shape[1] + 1)
+    wrong, logs = errors.numpy(), logs_of(features.numpy())
+    ages = np.unique(np.round(np.geomspace(spread.patch, max(until, spread.patch + 1), AGES)))
+    near_age = np.stack([np.interp(np.log(np.maximum(age.numpy(), 1)), np.log(ages), one) for one in np.eye(len(ages))])
+    near_age = near_age * np.isfinite(wrong).any(-1) * (age.numpy() <= until)
+    trust = np.array([(shares.max(1) > 0).sum() for shares in near_age])
+    trust = trust / (trust + FEW_YOUNG) * (ages < ages[-1])
+    table = np.concatenate([np.log(ages)[:, None], np.zeros((len(ages), 5))], 1)
+
+    usual = np.maximum(np.abs(distances_of(spread)).mean(-1), 1e-12)
+    weights = spread.weights.numpy()
+    large = np.abs(wrong) / usual / np.exp(weights[0] + logs @ weights[3:])[..., None]
+    apart = (logs[..., -1] - logs[..., 0])[..., None]
+    for i, shares in enumerate(near_age):
+        tried = []
+        for share in SHARES:
+            each = large * np.exp(-share * apart)
+            known = np.isfinite(each)
+            part = np.broadcast_to(shares[..., None], each.shape)[known]
+            if not (part * (each[known] > 0)).any():
+                continue
+            usual_one = _weighted(each[known], part, 0.9)
+            mean = (np.minimum(each[known], 10 * usual_one + 1e-9) * part).sum() / part.sum()
+            shift = np.log(max(mean, 1e-9))
+            centred = (np.broadcast_to(apart, each.shape)[known] * part).sum() / part.sum()
+            tried.append((shift + share * centred, shift, share))
+        if tried:
+            _, shift, share = min(tried)
+            table[i, 1:3] = trust[i] * np.clip(shift, *YOUNGEST), trust[i] * share
+    spread = spread._replace(young=torch.from_numpy(table))
+
+    seen, _ = read(spread, initial(spread, len(rows)), rows, points, features, begin=0, ends=ends, age=age)
+    size = sizes(spread, seen, features, origins=ends, age=age)
+    levels = np.sort(np.concatenate([MISSES, [0.5], 1 - MISSES]))
+    bounds = quantiles(spread, seen, torch.zeros_like(size), size, levels).numpy()
+    middle = bounds[..., 3, None]
+    widths = np.where((wrong < bounds[..., 3])[..., None], middle - bounds[..., 2::-1], bounds[..., 4:] - middle)
+    beyond = np.log(np.maximum(np.abs(wrong[..., None] - middle), 1e-12) / np.maximum(widths, 1e-12))
+    for i, shares in enumerate(near_age):
+        known = np.isfinite(wrong) & (shares[..., None] > 0)
+        if known.any():
+            part = np.broadcast_to(shares[..., None], wrong.shape)[known]
+            stretch = [_weighted(beyond[known, j], part, 2 * reach) for j, reach in enumerate(REACHES)]
+            table[i, 3:] = trust[i] * np.clip(np.maximum.accumulate(stretch), *np.log([1 / LARGEST_FACTOR, LARGEST_FACTOR]))
+    return spread._replace(young=torch.from_numpy(table))
+
+
+def _weighted(values: Array, weights: Array, share: float) -> float:
+    """Return the quantile of values ``(n,)`` at a share of their weights."""
+    order = np.argsort(values, kind="stable")
+    places = np.cumsum(weights[order])
+    return float(values[order[min(int(np.searchsorted(places, share * places[-1])), len(order) - 1)]])
 
 
 def _distances(scaled: Array, knots: NDArray[np.int64], stride: int) -> Array:

@@ -54,6 +54,13 @@ class Learned(NamedTuple):
     forward: tuple[Tensor | None, ...]  # of each block: weights solved on the blocks before it, None where there are too few
     losses: dict[str, list[float]]  # log loss of each judged block, by what was tried
 
+    def of_channels(self, some: Tensor) -> Learned:
+        """Return the same with the weights of some channels alone, where channels have their own."""
+        if self.own_penalty is None:
+            return self
+        forward = tuple(None if weights is None else weights[some] for weights in self.forward)
+        return self._replace(weights=self.weights[some], forward=forward)
+
     @property
     def ridge(self) -> Ridge:
         """What a model keeps: the weights solved on all blocks."""
@@ -77,8 +84,10 @@ def learn(
     penalties: Sequence[float] = PENALTIES,
     *,
     channels: int = 1,
-) -> Learned:
+) -> Learned | None:
     """Solve each of ``specs`` on blocks 1 ... j, score block j + 1, and return the one that forward blocks prefer.
+
+    None where no window has enough of its rows and targets observed for any weights to be solved.
 
     The first spec is the simplest; a later one must be better by more than one standard error of the blocks' paired
     differences. Weights of one's own are tried only for the best shared spec before them; streams are those of ``channels``
@@ -97,12 +106,14 @@ def learn(
         if shared not in kept:
             groups = channels if size <= OWN_BYTES and replace(spec, own=True) in specs else 1
             kept = {shared: running_sums(spec, rows, ends, seen, horizon, edges, groups=groups)} | _only(kept, best)
+        if float(kept[shared][-1].total.sum()) <= 0:
+            continue
         found = _judge(spec, kept[shared], rows, ends, seen, horizon, edges, penalties, best)
         losses |= {f"{spec} {key}": value for key, value in found.losses.items()}
         if best is None or clearly_better(_of(found), _of(best)):
             best, best_sums = found, kept[shared]
     if best is None or best_sums is None:
-        raise ValueError("specs: there must be one whose weights are shared")
+        return None
     final, forward = _solutions(best, best_sums)
     younger = _younger(best, best_sums[-1])
     return best._replace(weights=final, younger=younger, forward=forward, losses={**losses, "chosen": _of(best)})
@@ -235,10 +246,9 @@ def _solutions(learned: Learned, sums: list[Sums]) -> tuple[Tensor, tuple[Tensor
             found.append(solve(spec, known.together(), learned.penalty))
         else:
             found.append(own_weights(spec, known, learned.penalty, learned.own_penalty))
-    final = found[-1]
-    if final is None:
-        raise ValueError("no window of the rows has all of its targets; give more rows or a shorter horizon")
-    return final, (None, *found[:-1])
+    final = found.pop()
+    assert final is not None
+    return final, (None, *found)
 
 
 def _younger(learned: Learned, sums: Sums) -> tuple[Tensor, ...]:

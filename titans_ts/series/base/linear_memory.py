@@ -11,7 +11,7 @@ import torch
 from scipy.signal import lfilter
 from torch import Tensor, nn
 
-from titans_ts.learn.acceptance import MemoryGain, memory_gain
+from titans_ts.learn.acceptance import MemoryGain, by_stretch, memory_gain
 
 MOST_BLOCKS = 3
 """Blocks of the horizon with sums of their own; the nearer a block, the sooner its errors are known."""
@@ -393,7 +393,7 @@ class LinearMemory(nn.Module):
         if from_panel:
             for apart, known in zip(self._apart, (priors[1][0], priors[1][-1]), strict=True):
                 apart[:, self.columns[b]] = known
-        found = torch.stack([_by_stretch(errors(words, share), heard, delay) for share in SHARES])
+        found = torch.stack([by_stretch(errors(words, share), heard, delay) for share in SHARES])
         gain = memory_gain(found, caution=caution, shares=SHARES)
         self.share[b] = gain.share
         return gain
@@ -519,10 +519,3 @@ def _running(terms: Tensor, start: Tensor, decay: float) -> Tensor:
         return out
     found, _ = lfilter([1.0], [1.0, -decay], terms.numpy(), axis=1, zi=(decay * start)[:, None].numpy())
     return torch.from_numpy(found)
-
-
-def _by_stretch(errors: Tensor, heard: Tensor, length: int) -> Tensor:
-    """Return mean errors of stretches of ``length`` boundaries in time, of all streams, those with a truth only."""
-    pad = (0, -errors.shape[1] % length)
-    total, count = (nn.functional.pad(x, pad).unflatten(1, (-1, length)).sum(2) for x in (errors, heard))
-    return (total / count.clamp_min(1))[count > 0]

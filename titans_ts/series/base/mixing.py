@@ -15,7 +15,9 @@ Array = NDArray[np.float64]
 MOST_BLOCKS = 3
 """Blocks of the horizon with weights of their own, at most."""
 LARGEST = 30.0
-"""Errors count as at most so many sizes."""
+"""Sizes that one error counts for at most, so that a stream which hardly ever changes does not outweigh all others."""
+FAR = 8.0
+"""Errors below so many of a random walk's are never cut."""
 LEAST_WEIGHT = 0.02
 """Candidates with less than this in every block are dropped."""
 CAUTION = 1.0
@@ -37,6 +39,18 @@ class Mixture(NamedTuple):
     blocks: int  # of the horizon, with weights of their own; 0 where weights are equal
 
 
+def farthest(steps: Tensor, season: int) -> Tensor:
+    """Return the sizes that an error counts for at most at each of ``steps``, from 1: :data:`LARGEST`, or more far ahead.
+
+    What is cut must be out of the ordinary. Errors of a random walk grow by the square root of the step: at step 720 of rows
+    without a season they have 27 sizes, and if all above 30 counted alike, the worst candidate would go unseen.
+
+    >>> farthest(torch.tensor([1, 48, 720]), 1)
+    tensor([ 30.0000,  55.4256, 214.6625], dtype=torch.float64)
+    """
+    return (FAR * (steps.double() / season).sqrt()).clamp_min(LARGEST)
+
+
 def mix(forecasts: Tensor, weights: Tensor) -> Tensor:
     """Average candidates.
 
@@ -56,7 +70,15 @@ def mix(forecasts: Tensor, weights: Tensor) -> Tensor:
     return (forecasts[..., used, :] * weights[used, : forecasts.shape[-1]].to(forecasts)).sum(-2)
 
 
-def choose_weights(forecasts: Tensor, truths: Tensor, size: Tensor, groups: Tensor, *, caution: float = CAUTION) -> Mixture:
+def choose_weights(
+    forecasts: Tensor,
+    truths: Tensor,
+    size: Tensor,
+    groups: Tensor,
+    *,
+    most: Tensor | float = LARGEST,
+    caution: float = CAUTION,
+) -> Mixture:
     """Choose weights on the simplex by absolute errors of windows whose truths were not known to the candidates.
 
     Equal weights, one set for the whole horizon, and a set for each of at most three blocks of it are judged on groups that
@@ -74,6 +96,8 @@ def choose_weights(forecasts: Tensor, truths: Tensor, size: Tensor, groups: Tens
     groups : Tensor ``(w,)``
         Number of the stream of each window, or, for a single stream, of the time: windows of one group stand together, and
         groups count alike.
+    most : Tensor ``(f,)`` or float
+        Sizes that an error counts for at most, of each step: :func:`farthest`.
     caution : float
         How strongly few groups are held near equal weights.
 
@@ -83,8 +107,9 @@ def choose_weights(forecasts: Tensor, truths: Tensor, size: Tensor, groups: Tens
         Equal weights where there is nothing to choose by.
     """
     _, k, f = forecasts.shape
-    errors = ((forecasts - truths[:, None]) / size[:, None, None]).double().numpy()
-    errors = np.clip(errors, -LARGEST, LARGEST)
+    scaled = ((forecasts - truths[:, None]) / size[:, None, None]).double()
+    limit = torch.as_tensor(most, dtype=torch.float64)
+    errors = scaled.clamp(-limit, limit).numpy()
     known = np.isfinite(errors).all(1) & (size > 0).numpy()[:, None]  # w f
     known_rows = known.any(1)
     _, group, each = np.unique(groups.numpy()[known_rows], return_inverse=True, return_counts=True)

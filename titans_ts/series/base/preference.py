@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from titans_ts.learn.acceptance import memory_gain
+from titans_ts.learn.acceptance import by_stretch, memory_gain
 
 MOST_STEPS = 6
 """Steps of the horizon whose errors are heard, at most."""
@@ -158,14 +158,6 @@ def learn(
     for pace in PACES:
         slopes, _ = read(mixing, pace, *given, patch_length=patch_length)
         missed = (error * weights_of(mixing[:, steps - 1], pace, slopes[:, 1:])).sum(2).abs()
-        losses.append(_by_stretch(torch.where(heard, missed, 0.0).sum(-1), heard.sum(-1), waits))
+        missed, count = (x.sum((0, -1))[None] for x in (torch.where(heard, missed, 0.0), heard))  # over all streams
+        losses.append(by_stretch(missed, count, waits))
     return memory_gain(torch.stack(losses), caution=caution, shares=PACES).share
-
-
-def _by_stretch(missed: Tensor, heard: Tensor, length: int) -> Tensor:
-    """Return the mean error of each stretch of so many boundaries, over all streams; those without a truth are left out."""
-    total, count = (
-        torch.nn.functional.pad(x.sum(0), (0, -x.shape[1] % length)).unflatten(0, (-1, length)).sum(1)
-        for x in (missed, heard)
-    )
-    return (total / count.clamp_min(1))[count > 0]

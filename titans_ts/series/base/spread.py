@@ -44,6 +44,10 @@ FARTHEST = 1e-12
 """Share of truths beyond the farthest quantile."""
 SMALLEST = 1e-4
 """Smallest size, in long-run spreads."""
+REACHES = np.array([0.25, 0.4, 0.475])
+"""Distances of a share from one half at which distances of young streams are stretched: those of the bounds missed."""
+GROWN_UP = torch.zeros(0, 6, dtype=torch.float64)
+"""What is known of the young where nothing was learned."""
 
 
 class Spread(NamedTuple):
@@ -60,6 +64,7 @@ class Spread(NamedTuple):
     profile: Tensor  # p, mean size by phase, about 1
     pace: Tensor  # scalar, of the factors
     ranks: Tensor  # r f, int16, the copula
+    young: Tensor = GROWN_UP  # a 6, by age: its logarithm, of the size a constant and a share of its features, 3 stretches
 
 
 class SpreadCarry(NamedTuple):
@@ -126,12 +131,21 @@ def initial(spread: Spread, streams: int) -> SpreadCarry:
 
 
 def read(
-    spread: Spread, carry: SpreadCarry, rows: Tensor, points: Tensor, features: Tensor, *, begin: int, ends: Tensor
+    spread: Spread,
+    carry: SpreadCarry,
+    rows: Tensor,
+    points: Tensor,
+    features: Tensor,
+    *,
+    begin: int,
+    ends: Tensor,
+    age: Tensor | None = None,
 ) -> tuple[SpreadSeen, SpreadCarry]:
     """Hear rows ``(s, t)`` after ``begin`` others; return what was heard after ``ends`` ``(o,)`` of them, and the carry.
 
     The ``n`` boundaries are those in ``begin + 1 ... begin + t``; points ``(s, n, b, k)`` are the forecasts of tracked steps
-    from there, features ``(s, n, j)`` the sizes there, NaN where there is no forecast.
+    from there, features ``(s, n, j)`` the sizes there, NaN where there is no forecast. Age ``(s, n)`` is the rows since the
+    stream's first; none is young by default.
     """
     tracked, patch = tracked_steps(spread.horizon), spread.patch
     first, last = begin // patch + 1, (begin + rows.shape[1]) // patch
@@ -145,7 +159,7 @@ def read(
         heard, after = _unmoved(carry, spread), carry._replace(waiting=torch.from_numpy(values))
     else:
         logs = logs_of(features.numpy())
-        both = np.stack([logs[..., 0], logs @ spread.weights.numpy()[3:]], -1)
+        both = np.stack([logs[..., 0], logs @ spread.weights.numpy()[3:]], -1) + _larger(spread, logs, age)[..., None]
         sizes_of = np.concatenate([carry.sizes.numpy(), both], 1)
         heard, after = hear(spread, values, sizes_of, carry, rows=np.array([[first * patch]]))
     which = (begin + ends.numpy()) // patch - first + 1
@@ -153,24 +167,37 @@ def read(
     return seen, after
 
 
-def sizes(spread: Spread, seen: SpreadSeen, features: Tensor, *, origins: Tensor) -> Tensor:
-    """Return the size ``(s, n, f)`` of errors after ``origins`` rows, ``(n,)`` or ``(s, n)``, by features there."""
+def sizes(spread: Spread, seen: SpreadSeen, features: Tensor, *, origins: Tensor, age: Tensor | None = None) -> Tensor:
+    """Return the size ``(s, n, f)`` of errors after ``origins`` rows, ``(n,)`` or ``(s, n)``, by features and age there."""
     weights, steps = spread.weights.numpy(), np.arange(1, spread.horizon + 1)
-    plain = weights[0] + logs_of(features.numpy()) @ weights[3:]
+    logs = logs_of(features.numpy())
+    plain = weights[0] + logs @ weights[3:] + _larger(spread, logs, age)
     level = seen.level.numpy() @ between(spread.horizon).T
     phase = phases(spread, np.atleast_2d(origins.numpy())[..., None] + steps - 1)
     profile = np.take_along_axis(seen.profile.numpy(), np.broadcast_to(phase, (len(plain), *phase.shape[1:])), 2)
     return torch.from_numpy(np.exp(plain[..., None] + weights[1] * level + weights[2] * profile))
 
 
-def quantiles(spread: Spread, seen: SpreadSeen, point: Tensor, size: Tensor, levels: Sequence[float] | Array) -> Tensor:
+def quantiles(
+    spread: Spread,
+    seen: SpreadSeen,
+    point: Tensor,
+    size: Tensor,
+    levels: Sequence[float] | Array,
+    *,
+    age: Tensor | None = None,
+) -> Tensor:
     """Return quantiles ``(s, n, f, q)`` of any levels in (0, 1), round points ``(s, n, f)`` of a size ``(s, n, f)``.
 
-    Levels are ``(q,)``, or of each step ``(s, n, f, q)``.
+    Levels are ``(q,)``, or of each step ``(s, n, f, q)``; age ``(s, n)`` is the rows since the stream's first.
     """
-    table = distances_of(spread)
-    found = at_of(table, np.clip(np.asarray(levels, dtype=np.float64), FARTHEST, 1 - FARTHEST))
-    return point[..., None] + size[..., None] * torch.from_numpy(widened(spread, seen.factors.numpy(), table, found))
+    table, shares = distances_of(spread), np.clip(np.asarray(levels, dtype=np.float64), FARTHEST, 1 - FARTHEST)
+    found = widened(spread, seen.factors.numpy(), table, at_of(table, shares))
+    if age is not None and len(spread.young):
+        stretch = np.exp((_at_reaches(shares) * by_age(spread, age)[:, :, None, None, 2:]).sum(-1))
+        middle = table[:, len(GRID) // 2, None]
+        found = middle + (found - middle) * stretch
+    return point[..., None] + size[..., None] * torch.from_numpy(found)
 
 
 def draw_levels(spread: Spread, streams: int, paths: int, *, chance: np.random.Generator) -> Array:
@@ -302,6 +329,30 @@ def between(horizon: int) -> Array:
 def logs_of(features: Array) -> Array:
     """Return logarithms of sizes, none below the smallest."""
     return np.log(np.maximum(np.nan_to_num(features), SMALLEST))
+
+
+# --- the young --------------------------------------------------------------------------------------------------------
+
+
+def by_age(spread: Spread, age: Tensor) -> Array:
+    """Return what was learned of young streams at ages ``(s, n)``: 2 numbers of the size and 3 stretches, ``(s, n, 5)``."""
+    table = spread.young.numpy()
+    logs = np.log(np.maximum(age.numpy(), 1.0))
+    return np.stack([np.interp(logs, table[:, 0], column) for column in table[:, 1:].T], -1)
+
+
+def _larger(spread: Spread, logs: Array, age: Tensor | None) -> Array:
+    """Return what the logarithm of a size ``(s, n)`` has more because of its stream's age: 0 for all but the young."""
+    if age is None or not len(spread.young):
+        return np.zeros(logs.shape[:-1])
+    found = by_age(spread, age)
+    return found[..., 0] + found[..., 1] * (logs[..., -1] - logs[..., 0])
+
+
+def _at_reaches(shares: Array) -> Array:
+    """Return how much of each stretch a share has, ``(..., 3)``: straight between the reaches, the ends' beyond."""
+    reach = np.abs(shares - 0.5)
+    return np.stack([np.interp(reach, REACHES, one) for one in np.eye(len(REACHES))], -1)
 
 
 # --- distances --------------------------------------------------------------------------------------------------------

@@ -12,15 +12,13 @@ from torch import Tensor
 
 from titans_ts.backbones.observing import silenced
 from titans_ts.backbones.variants import BASELINES
-from titans_ts.series.base import spread
+from titans_ts.series.base import mixing, spread
 from titans_ts.series.base.bank import BankSeen
 from titans_ts.series.base.spread import Spread
 from titans_ts.series.learning.objective import origin_errors
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.tensors import SeriesTensors
 
-LARGEST = 30.0
-"""Sizes that one error counts for at most, so that a stream which hardly ever changes does not outweigh all others."""
 FEWEST_ROWS = 6
 """Rows, at least, after which the size of a stream is known; or two seasons and two rows."""
 NUMBERS_AT_ONCE = 2**22
@@ -44,18 +42,30 @@ class Judged(NamedTuple):
     errors: dict[str, Tensor]  # s n, by part
     size: Tensor  # s n, on the long-run scale; NaN before it is known
 
+    @classmethod
+    def of(cls, parts: Sequence[Judged], order: Tensor) -> Judged:
+        """Return the errors of several sets of streams as one, in another order."""
+        errors = {name: torch.cat([part.errors[name] for part in parts])[order] for name in parts[0].errors}
+        return cls(errors, torch.cat([part.size for part in parts])[order])
+
 
 def judge(alone: Tensor, expected: Tensor, truth: Tensor, seen: BankSeen, *, season: int) -> Judged:
     """Return the errors of the base without and with reading on ``(s, n, f)``, and of the seasonal naive beside them."""
-    size = torch.where(seen.age >= max(2 * season + 2, FEWEST_ROWS), seen.size, float("nan"))
-    phase = torch.arange(truth.shape[-1]) % season
+    size = settled_size(seen, season)
+    steps = torch.arange(truth.shape[-1])
+    phase, most = steps % season, mixing.farthest(steps + 1, season)
     errors = {name: torch.empty_like(size) for name in ("seasonal naive", "base", "reads on")}
     for part in torch.arange(size.shape[1]).split(max(NUMBERS_AT_ONCE // truth[:, 0].numel(), 1)):
         answers = (seen.last[:, part][..., phase], alone[:, part], expected[:, part])
         for found, answer in zip(errors.values(), answers, strict=True):
             off = (truth[:, part] - answer).abs() / size[:, part, None]
-            found[:, part] = off.clamp_max(LARGEST).nanmean(-1)
+            found[:, part] = off.clamp_max(most).nanmean(-1)
     return Judged(errors, size)
+
+
+def settled_size(seen: BankSeen, season: int) -> Tensor:
+    """Return the sizes of streams ``(s, n)``, NaN before they are known."""
+    return torch.where(seen.age >= max(2 * season + 2, FEWEST_ROWS), seen.size, float("nan"))
 
 
 def judge_memory(
@@ -63,6 +73,8 @@ def judge_memory(
 ) -> Judged:
     """Return also the errors with the memory silent, if there is one to silence, and of all, from ``starts`` on."""
     errors, contexts = dict(judged.errors), dict[str, AbstractContextManager[None]]()
+    assert network.base is not None
+    most = mixing.farthest(torch.arange(network.config.horizon) + 1, network.base.config.season)
     if network.config.backbone.variant not in BASELINES:
         contexts["memory silent"] = silenced(network)
     contexts["all"] = nullcontext()
@@ -73,7 +85,7 @@ def judge_memory(
             errors[name] = errors["reads on"].masked_fill(early, float("nan"))
             continue
         with context:
-            errors[name] = origin_errors(network, list(series), list(starts), judged.size, largest=LARGEST)
+            errors[name] = origin_errors(network, list(series), list(starts), judged.size, largest=most)
     return judged._replace(errors=errors)
 
 

@@ -144,11 +144,17 @@ def _sizes(panel: Panel, training_rows: Sequence[int], plan: Plan) -> Sizes:
         season_length=plan.season_length,
     )
     if max(training_rows) <= sizes.patch_length:
-        longest = max(map(len, panel))
+        longest, most, chosen = max(map(len, panel)), max(training_rows), ""
+        remedies = ["give more rows"]
+        if isinstance(plan.patch_length, str):
+            chosen = f"; patch_length='auto' is {sizes.patch_length} for a look-back of {sizes.lookback} rows"
+        if most > 1:
+            remedies.append(f"set patch_length={most - 1}" if chosen else f"a patch_length of at most {most - 1}")
+        if longest > most:
+            remedies.append("a smaller validation_fraction")
         raise ValueError(
-            f"X is too short: its longest series has {longest} rows, {max(training_rows)} of them for training; fit "
-            f"needs {sizes.patch_length + 1} or more (patch_length + 1), not n_samples={longest}: give more rows, or a "
-            "smaller patch_length or validation_fraction"
+            f"X is too short: its longest series has {longest} rows, {most} of them for training; fit needs "
+            f"{sizes.patch_length + 1} or more (patch_length + 1), not n_samples={longest}{chosen}: {', or '.join(remedies)}"
         )
     return sizes
 

@@ -78,11 +78,12 @@ def block_errors(
 
 @torch.no_grad()
 def origin_errors(
-    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], size: Tensor, *, largest: float
+    network: ForecastNetwork, series: list[SeriesTensors], starts: list[int], size: Tensor, *, largest: Tensor
 ) -> Tensor:
-    """Return the mean absolute error of every origin ``(s, n)`` from ``starts`` on, in sizes ``(s, n)``, cut at ``largest``.
+    """Return the mean absolute error of every origin ``(s, n)`` from ``starts`` on, in units of ``size``.
 
-    Streams are the channels of each series in turn; NaN where nothing was observed.
+    An error counts for at most ``largest`` ``(f,)`` of them. Streams are the channels of each series in turn; NaN where
+    nothing was observed.
     """
     found = torch.full_like(size, float("nan"))
     for said in _validation_forecasts(network, series, starts):

@@ -10,6 +10,7 @@ on all before it forecast.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from titans_ts.series.base.base import Base, features_of
 from titans_ts.series.base.effects import effect_at, learn_effect
 from titans_ts.series.base.forward import Learned
 from titans_ts.series.base.ridge import RidgeSpec
+from titans_ts.series.base.spread import Spread, tracked_steps
 from titans_ts.series.learning import earning
 from titans_ts.series.learning.earning import Judged
 from titans_ts.series.settings import BaseConfig, ForecastConfig
@@ -39,11 +41,17 @@ JUDGED_SHARE = 0.7
 MOST_ROWS = 20_000_000
 """Rows, gaps at the ends of shorter streams included, from which a base is learned; of more streams evenly spaced ones."""
 MOST_FORETOLD = 40_000_000
-"""Numbers that the base foretells while it is learned; of more streams evenly spaced ones."""
+"""Numbers that the base foretells while it is learned; of more series evenly spaced ones, or of a wide series' channels."""
 MOST_WORK, FEWEST_WINDOWS, MOST_WINDOWS = 2e10, 2_000, 60_000
 """Products in the sums of one ridge; windows that they are taken over, evenly spaced."""
 EFFECT_LOOKBACK = 168
 """Rows, at most, of the look-back beside which the effect of covariates is learned."""
+YOUNG_SEASONS, YOUNG_LOOKBACK = 4, 336
+"""Seasons, and rows of a look-back, after which a stream is no longer young."""
+MOST_YOUNG = 96
+"""Streams, at most, that begin once more to tell how wide intervals of the young are."""
+GOLDEN = 0.6180339887498949
+"""Share of a season between two phases: multiples of it are spread evenly."""
 FEWEST_BOUNDARIES = 48
 """Boundaries of a typical stream below which no linear memory is tried."""
 FEW_BLOCKS, SURE = 6, ("theta", "theta_log", "damped", "damped_log")
@@ -52,8 +60,8 @@ WINDOWS_A_WEIGHT = 10
 """Windows for each input of a ridge of short look-backs, at least, of all streams."""
 FEWEST_STREAMS = 8
 """Streams from which on candidates are weighed by stream, and not by time."""
-SCORED, WEIGHED_STEPS, FEWEST_ROWS = 4_000, 48, 6
-"""Origins at which candidates are weighed, at so many steps; rows that a stream must have read by then."""
+SCORED, WEIGHED_STEPS = 4_000, 48
+"""Origins at which candidates are weighed, at so many steps."""
 NUMBERS_AT_ONCE = 2**22
 """Numbers of forecasts that are made in one call."""
 
@@ -74,6 +82,10 @@ class _Streams(NamedTuple):
     rows: Tensor  # s t, on the long-run scale; NaN after each one's end
     scale: Scale  # s
     lengths: Tensor  # s
+
+    def of(self, some: Tensor) -> _Streams:
+        """Return the streams of some places, and not which series they are of."""
+        return _Streams([], self.rows[some], Scale(*(x[some] for x in self.scale)), self.lengths[some])
 
 
 class _Found(NamedTuple):
@@ -114,24 +126,62 @@ def solve_base(
     if first_rows is not None:  # what is left is one more block
         edges = torch.cat([edges, whole.lengths[:, None]], dim=1)
         ridges = [one._replace(forward=(*one.forward, one.weights)) for one in ridges]
-    streams = whole
-    rows, patch = streams.rows, config.patch_length
-    boundaries = torch.arange(patch, rows.shape[1] + 1, patch)
-    seen, _ = base.bank.read(rows, streams.scale, base.bank.initial(len(rows)), boundaries)
-    alone, expected = _out_of_block(base, ridges, streams, boundaries, seen, edges)
+    patch = config.patch_length
+    boundaries = torch.arange(patch, whole.rows.shape[1] + 1, patch)
+    some = _learned_from(whole, len(boundaries) * (config.horizon + 2 * base.config.season))
     if not reads_on:
         base.hold()
-        expected = alone
-    said = _reading_on(base, streams, boundaries, expected, seen.size)
-    truth = _truth(rows, boundaries.expand(len(rows), -1), config.horizon)
-    point, features = expected + said, features_of(seen)
-    judged = earning.judge(alone, point, truth, seen, season=base.config.season)
-    learned = calibration.learn(truth - point, features, origins=boundaries, season=base.config.season, patch=patch)
-    covered = earning.coverage(learned, rows, point, truth, features, boundaries)
+    heard = _heard(base, ridges, whole, some, boundaries, edges, learns=reads_on)
+    known = {"season": base.config.season, "patch": patch}
+    learned = calibration.learn(heard.truth - heard.point, heard.features, origins=boundaries, **known)
+    covered = earning.coverage(learned, whole.rows[some], heard.point, heard.truth, heard.features, boundaries)
     base.config = replace(base.config, templates=len(learned.ranks))
     base.set_spread(learned)
-    foretold = zip(streams.series, point.float().unflatten(0, (-1, config.channels)), strict=True)
-    return Solved(base, {i: Foretold(x, patch, patch) for i, x in foretold}, judged, covered)
+    learned = _of_the_young(base, ridges, whole, edges)
+    base.config = replace(base.config, ages=len(learned.young))
+    base.set_spread(learned)
+    if not (config.backbone.layers or config.recollection):  # nobody else learns from what was foretold
+        return Solved(base, {}, heard.judged, covered)
+    points, judged = [heard.point.float()], [heard.judged]
+    rest = torch.tensor(sorted(set(range(len(whole.rows))) - set(some.tolist())), dtype=torch.long)
+    for part in rest.split(len(some)) if len(rest) else ():
+        del heard  # what one set of streams needs is all that is held
+        heard = _heard(base, ridges, whole, part, boundaries, edges, learns=False)
+        points.append(heard.point.float())
+        judged.append(heard.judged)
+    back = torch.cat([some, rest]).argsort()
+    foretold = zip(whole.series, torch.cat(points)[back].unflatten(0, (-1, config.channels)), strict=True)
+    return Solved(base, {i: Foretold(x, patch, patch) for i, x in foretold}, Judged.of(judged, back), covered)
+
+
+class _Heard(NamedTuple):
+    """What the base foretold at ``n`` boundaries of some streams, and what came."""
+
+    point: Tensor  # s n f
+    truth: Tensor  # s n f
+    features: Tensor  # s n j, sizes
+    judged: Judged
+
+
+def _heard(
+    base: Base, ridges: Sequence[Learned], whole: _Streams, some: Tensor, ends: Tensor, edges: Tensor, *, learns: bool
+) -> _Heard:
+    """Let the base foretell streams of ``some`` places out of block; where it ``learns``, of them first."""
+    streams = whole.of(some)
+    if len(some) < len(whole.rows):
+        ridges = [one.of_channels(some) for one in ridges]
+    seen, _ = base.bank.read(streams.rows, streams.scale, base.bank.initial(len(some)), ends)
+    alone, expected = _out_of_block(base, ridges, streams, ends, seen, edges[some], learns=learns)
+    point = expected + _reading_on(base, streams, ends, expected, seen.size, learns=learns)
+    truth = _truth(streams.rows, ends.expand(len(some), -1), point.shape[-1])
+    judged = earning.judge(alone, point, truth, seen, season=base.config.season)
+    return _Heard(point, truth, features_of(seen), judged)
+
+
+def _learned_from(streams: _Streams, numbers: int) -> Tensor:
+    """Return the places of streams to learn from, ``numbers`` to each: all, or of one wide series evenly spaced ones."""
+    most = len(streams.rows) if len(streams.series) > 1 else max(MOST_FORETOLD // max(numbers, 1), FEWEST_STREAMS)
+    return torch.linspace(0, len(streams.rows) - 1, min(most, len(streams.rows))).long()
 
 
 def _weights(found: _Found, streams: _Streams) -> Tensor:
@@ -141,9 +191,9 @@ def _weights(found: _Found, streams: _Streams) -> Tensor:
     forecasts, truth = found.forecasts[..., steps], _truth(streams.rows, found.scored, horizon)[..., steps]
     of_stream, of_time = torch.meshgrid(*map(torch.arange, forecasts.shape[:2]), indexing="ij")
     groups = of_stream if len(forecasts) >= FEWEST_STREAMS else of_time
-    settled = found.seen.age >= max(2 * found.bank.season + 2, FEWEST_ROWS)
-    size = torch.where(settled, found.seen.size, float("nan"))
-    weights = mixing.choose_weights(*(x.flatten(0, 1) for x in (forecasts, truth, size, groups))).weights
+    size = earning.settled_size(found.seen, found.bank.season)
+    given = (x.flatten(0, 1) for x in (forecasts, truth, size, groups))
+    weights = mixing.choose_weights(*given, most=mixing.farthest(steps + 1, found.bank.season)).weights
     return weights[:, torch.searchsorted(steps, torch.arange(horizon))]
 
 
@@ -203,11 +253,11 @@ def _assembled(found: _Found, weights: Tensor, config: ForecastConfig, *, zero: 
 
 
 def _out_of_block(
-    base: Base, ridges: Sequence[Learned], streams: _Streams, ends: Tensor, seen: BankSeen, edges: Tensor
+    base: Base, ridges: Sequence[Learned], streams: _Streams, ends: Tensor, seen: BankSeen, edges: Tensor, *, learns: bool
 ) -> tuple[Tensor, Tensor]:
     """Return what the base foretells ``(s, n, f)`` with ridges that were solved before each origin's block, NaN without.
 
-    By the weights that all streams share, and by each one's own. How fast these move is judged on the way.
+    By the weights that all streams share, and by each one's own. How fast these move is judged before, if it ``learns``.
     """
     rows, patch, (k, horizon) = streams.rows, base.config.patch_length, base.mixing.shape
     steps = preference.heard_steps(horizon) - 1
@@ -221,9 +271,11 @@ def _out_of_block(
         return torch.cat(each, dim=2)
 
     parts = torch.arange(len(ends)).split(max(NUMBERS_AT_ONCE // (len(rows) * k * horizon), 1))
-    if k > 1 and _typical(streams, base) >= FEWEST_BOUNDARIES:
+    tried = learns and k > 1 and _typical(streams, base) >= FEWEST_BOUNDARIES
+    if tried or base.pace > 0:
         for part in parts:
             heard[:, part] = candidates(part)[..., steps]
+    if tried:
         base.pace.fill_(preference.learn(base.mixing, rows, ends, heard, seen.size, patch_length=patch))
     if base.pace > 0:
         late = base.waits * patch
@@ -242,14 +294,71 @@ def _out_of_block(
     return shared, found
 
 
+def _of_the_young(base: Base, ridges: Sequence[Learned], streams: _Streams, edges: Tensor) -> Spread:
+    """Return the spread, with what it must know of streams that begin where all whose errors it heard are older.
+
+    Streams begin once more at the beginning of some blocks, and are read by ridges that were solved before.
+    """
+    learned, config = base.spread, base.config
+    until = max(YOUNG_SEASONS * config.season, min(config.lookback, YOUNG_LOOKBACK))
+    until = -(-until // config.patch_length) * config.patch_length
+    heard, rows = edges[:, 1].double().median(), until + config.horizon
+    longest = int(streams.lengths.argmax())
+    usable = [j for j in range(1, edges.shape[1] - 1) if edges[longest, j] + rows <= streams.lengths[longest]]
+    if not until < heard or not usable:
+        return learned
+    usable = usable[-max(2 * MOST_YOUNG // config.channels, 1) :]
+    groups = len(streams.rows) // config.channels
+    each = min(groups, max(MOST_YOUNG // (len(usable) * config.channels), 1))
+    parts = []
+    trial = copy.deepcopy(base)
+    for j in usable:
+        if any(one.forward[j] is None for one in ridges):
+            continue
+        for into, one in zip(trial.ridges, ridges, strict=True):
+            into.weights.copy_(one.forward[j])
+        which = (torch.arange(each) * groups // each + j) % groups
+        some = (which[:, None] * config.channels + torch.arange(config.channels)).flatten()
+        phase = (j + len(usable) * torch.arange(each)) * GOLDEN % 1 * config.season  # they begin at all phases of a season
+        begin = edges[some, j] + phase.long().repeat_interleave(config.channels)
+        begin = torch.minimum(begin, (streams.lengths[some] - rows).clamp_min(edges[some, j]))
+        places = begin[:, None] + torch.arange(rows)
+        begun = F.pad(streams.rows[some], (0, rows + config.season), value=float("nan")).gather(1, places)
+        scale = Scale(*(x.flatten()[some] for x in streams.scale))
+        ends = torch.arange(config.patch_length, until + 1, config.patch_length)
+        shape = (len(which), config.channels)
+        found, _ = trial.read(
+            begun.unflatten(0, shape),
+            Scale(*(x.unflatten(0, shape) for x in scale)),
+            trial.initial_state(*shape),
+            first=0,
+            ends=ends,
+        )
+        seen, _ = base.bank.read(begun, scale, base.bank.initial(len(begun)), ends)
+        point = found.point.flatten(0, 1)
+        error = _truth(begun, ends.expand(len(begun), -1), config.horizon) - point
+        kept = torch.linspace(0, len(begun) - 1, min(len(begun), MOST_YOUNG)).long()  # of a wide series some channels
+        parts.append(tuple(x[kept] for x in (begun[:, :until], point, error, features_of(seen), seen.age)))
+    if not parts:
+        return learned
+    begun, point, error, features, age = (torch.cat(each) for each in zip(*parts, strict=True))
+    tracked = torch.from_numpy(tracked_steps(config.horizon)) - 1
+    return calibration.learn_young(learned, begun, point[..., tracked], error, features, age, until=until)
+
+
 def _typical(streams: _Streams, base: Base) -> float:
     """Return the boundaries of a typical stream."""
     return float(streams.lengths.double().median()) / base.config.patch_length
 
 
-def _reading_on(base: Base, streams: _Streams, boundaries: Tensor, expected: Tensor, size: Tensor) -> Tensor:
-    """Learn the linear memory, and return what it adds ``(s, n, f)``; it is left out where it has nothing to add."""
+def _reading_on(
+    base: Base, streams: _Streams, boundaries: Tensor, expected: Tensor, size: Tensor, *, learns: bool
+) -> Tensor:
+    """Return what the linear memory adds ``(s, n, f)``; where it ``learns`` before, it is left out if that is nothing."""
     memory, rows = base.memory, streams.rows
+    if not learns:
+        none = torch.zeros_like(expected)
+        return none if memory is None else memory.read(rows, boundaries, expected, size, memory.initial(len(rows)))[0]
     if memory is not None and _typical(streams, base) >= FEWEST_BOUNDARIES:
         memory.learn(rows, boundaries, expected, size)
         if bool((memory.share > 0).any()):
@@ -292,10 +401,8 @@ def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season
     windows = float((streams.lengths - horizon).clamp_min(0).sum())
     enough = windows >= (WINDOWS_A_WEIGHT * width if sizes.centre == "level" else 1)
     for alternatives in specs if len(solved) and enough else ():
-        try:
-            ridges.append(forward.learn(alternatives, rows, solved, part, horizon, edges, channels=config.channels))
-        except ValueError:
-            continue
+        found = forward.learn(alternatives, rows, solved, part, horizon, edges, channels=config.channels)
+        ridges += [found] if found else []
     there = ridge.part_of(seen, torch.arange(len(solved), both.shape[1]))
     forecasts = [bank.forecasts(there, horizon)]
     forecasts += [forward.out_of_block(one, rows, scored, there, edges)[:, :, None] for one in ridges]
