@@ -41,9 +41,13 @@ MODELS: dict[str, dict[str, object]] = {
     "longhorn": {"variant": "lmm", "memory": "longhorn"},
     "ttt_linear": {"variant": "lmm", "memory": "ttt_linear"},
     "ttt_mlp": {"variant": "lmm", "memory": "ttt_mlp"},
+    "momentum_deltanet": {"variant": "lmm", "memory": "momentum_deltanet"},
+    "mesa": {"variant": "lmm", "memory": "mesa"},
     "attention (full)": {"variant": "full_attention"},
     "lstm": {"variant": "lstm"},
     "hopfield (window)": {"variant": "hopfield"},
+}
+SWITCHES: dict[str, dict[str, object]] = {  # the paper's, each one change from MAC
     "without convolution": {"variant": "mac", "convolution": 1},
     "without momentum": {"variant": "mac", "momentum": False},
     "without forgetting": {"variant": "mac", "forgetting": False},
@@ -53,9 +57,10 @@ MODELS: dict[str, dict[str, object]] = {
     "memory of 3 layers": {"variant": "mac", "memory_depth": 3},
     "memory of 4 layers": {"variant": "mac", "memory_depth": 4},
 }
+MODELS |= SWITCHES
 ENOUGH = 0.99  # share of validation answers at which no smaller learning rate is tried
 CORE = tuple(MODELS)[:8]
-ABLATION = ("titans (MAC)", *list(MODELS)[17:])  # the paper's switches, each one change from MAC
+ABLATION = ("titans (MAC)", *SWITCHES)
 
 
 @dataclass(frozen=True)
