@@ -248,7 +248,8 @@ def recall_table(rows: Sequence[RecallRow], *, kind: str = "all") -> str:
             cells = [_cell([row.score for row in mine if row.length == length]) for length in lengths]
             last = max(mine, key=lambda row: row.length)
             cells += [f"{last.parameters:,}", f"{last.state:,}", f"{last.learning_rate:g}"]
-            cells += [f"{np.mean([getattr(row, name) for row in mine]):.0f}" for name in ("steps", "cpu_seconds")]
+            means = (np.mean([getattr(row, name) for row in mine]) for name in ("steps", "cpu_seconds"))
+            cells += ["-" if np.isnan(mean) else f"{mean:.0f}" for mean in means]
             body.append([model, *cells])
         head = [task, *(f"{length:,}" for length in lengths), "parameters", "state", "rate", "steps", "processor, s"]
         blocks.append(markdown_table(head, body))
