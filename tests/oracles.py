@@ -210,6 +210,23 @@ def titans(head: Head) -> ndarray:
     return np.array(read)
 
 
+def omega(head: Head) -> ndarray:
+    """2505.23735, equations 9 to 13: at every token the mean gradient of the last four, at the memory of the mini-batch."""
+    q, k = unit(head.q), unit(head.k)
+    step, keep, inertia = (top * sigmoid(x) for top, x in zip((0.08, 1 - 4.1e-5, 0.9), head.gates, strict=True))
+    weights, momentum, read = list(head.start), [np.zeros_like(w) for w in head.start], []
+    for t in range(len(q)):
+        if t % head.refresh_every == 0:
+            anchor = weights
+        momentum = [inertia[t] * s for s in momentum]
+        for i in range(max(t - 3, 0), t + 1):
+            inputs, errors = back_propagated(anchor, k[i], lambda found, i=i: 2 * (found - head.v[i]))
+            momentum = [s - step[i] / 4 * clipped(x, g, 2.0) for s, x, g in zip(momentum, inputs, errors, strict=True)]
+        weights = [w0 + keep[t] * (w - w0) + s for w0, w, s in zip(head.start, weights, momentum, strict=True)]
+        read.append(forward(weights, q[t]))
+    return np.array(read)
+
+
 ORACLES: dict[str, Callable[[Head], ndarray]] = {
     "linear_attention": linear_attention,
     "retnet": retnet,
@@ -223,4 +240,5 @@ ORACLES: dict[str, Callable[[Head], ndarray]] = {
     "ttt_mlp": ttt,
     "titans_linear": titans,
     "titans": titans,
+    "omega": omega,
 }

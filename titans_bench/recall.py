@@ -41,9 +41,16 @@ MODELS: dict[str, dict[str, object]] = {
     "longhorn": {"variant": "lmm", "memory": "longhorn"},
     "ttt_linear": {"variant": "lmm", "memory": "ttt_linear"},
     "ttt_mlp": {"variant": "lmm", "memory": "ttt_mlp"},
+    "momentum_deltanet": {"variant": "lmm", "memory": "momentum_deltanet"},
+    "mesa": {"variant": "lmm", "memory": "mesa"},
+    "omega": {"variant": "lmm", "memory": "omega"},
+    "titans (LMM), 64 slots": {"variant": "lmm", "slots": 64},
+    "titans (MAC), 64 slots": {"variant": "mac", "slots": 64},
     "attention (full)": {"variant": "full_attention"},
     "lstm": {"variant": "lstm"},
     "hopfield (window)": {"variant": "hopfield"},
+}
+SWITCHES: dict[str, dict[str, object]] = {  # the paper's, each one change from MAC
     "without convolution": {"variant": "mac", "convolution": 1},
     "without momentum": {"variant": "mac", "momentum": False},
     "without forgetting": {"variant": "mac", "forgetting": False},
@@ -53,9 +60,10 @@ MODELS: dict[str, dict[str, object]] = {
     "memory of 3 layers": {"variant": "mac", "memory_depth": 3},
     "memory of 4 layers": {"variant": "mac", "memory_depth": 4},
 }
+MODELS |= SWITCHES
 ENOUGH = 0.99  # share of validation answers at which no smaller learning rate is tried
 CORE = tuple(MODELS)[:8]
-ABLATION = ("titans (MAC)", *list(MODELS)[17:])  # the paper's switches, each one change from MAC
+ABLATION = ("titans (MAC)", *SWITCHES)
 
 
 @dataclass(frozen=True)
@@ -243,7 +251,8 @@ def recall_table(rows: Sequence[RecallRow], *, kind: str = "all") -> str:
             cells = [_cell([row.score for row in mine if row.length == length]) for length in lengths]
             last = max(mine, key=lambda row: row.length)
             cells += [f"{last.parameters:,}", f"{last.state:,}", f"{last.learning_rate:g}"]
-            cells += [f"{np.mean([getattr(row, name) for row in mine]):.0f}" for name in ("steps", "cpu_seconds")]
+            means = (np.mean([getattr(row, name) for row in mine]) for name in ("steps", "cpu_seconds"))
+            cells += ["-" if np.isnan(mean) else f"{mean:.0f}" for mean in means]
             body.append([model, *cells])
         head = [task, *(f"{length:,}" for length in lengths), "parameters", "state", "rate", "steps", "processor, s"]
         blocks.append(markdown_table(head, body))

@@ -1,11 +1,11 @@
-"""P5 for rows whose writes are not clipped: the bounds of their docstrings, whatever keys come, and what silence leaves."""
+"""P5 for rows with a bound of their own: that of their docstrings, whatever keys come, and what silence leaves."""
 
 import pytest
 import torch
 from memory.cases import tokens
 
 from titans_ts.backbones.state import pack
-from titans_ts.memory.gates import FORGETTING_MIN, PENALTY_MIN, SPECTRAL_MOMENTUM
+from titans_ts.memory.gates import FORGETTING_MIN, MOMENTUM_MAX, PENALTY_MIN, SPECTRAL_MOMENTUM, STEP_MAX, WRITE_BOUND
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.memory.written import distance_between
 from titans_ts.ops import memory_chunked
@@ -14,6 +14,7 @@ CALL = 1_000
 BOUNDS = {
     "momentum_deltanet": 2 * (1 - SPECTRAL_MOMENTUM) / FORGETTING_MIN,
     "mesa": 1.25 * (1 / FORGETTING_MIN / PENALTY_MIN) ** 0.5 / 2,  # of values of length 1, and |M_0| below .25
+    "omega": 2**0.5 * STEP_MAX * WRITE_BOUND / (1 - MOMENTUM_MAX) / FORGETTING_MIN,  # of two layers
 }
 
 

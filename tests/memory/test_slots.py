@@ -11,7 +11,7 @@ from titans_ts.memory import slots as slots_module
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.memory.presets import PRESETS
 from titans_ts.memory.slots import ExactSlots, SlotsCarry
-from titans_ts.ops import Gates, fresh_state, memory_recurrent
+from titans_ts.ops import Gates, memory_recurrent
 from titans_ts.ops.chunked import open_memory, write_memory
 
 
@@ -156,7 +156,7 @@ def test_the_score_is_the_step_times_the_gradient_at_the_stores_output(name):
     q, k, v = (tokens(2, 2, 21, 4, seed=i) for i in range(3))
     v = torch.nn.functional.pad(v, (0, 1), value=1.0) if layer.preset.normaliser else v
     gates, initial, norm = layer.gates(tokens(2, 21, 8, seed=4)), layer.store(), layer._store_norm()
-    start = fresh_state(initial, batch=2, momentum=layer.gates.momentum, ridge=ridge)
+    start = layer.initial_state(2).store
     kept = initial if layer.gates.forgetting else None
     _, _, scores = write_memory(q, k, v, gates, open_memory(start, layer.rule, initial=kept, norm=norm))
     state, true = start, []

@@ -49,7 +49,7 @@ class Case:
     def inputs(self) -> dict[str, Tensor]:
         """Return every tensor that a gradient may reach, by name."""
         named = {"q": self.q, "k": self.k, "v": self.v, **self.gates._asdict()}
-        for part in ("weights", "momentum", "anchor", "sums"):
+        for part in ("weights", "momentum", "anchor", "sums", "recent"):
             named |= {f"state.{part}[{i}]": w for i, w in enumerate(getattr(self.state, part) or ())}
         named |= {} if self.state.crowd is None else {"state.crowd": self.state.crowd}
         named |= {f"initial[{i}]": w for i, w in enumerate(self.initial)}
@@ -125,6 +125,10 @@ def make_case(
         penalty = math.log(0.3) + 0.5 * normal(batch, heads, 1).expand(tokens)
         seen = normal(batch, heads, 2, widths[0])  # fewer than the key is wide: the penalty alone holds the system
         sums = (seen.mT @ seen, normal(batch, heads, widths[0], widths[-1]))
+    recent = None
+    if rule.window > 1:
+        before = (batch, heads, rule.window - 1)
+        recent = (normal(*before, widths[0]), 0.3 * normal(*before, widths[-1]), step * (0.5 * normal(*before)).exp())
     state = StoreState(
         weights=tuple(scale * normal(batch, heads, *shape) for shape in shapes),
         momentum=tuple(0.1 * normal(batch, heads, *shape) for shape in shapes) if momentum else None,
@@ -132,6 +136,7 @@ def make_case(
         position=position,
         crowd=crowd,
         sums=sums if ridge else None,
+        recent=recent,
     )
     initial = tuple(scale * normal(heads, *shape) for shape in shapes)
     around = StoreNorm(1 + 0.3 * normal(heads, 8), 0.3 * normal(heads, 8)) if norm else None
@@ -160,7 +165,7 @@ def fold(execute: Callable, case: Case, cuts: Sequence[int], **how: object) -> d
 def named_state(state: StoreState) -> dict[str, Tensor]:
     """Return every part of a state by name, its position too."""
     named = {"position": torch.tensor(state.position, dtype=torch.float64)}
-    for part in ("weights", "momentum", "anchor", "sums"):
+    for part in ("weights", "momentum", "anchor", "sums", "recent"):
         named |= {f"{part}[{i}]": w for i, w in enumerate(getattr(state, part) or ())}
     return named if state.crowd is None else named | {"crowd": state.crowd}
 

@@ -92,13 +92,10 @@ SOME = [
         (2, True, BOUND, "previous", 5, True),
     ]
 ]
+RIDGE = WriteRule(objective="ridge", write_bound=None)
 SOME += [
-    pytest.param(WriteRule(objective="ridge", write_bound=None), {"momentum": False}, id="ridge"),
-    pytest.param(
-        WriteRule(objective="ridge", write_bound=None, forget_towards="zero"),
-        {"momentum": False, "retention": False},
-        id="ridge, nothing forgotten",
-    ),
+    pytest.param(RIDGE, {"depth": 1, "momentum": False}, id="ridge"),
+    pytest.param(WriteRule(window=3, refresh_every=5, write_bound=BOUND), {"depth": 1, "momentum": True}, id="window"),
 ]
 NORMED = pytest.param(
     WriteRule(refresh_every=5, write_bound=None), {"depth": 2, "momentum": False, "norm": True}, id="normed"
@@ -160,6 +157,27 @@ def test_other_rules(row):
 @pytest.mark.parametrize(("rule", "options"), SOME[:6])
 def test_chunks_of_one_token(rule, options):
     hold_gradients(make_case(rule, length=47, position=3, **options), chunk_sizes=(1,))
+
+
+@pytest.mark.parametrize("forget_towards", ["initial", "zero"])
+def test_a_ridge_that_forgets_nothing(forget_towards):
+    hold_gradients(make_case(replace(RIDGE, forget_towards=forget_towards), length=37, momentum=False, retention=False))
+
+
+@pytest.mark.parametrize(
+    ("fields", "depth"),
+    [
+        ({"window": 9, "refresh_every": 5, "damping": True}, 2),  # wider than a refresh
+        ({"window": 2, "refresh_every": 1}, 1),
+        ({"window": 3, "refresh_every": 16, "objective": "dot"}, 1),
+    ],
+)
+def test_windows(fields, depth):
+    case = make_case(WriteRule(write_bound=BOUND, **fields), depth=depth, length=21, position=3)
+    hold_gradients(case, chunk_sizes=(3, 64))
+    whole = run(memory_chunked, case)
+    for cuts in ([1], [4, 4, 5, 17]):
+        assert_same(fold(memory_chunked, case, cuts), whole, f"{cuts=}")
 
 
 @pytest.mark.slow

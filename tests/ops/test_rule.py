@@ -336,6 +336,8 @@ def test_forgetting_towards_the_start_never_dies(depth):
         ({"write_bound": float("nan")}, "write_bound must be positive"),
         ({"objective": "ridge"}, "objective='ridge' takes no step: leave .* with write_bound=None"),
         ({"objective": "ridge", "write_bound": None, "refresh_every": 4}, "objective='ridge' takes no step"),
+        ({"window": 0}, "window must be 1 or more tokens, got 0"),
+        ({"window": 2, "read_from": "decayed"}, "window > 1 is defined for read_from='previous' with step='explicit'"),
         ({"step": "implicit"}, "step='implicit' is defined for objective='l2' with loss_factor=1"),
         ({"step": "implicit", "loss_factor": 1.0, "objective": "dot"}, "step='implicit' is defined"),
     ],
@@ -346,7 +348,7 @@ def test_rule_refuses(fields, message):
 
 
 def test_rule_is_data():
-    assert WriteRule() == WriteRule("l2", "previous", "explicit", 2.0, 1, "initial", 1.0)
+    assert WriteRule() == WriteRule("l2", "previous", "explicit", 2.0, 1, 1, "initial", 1.0)
     with pytest.raises(AttributeError):
         WriteRule().refresh_every = 2
 

@@ -97,14 +97,25 @@ def test_on_quiet_rows_rounding_fades_where_steps_are_damped(damping):
     assert apart < 1e-5 if damping else apart > 1e-5
 
 
-@pytest.mark.parametrize("memory", ["linear_attention", "retnet", "mamba2", "gated_deltanet", "longhorn", "ttt_mlp"])
-def test_every_memory_can_be_chosen_and_comes_back_from_a_file(memory, tmp_path):
+OTHERS = ["linear_attention", "retnet", "mamba2", "gated_deltanet", "momentum_deltanet", "longhorn", "ttt_mlp"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [*({"memory": name} for name in OTHERS), {"memory": "mesa"}, {"memory": "omega", "key_degree": 2}],
+    ids=lambda settings: settings["memory"],
+)
+def test_every_memory_can_be_chosen_and_comes_back_from_a_file(settings, tmp_path):
     X = wave(120, seed=1)
-    forecaster = fitted(wave(400), memory=memory, variant="lmm")
+    forecaster = fitted(wave(400), variant="lmm", **settings)
     forecast = forecaster.predict(X)
     assert np.isfinite(forecast).all()
     forecaster.save(tmp_path / "model.titans")
-    np.testing.assert_allclose(load(tmp_path / "model.titans").predict(X), forecast, rtol=1e-6)
+    again = load(tmp_path / "model.titans")
+    np.testing.assert_allclose(again.predict(X), forecast, rtol=1e-6)
+    again.forget().update(X[:50]).state_.save(tmp_path / "state.titans")
+    again.forget().remember(MemoryState.load(tmp_path / "state.titans")).update(X[50:])
+    np.testing.assert_allclose(again.predict(), forecast, rtol=1e-5, atol=1e-6)
 
 
 def test_state_does_not_grow_and_nothing_is_cut(fresh):

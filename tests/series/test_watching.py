@@ -268,6 +268,8 @@ def test_a_fresh_state_holds_the_learned_start_alone():
         ({"memory": "ttt_mlp"}, False, math.inf),
         ({"memory": "deltanet"}, False, math.inf),
         ({"memory": "retnet"}, False, None),
+        ({"memory": "mesa"}, False, None),
+        ({"memory": "omega"}, True, None),
         ({"memory": "titans_linear"}, True, None),
         ({"momentum": False}, True, None),
     ],

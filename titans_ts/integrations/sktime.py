@@ -44,8 +44,8 @@ class TitansSktimeForecaster(BaseForecaster):
     lookback, patch_length, season_length, channels, quantiles, holidays, calendar, variant, memory, width, layers, heads,
     memory_depth, refresh_every
         As in :class:`titans_ts.TitansForecaster`; intervals reach as far as ``quantiles`` do.
-    window, persistent_tokens, convolution, momentum, forgetting, slots, damping, recollection, minimum, target_transform,
-    dropout, max_steps, learning_rate
+    window, persistent_tokens, convolution, momentum, forgetting, key_degree, slots, damping, recollection, minimum,
+    target_transform, dropout, max_steps, learning_rate
         As there.
     batch_size, validation_fraction, patience, caution, solve_on, device, precision, n_jobs, random_state, verbose, callbacks
         As there.
@@ -130,6 +130,7 @@ class TitansSktimeForecaster(BaseForecaster):
         convolution: int = 4,
         momentum: bool = True,
         forgetting: bool = True,
+        key_degree: int = 1,
         slots: int = 0,
         damping: bool = True,
         recollection: int = 0,

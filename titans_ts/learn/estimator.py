@@ -68,6 +68,12 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
     )
     momentum: bool = argument(True, "boolean", doc="Whether past surprise counts, where the rule has momentum.")
     forgetting: bool = argument(True, "boolean", doc="Whether the memory forgets, where the rule does.")
+    key_degree: int = argument(
+        1,
+        Interval(Integral, 1, 2, closed="both"),
+        doc="2 lets memories be asked by the entries of queries and keys and the products of two of them: keys of a head k "
+        "wide become k (k + 3) / 2 wide, and hold as many more pairs apart. Not for memories that add keys to values (ttt).",
+    )
     slots: int = argument(
         0,
         COUNT,
@@ -138,6 +144,7 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
             convolution=int(self.convolution),
             momentum=bool(self.momentum),
             forgetting=bool(self.forgetting),
+            key_degree=int(self.key_degree),
             slots=int(self.slots),
             dropout=float(self.dropout),
         )

@@ -141,9 +141,16 @@ class NeuralMemory(nn.Module):
 
     def initial_state(self, batch: int) -> MemoryCarry:
         """Return the carry before the first token: the learned memory, for every sequence of a batch."""
-        parts = {"momentum": self.gates.momentum, "damping": self.rule.damping, "ridge": self.rule.objective == "ridge"}
+        store = fresh_state(
+            self.store(),
+            batch=batch,
+            momentum=self.gates.momentum,
+            damping=self.rule.damping,
+            ridge=self.rule.objective == "ridge",
+            window=self.rule.window,
+        )
         slots = None if self.slots is None else self.slots.initial_state(batch)
-        return MemoryCarry(fresh_state(self.store(), batch=batch, **parts), self.convolution.initial_tail(batch), slots)
+        return MemoryCarry(store, self.convolution.initial_tail(batch), slots)
 
     def forward(self, sequence: Tensor, state: MemoryCarry) -> tuple[Tensor, MemoryCarry]:
         """Write and read tokens ``(b, t, d)``; returns ``(b, t, d)``, each token as read after its own write."""

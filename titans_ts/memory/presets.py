@@ -34,6 +34,9 @@ class MemoryPreset:
     output_gate: bool = False  # whether the token gates what is read
 
 
+WINDOW = 4
+"""Tokens of an omega rule's window."""
+
 _HEBBIAN = WriteRule(objective="dot", forget_towards="zero", write_bound=None)
 _DELTA = WriteRule(loss_factor=1.0, forget_towards="zero", write_bound=None)
 _GATED_DELTA = WriteRule(loss_factor=1.0, read_from="decayed", forget_towards="zero", write_bound=None)
@@ -96,6 +99,12 @@ PRESETS: dict[str, MemoryPreset] = {
     ),
     "titans_linear": _TITANS,
     "titans": replace(_TITANS, depth=None),
+    "omega": replace(
+        _TITANS,
+        depth=None,
+        rule=replace(_CLIPPED, window=WINDOW),
+        source="arXiv 2505.23735, eqs 9-13: OmegaNet, without its products of keys (key_degree=2)",
+    ),
 }
 """Released code differs in this: ``longhorn`` keeps the diagonal of the implicit step alone; ``ttt_*`` have biases in the
 layers, a factor for a token's place in its mini-batch and rotations, and do not clip; ``mamba2`` has a skip past the memory,

@@ -63,7 +63,8 @@ class Observation(NamedTuple):
 
     def _pieces(self) -> Iterator[tuple[Tensor, Tensor, Gates]]:
         numbers = sum(w.numel() for w in self.before.weights)
-        size = min(max(NUMBERS_AT_ONCE // max(numbers, 1), 1), BEGINNINGS)
+        most = BEGINNINGS if self.rule.window == 1 else 1  # what comes after a token's end would write it once more
+        size = min(max(NUMBERS_AT_ONCE // max(numbers, 1), 1), most)
         cut = (() if gate is None else gate.split(size, dim=2) for gate in self.gates)
         gates = starmap(Gates, zip_longest(*cut))
         return zip(self.keys.split(size, dim=2), self.values.split(size, dim=2), gates, strict=True)

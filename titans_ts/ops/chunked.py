@@ -16,7 +16,7 @@ from torch import Tensor
 
 from titans_ts.ops.chunked_deep import ChunkWrites, walk_reads, walk_writes
 from titans_ts.ops.chunked_linear import Tokens, many_refreshes, one_refresh, reads_decayed
-from titans_ts.ops.decay import Decays, chunk_decays, damped_step
+from titans_ts.ops.decay import Decays, chunk_decays, damped_step, windowed
 from titans_ts.ops.dual import OpenMemory, narrow_first
 from titans_ts.ops.dual_gradients import walk
 from titans_ts.ops.ridge import write_ridge
@@ -149,9 +149,9 @@ def open_memory(
     columns = [weights] if state.momentum is None else [weights, _narrow_first(state.momentum, narrow_in)]
     parts = tuple(torch.stack(layer, dim=1) for layer in zip(*columns, strict=True))
     anchor = tuple(_narrow_first(state.anchor, narrow_in)) if state.anchor else ()
-    sums = None if state.sums is None else (_flat(state.sums[0]), _flat(state.sums[1]))
-    shape = (batch, heads)
-    return OpenMemory(parts, anchor, state.position, start, narrow_in, rule, norm, chunk_size, shape, state.crowd, sums)
+    sums, recent = (x and tuple(map(_flat, x)) for x in (state.sums, state.recent))
+    kept = (state.crowd, sums, recent)
+    return OpenMemory(parts, anchor, state.position, start, narrow_in, rule, norm, chunk_size, (batch, heads), *kept)
 
 
 def write_memory(
@@ -178,9 +178,12 @@ def write_memory(
         output, memory, norms = write_ridge(tokens, memory)
         pending, surprise = [PendingReads(tokens.queries, output)], [norms]
     else:
-        several = len(memory.parts) == 1 and memory.norm is None
+        several = len(memory.parts) == 1 and memory.norm is None and rule.window == 1
         sizes = list(_piece_sizes(memory.position, k.shape[2], rule.refresh_every, memory.chunk_size, several=several))
         pending, memory = _run(tokens, sizes, memory, surprise)
+        if memory.recent is not None:
+            last = zip(memory.recent, tokens[1:4], strict=True)
+            memory = memory._replace(recent=tuple(torch.cat(x, dim=1)[:, 1 - rule.window :] for x in last))
     if observe is not None:
         for norms in surprise:
             observe(norms[:-1].unflatten(1, memory.batch_and_heads))
@@ -206,8 +209,10 @@ def close_memory(memory: OpenMemory) -> StoreState:
     if memory.parts[0].shape[1] == 2:
         momentum = memory.matrices([part[:, 1] for part in memory.parts])
     anchor = memory.matrices(memory.anchor) if memory.anchor else ()
-    sums = memory.sums and tuple(x.unflatten(0, memory.batch_and_heads) for x in memory.sums)
-    return StoreState(memory.weights, momentum, anchor, memory.position, memory.crowd, sums)
+    sums, recent = (
+        x and tuple(part.unflatten(0, memory.batch_and_heads) for part in x) for x in (memory.sums, memory.recent)
+    )
+    return StoreState(memory.weights, momentum, anchor, memory.position, memory.crowd, sums, recent)
 
 
 def most_pending(memory: OpenMemory) -> int:
@@ -263,15 +268,27 @@ def _piece_sizes(position: int, length: int, refresh_every: int, chunk_size: int
         position, length = position + size, length - size
 
 
-def _runs(tokens: Tokens, sizes: list[int]) -> Iterator[tuple[Tokens, Decays]]:
-    """Cut tokens into runs of equal pieces, with the decays ``(b h, p, ...)`` of each."""
+def _runs(tokens: Tokens, sizes: list[int], recent: Sequence[Tensor] | None) -> Iterator[tuple[Tokens, Decays]]:
+    """Cut tokens into runs of equal pieces, with the decays ``(b h, p, ...)`` of each.
+
+    Where the last tokens before them are given, keys, values and steps of every piece begin with those before it.
+    """
     counts: list[tuple[int, int]] = []
     for size, same in groupby(sizes):
         left, most = len(list(same)), max(RUN_TOKENS // size, 1)
         counts += [(size, min(most, left - first)) for first in range(0, left, most)]
     for (size, count), run in zip(counts, tokens.split([size * count for size, count in counts]), strict=True):
         cut = (None if gate is None else gate.unflatten(1, (count, size)) for gate in run.gates)
-        yield run, chunk_decays(Gates._make(cut))
+        decays = chunk_decays(Gates._make(cut))
+        if recent is None:
+            yield run, decays
+            continue
+        before = recent[0].shape[1]
+        joined = [torch.cat(x, dim=1) for x in zip(recent, run[1:4], strict=True)]
+        recent = [x[:, -before:] for x in joined]
+        pieces = (x.unfold(1, before + size, size) for x in joined)  # b h, p, (k,) w + n
+        keys, values, step = ((x.mT if x.ndim > 3 else x).flatten(1, 2) for x in pieces)
+        yield run._replace(keys=keys, values=values, step=step), windowed(decays, before + 1)
 
 
 def _run(
@@ -281,7 +298,7 @@ def _run(
     pending: list[PendingReads] = []
     rule, (batch, _) = memory.rule, memory.batch_and_heads
     norm = None if memory.norm is None else StoreNorm(*(x.repeat(batch, 1) for x in memory.norm))
-    for run, decays in _runs(tokens, sizes):
+    for run, decays in _runs(tokens, sizes, memory.recent):
         size = decays.write.shape[2]
         one_anchor = memory.position % rule.refresh_every + size <= rule.refresh_every
         if one_anchor and not reads_decayed(rule, run.gates):
@@ -291,7 +308,7 @@ def _run(
             else:
                 written, memory, norms = walk_writes(*run[1:4], decays, memory, norm)
             pending.append(PendingReads(run.queries, written))
-            surprise.append(norms)
+            surprise.append(norms.unflatten(2, (-1, decays.write.shape[3]))[..., -size:].flatten(2))  # each token's own
             continue
         for piece, *shares in zip(run.split(size), *(x.unbind(1) for x in decays), strict=True):
             found = (one_refresh if one_anchor else many_refreshes)(piece, Decays(*shares), memory)

@@ -55,7 +55,7 @@ def walk_writes(
         parts = state_after_writes(writes, shares, parts)
     inputs, rows, norms = (tuple(torch.cat(x, dim=1) for x in zip(*one, strict=True)) for one in zip(*made, strict=True))
     states = tuple(torch.stack(x, dim=1) for x in zip(*before, strict=True))
-    after = memory._replace(parts=tuple(parts), anchor=anchor, position=memory.position + keys.shape[1])
+    after = memory._replace(parts=tuple(parts), anchor=anchor, position=memory.position + decays.write[0, :, :, 0].numel())
     return ChunkWrites(inputs, rows, states, decays), after, torch.stack(norms)
 
 
@@ -64,10 +64,10 @@ def walk_reads(queries: Tensor, written: ChunkWrites, start: Start) -> Tensor:
 
     The chunks are read as if each were a memory of its own.
     """
-    size = written.decays.write.shape[2]
+    chunks = written.decays.write.shape[1]
 
     def cut(x: Tensor) -> Tensor:
-        return x.reshape(-1, size, x.shape[2])
+        return x.unflatten(1, (chunks, -1)).flatten(0, 1)
 
     writes = Writes([cut(x) for x in written.inputs], [cut(x) for x in written.rows], [])
     decays = Decays(*(x.flatten(0, 1) for x in written.decays))

@@ -17,9 +17,9 @@ from titans_ts.ops.rule import Gates, WriteRule
 class Decays(NamedTuple):
     """Shares of old and new in a chunk of ``n`` tokens, for ``m`` things that are carried into it: memory, then momentum."""
 
-    write: Tensor  # C = D(a) D(eta), (..., n, n): how much the write of token s counts in M_t
+    write: Tensor  # C = D(a) D(eta), (..., n, n): how much the write of token s counts in M_t; with a window (..., n, w + n)
     entering: Tensor  # (..., n, m): how much of what is carried in counts in M_t, A_t and B_t
-    leaving: Tensor  # (..., n, m): how much the write of token s counts in the last memory and in the last momentum
+    leaving: Tensor  # (..., n or w + n, m): how much the write of token s counts in the last memory and in the last momentum
     carried: Tensor  # (..., m, m): how much of what is carried in (columns) counts in what is carried on (rows)
 
 
@@ -56,6 +56,22 @@ def chunk_decays(gates: Gates) -> Decays:
     last = torch.stack([torch.zeros_like(left[..., -1]), left[..., -1]], dim=-1)
     leaving = torch.stack([write[..., -1, :], carry[..., -1, :]], dim=-1)
     return Decays(write, entering, leaving, torch.stack([entering[..., -1, :], last], dim=-2))
+
+
+def windowed(decays: Decays, window: int) -> Decays:
+    """Return the shares of a rule with a window, to whose chunks the ``w = window - 1`` tokens before them are added.
+
+    A step is the mean of as many writes as the window is wide: the shares of steps are multiplied by a band.
+
+    Examples
+    --------
+    >>> decays = windowed(chunk_decays(Gates(torch.zeros(3))), 2)
+    >>> (2 * decays.write).tolist()
+    [[1.0, 1.0, 0.0, 0.0], [1.0, 2.0, 1.0, 0.0], [1.0, 2.0, 2.0, 1.0]]
+    """
+    n = decays.write.shape[-1]
+    band = decays.write.new_full((n, n + window - 1), 1 / window).triu().tril(window - 1)
+    return decays._replace(write=decays.write @ band, leaving=band.mT @ decays.leaving)
 
 
 def damped_step(

@@ -37,7 +37,8 @@ class OpenMemory(NamedTuple):
     chunk_size: int  # tokens worked on at once
     batch_and_heads: tuple[int, int]
     crowd: Tensor | None  # (b, h, k, k), of a rule with damping
-    sums: tuple[Tensor, Tensor] | None  # (b h, k, k) and (b h, k, v), of a ridge
+    sums: tuple[Tensor, ...] | None  # (b h, k, k) and (b h, k, v), of a ridge
+    recent: tuple[Tensor, ...] | None  # keys, values and steps of the last tokens, (b h, w, .), of a rule with a window
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
@@ -69,12 +70,12 @@ def refreshes(decays: Decays, memory: OpenMemory) -> list[bool]:
 
 
 def in_chunks(decays: Decays, *tokens: Tensor | Decays) -> list[Any]:
-    """Cut decays ``(b h, p, ...)`` and tokens ``(b h, p n, ...)`` into ``p`` chunks each."""
-    size = decays.write.shape[2]
+    """Cut decays ``(b h, p, ...)`` and tokens ``(b h, p n, ...)`` into ``p`` chunks each, whatever their ``n``."""
+    chunks = decays.write.shape[1]
 
     def cut(x: Tensor | Decays) -> Any:
         if isinstance(x, Tensor):
-            return x.split(size, dim=1)
+            return x.chunk(chunks, dim=1)
         return map(Decays._make, zip(*(share.unbind(1) for share in x), strict=True))
 
     return [cut(x) for x in (decays, *tokens)]

@@ -120,7 +120,7 @@ def walk(
     states = (*memory.parts, *memory.anchor, *(start or ()), *(norm or ()))
     output, norms, *found = _Walk.apply(plan, queries, keys, values, step, *decays, *states)
     parts, anchor = tuple(found[:depth]), tuple(found[depth:]) or memory.anchor
-    return output, memory._replace(parts=parts, anchor=anchor, position=memory.position + keys.shape[1]), norms
+    return output, memory._replace(parts=parts, anchor=anchor, position=memory.position + queries.shape[1]), norms
 
 
 class _Plan(NamedTuple):

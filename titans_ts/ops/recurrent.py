@@ -86,7 +86,8 @@ def memory_recurrent(
     if rule.objective == "ridge":
         return _ridge(q, k, v, gates, rule, state, initial, observe)
     step = effective_step(gates, k, rule)
-    weights, momentum, anchor, position, crowd, _ = state
+    weights, momentum, anchor, position, crowd, _, before = state
+    recent = [] if before is None else _tokens(*before)
     outputs, surprises = [], []
     for t in range(k.shape[2]):
         retention, inertia = (gate if gate is None else gate[:, :, t, None, None].exp() for gate in gates[1:3])
@@ -97,10 +98,10 @@ def memory_recurrent(
         if rule.damping and crowd is not None:
             theta, crowd = _damped(theta, k[:, :, t], inertia, crowd, rule)
         read_at = _forget(anchor, retention, rule, initial) if rule.read_from == "decayed" else anchor
-        gradient = _gradient(read_at, k[:, :, t : t + 1], v[:, :, t : t + 1], rule, norm)
-        norms = [safe_norm(g, axes=2) for g in gradient]
-        surprises.append(torch.stack(norms))
-        writes = [-theta * _clipped(g, size, rule) for g, size in zip(gradient, norms, strict=True)]
+        recent.append((k[:, :, t : t + 1], v[:, :, t : t + 1], theta))
+        writes, norms = _writes(read_at, recent, rule, norm)
+        recent.pop(0)
+        surprises.append(norms)
         if momentum is not None and inertia is not None:
             momentum = tuple(inertia * s + write for s, write in zip(momentum, writes, strict=True))
             writes = list(momentum)
@@ -112,7 +113,32 @@ def memory_recurrent(
     position += k.shape[2]
     if crowd is not None and position % rule.refresh_every == 0:
         crowd = torch.zeros_like(crowd)
-    return output, StoreState(weights, momentum, anchor, position, crowd)
+    if before is not None:
+        keys, values, steps = (torch.cat(x, dim=2) for x in zip(*recent, strict=True))
+        before = keys, values, steps[..., 0]
+    return output, StoreState(weights, momentum, anchor, position, crowd, None, before)
+
+
+Token = tuple[Tensor, Tensor, Tensor]
+"""Key ``(b, h, 1, k)``, value ``(b, h, 1, v)`` and step size ``(b, h, 1, 1)`` of a token."""
+
+
+def _tokens(keys: Tensor, values: Tensor, steps: Tensor) -> list[Token]:
+    """Return the tokens of ``(b, h, t, .)``, the oldest first."""
+    return list(zip(*(x.split(1, dim=2) for x in (keys, values, steps[..., None])), strict=True))
+
+
+def _writes(
+    weights: tuple[Tensor, ...], recent: list[Token], rule: WriteRule, norm: StoreNorm | None
+) -> tuple[list[Tensor], Tensor]:
+    """Return each layer's mean write of a window's tokens, and the last one's norms ``(layers, b, h)`` before clipping."""
+    writes = [torch.zeros_like(w) for w in weights]
+    for key, value, theta in recent:
+        gradient = _gradient(weights, key, value, rule, norm)
+        norms = [safe_norm(g, axes=2) for g in gradient]
+        clipped = (_clipped(g, size, rule) for g, size in zip(gradient, norms, strict=True))
+        writes = [write - theta / rule.window * g for write, g in zip(writes, clipped, strict=True)]
+    return writes, torch.stack(norms)
 
 
 def _ridge(

@@ -101,9 +101,7 @@ def _runs(tokens: Tokens) -> Iterator[tuple[Tokens, int]]:
         yield precise, min(CHUNK, run.keys.shape[1])
 
 
-def _summed(
-    run: Tokens, size: int, sums: tuple[Tensor, Tensor], start: Tensor | None
-) -> tuple[_Chunks, tuple[Tensor, Tensor]]:
+def _summed(run: Tokens, size: int, sums: tuple[Tensor, ...], start: Tensor | None) -> tuple[_Chunks, tuple[Tensor, ...]]:
     """Return a run as chunks, and the sums after it."""
     k, v, weight = (x.unflatten(1, (-1, size)) for x in run[1:4])
     assert run.gates.log_penalty is not None
@@ -121,10 +119,10 @@ def _summed(
     penalty = run.gates.log_penalty.exp().unflatten(1, (-1, size))
     parts = (k, v, decays.write * weight[..., None, :], decays.entering[..., 0], penalty, *before)
     first = None if start is None else start[:, None].expand_as(before[1]).flatten(0, 1)
-    return _Chunks._make((*(x.flatten(0, 1) for x in parts), first)), (after[0], after[1])
+    return _Chunks._make((*(x.flatten(0, 1) for x in parts), first)), tuple(after)
 
 
-def _memory_of(sums: tuple[Tensor, Tensor], chunks: _Chunks, start: Tensor | None) -> Tensor:
+def _memory_of(sums: tuple[Tensor, ...], chunks: _Chunks, start: Tensor | None) -> Tensor:
     """Return the memory ``(b h, k, v)`` after the last of some chunks."""
     gram, cross = sums
     penalty = chunks.penalty.view(len(gram), -1)[:, -1, None, None]

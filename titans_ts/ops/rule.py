@@ -45,6 +45,10 @@ class WriteRule:
     loss_factor : float, default=2.0
         2 for the gradient of ``||.||^2`` (Titans, TTT), 1 for that of ``1/2 ||.||^2`` (the delta family). It scales the
         gradient of ``"l2"`` only.
+    window : int, default=1
+        A step takes the mean gradient of the last so many tokens, each at the memory that the step's own token reads (arXiv
+        2505.23735, eqs 9 to 13; there their sum, which the step size makes up for). It needs ``"previous"`` and the explicit
+        step.
     refresh_every : int, default=1
         How many tokens share one reading of the memory for their gradients (the paper's mini-batch ``b``), counted from
         position 0 of the sequence. Part of the model: it changes answers, unlike ``chunk_size``.
@@ -81,6 +85,7 @@ class WriteRule:
     read_from: Literal["previous", "decayed"] = "previous"
     step: Literal["explicit", "implicit"] = "explicit"
     loss_factor: float = 2.0
+    window: int = 1
     refresh_every: int = 1
     forget_towards: Literal["initial", "zero"] = "initial"
     write_bound: float | None = 1.0
@@ -96,23 +101,20 @@ class WriteRule:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        if self.refresh_every < 1:
-            raise ValueError(f"refresh_every must be 1 or more tokens, got {self.refresh_every}")
+        for name in ("window", "refresh_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more tokens, got {getattr(self, name)}")
+        if self.window > 1 and (self.read_from, self.step) != ("previous", "explicit"):
+            raise ValueError("window > 1 is defined for read_from='previous' with step='explicit'")
         if self.write_bound is not None and not self.write_bound > 0:
             raise ValueError(f"write_bound must be positive, or None for unclipped writes, got {self.write_bound}")
         if self.step == "implicit" and (self.objective, self.loss_factor) != ("l2", 1.0):
             raise ValueError("step='implicit' is defined for objective='l2' with loss_factor=1")
-        plain = WriteRule.read_from, WriteRule.step, 1, None, False
-        if self.objective == "ridge" and plain != (
-            self.read_from,
-            self.step,
-            self.refresh_every,
-            self.write_bound,
-            self.damping,
-        ):
+        stepless = (self.read_from, self.step, self.window, self.refresh_every, self.write_bound, self.damping)
+        if self.objective == "ridge" and stepless != ("previous", "explicit", 1, 1, None, False):
             raise ValueError(
-                "objective='ridge' takes no step: leave read_from, step, refresh_every and damping at their defaults, with "
-                "write_bound=None"
+                "objective='ridge' takes no step: leave read_from, step, window, refresh_every and damping at their "
+                "defaults, with write_bound=None"
             )
         if self.damping and (self.objective, self.step) != ("l2", "explicit"):
             raise ValueError("damping=True is defined for objective='l2' with step='explicit'")
@@ -172,6 +174,9 @@ class StoreState(NamedTuple):
         ``(b, h, k, k)``.
     sums : (Tensor, Tensor) or None
         For ``objective="ridge"``: ``G`` and ``C``, ``(b, h, k, k)`` and ``(b, h, k, v)``, float64.
+    recent : tuple of Tensor or None
+        For a rule with a window: keys, values and step sizes of the last tokens, zero before the first; ``(b, h, window - 1,
+        k)``, ``(b, h, window - 1, v)`` and ``(b, h, window - 1)``.
 
     Examples
     --------
@@ -186,7 +191,8 @@ class StoreState(NamedTuple):
     anchor: tuple[Tensor, ...]
     position: int
     crowd: Tensor | None = None
-    sums: tuple[Tensor, Tensor] | None = None
+    sums: tuple[Tensor, ...] | None = None
+    recent: tuple[Tensor, ...] | None = None
 
 
 class StoreNorm(NamedTuple):
@@ -218,7 +224,7 @@ Initial = Sequence[Tensor] | None
 
 
 def fresh_state(
-    initial: Sequence[Tensor], *, batch: int, momentum: bool, damping: bool = False, ridge: bool = False
+    initial: Sequence[Tensor], *, batch: int, momentum: bool, damping: bool = False, ridge: bool = False, window: int = 1
 ) -> StoreState:
     """Return the state before the first token: the initial memory for every sequence of a batch.
 
@@ -234,6 +240,8 @@ def fresh_state(
         Whether the rule has damping.
     ridge : bool, default=False
         Whether the rule has ``objective="ridge"``.
+    window : int, default=1
+        That of the rule.
 
     Returns
     -------
@@ -250,10 +258,13 @@ def fresh_state(
     zeros = tuple(torch.zeros_like(w) for w in weights) if momentum else None
     square = (batch, initial[0].shape[0], initial[0].shape[-2], initial[0].shape[-2])
     crowd = initial[0].new_zeros(square) if damping else None
-    if not ridge:
-        return StoreState(weights, zeros, weights, 0, crowd)
-    gram, cross = (initial[0].new_zeros(shape, dtype=torch.float64) for shape in (square, weights[0].shape))
-    return StoreState(weights, zeros, (), 0, crowd, (gram, cross))
+    recent = sums = None
+    if ridge:
+        sums = initial[0].new_zeros(square, dtype=torch.float64), torch.zeros_like(weights[0], dtype=torch.float64)
+    if window > 1:
+        before = initial[0].new_zeros(*square[:2], window - 1)
+        recent = *(before[..., None].expand(*before.shape, w) for w in (square[2], initial[-1].shape[-1])), before
+    return StoreState(weights, zeros, () if ridge else weights, 0, crowd, sums, recent)
 
 
 def read_store(weights: Sequence[Tensor], queries: Tensor, norm: StoreNorm | None = None) -> Tensor:
@@ -345,6 +356,11 @@ def check_arguments(
             )
         for name, x, width in zip(("gram", "cross"), state.sums, (size["k"], v.shape[-1]), strict=True):
             check_shape(x, "b h k v", name=f"state.sums, {name}", b=b, h=h, k=size["k"], v=width)
+    if rule.window > 1:
+        if state.recent is None:
+            raise ValueError("window > 1 needs state.recent; begin with fresh_state(..., window=...)")
+        for letters, x in zip(("b h n k", "b h n v", "b h n"), state.recent, strict=True):
+            check_shape(x, letters, name="state.recent", b=b, h=h, n=rule.window - 1, k=size["k"], v=v.shape[-1])
     if norm is not None:
         check_shape(norm.weight, "h v", name="norm.weight", h=h, v=size["k"])
         if v.shape[-1] != size["k"]:
