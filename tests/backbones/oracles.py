@@ -20,7 +20,10 @@ def normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:
 
 def joined(gate: NormalisedGate, y: Tensor, m: Tensor) -> Tensor:
     """Return ``y (x) m`` in the form that this library chose."""
-    return (normed(gate.attended_norm, y) * silu(normed(gate.remembered_norm, m) + gate.opening)) @ gate.output.weight.T
+    remembered = normed(gate.remembered_norm, m)
+    return (
+        normed(gate.attended_norm, y) * silu(remembered + gate.opening) + gate.passes * remembered
+    ) @ gate.output.weight.T
 
 
 def context_by_letter(layer: MemoryAsContext, x: Tensor) -> Tensor:

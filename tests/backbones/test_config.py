@@ -2,7 +2,7 @@
 
 import pytest
 
-from titans_ts.backbones.config import BackboneConfig
+from titans_ts.backbones.config import LATER, BackboneConfig
 from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 
 
@@ -56,3 +56,11 @@ def test_a_variant_has_a_memory_or_is_a_baseline():
 
 def test_every_variant_is_accepted():
     assert [BackboneConfig(variant=name).variant for name in VARIANTS] == list(VARIANTS)
+
+
+def test_what_older_files_lack_means_what_it_meant_and_is_not_written():
+    new = BackboneConfig()
+    assert BackboneConfig.from_dict(new.to_dict()) == new
+    older = {name: value for name, value in new.to_dict().items() if name not in LATER}
+    assert BackboneConfig.from_dict(older) == BackboneConfig(passes=False)
+    assert BackboneConfig.from_dict(older).to_dict() == older

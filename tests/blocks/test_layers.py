@@ -77,13 +77,15 @@ def test_dropout_acts_in_training_only():
 # --- the gate -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("passes", [True, False])
 @torch.no_grad()
-def test_is_the_product_of_its_normalised_branches():
-    gate = shaken(NormalisedGate(6))
+def test_is_the_product_of_its_normalised_branches_and_the_second_beside_it(passes):
+    gate = shaken(NormalisedGate(6, passes=passes))
     y, m = tokens(2, 5, 6), tokens(2, 5, 6, seed=1)
     attended = to_mean_square_one(y) * gate.attended_norm.weight
-    remembered = silu(to_mean_square_one(m) * gate.remembered_norm.weight + gate.opening)
-    assert_agree(gate(y, m), (attended * remembered) @ gate.output.weight.T)
+    remembered = to_mean_square_one(m) * gate.remembered_norm.weight
+    joined = attended * silu(remembered + gate.opening) + (remembered if passes else 0)
+    assert_agree(gate(y, m), joined @ gate.output.weight.T)
 
 
 @pytest.mark.parametrize("branch", [0, 1])

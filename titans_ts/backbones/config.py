@@ -8,8 +8,8 @@ from typing import Any
 from titans_ts.backbones.variants import BASELINES, VARIANTS, WITH_MEMORY
 from titans_ts.memory.presets import PRESETS, check_key_degree
 
-LATER = ("key_degree", "slots")
-"""Settings that older files lack: left out where they are at their defaults, so that a model's mark stays what it was."""
+LATER: dict[str, Any] = {"key_degree": 1, "slots": 0, "passes": False}
+"""Settings that older files lack, with what they mean there: left out where they say that, so that a model's mark stays."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,18 @@ class BackboneConfig:
     damping: bool = False  # whether tokens that share a reading share the step where their keys are alike
     key_degree: int = 1  # 2 adds to a memory's queries and keys the products of two of their entries
     slots: int = 0  # pairs of key and value that every memory keeps exactly beside its store
+    passes: bool = True  # whether what the memory says also passes beside the gate that joins it to attention (mac, mag)
     feedforward_expansion: float = 2.0  # inner width of the feed-forward layers as a multiple of d; 0 leaves them out
     dropout: float = 0.0  # share of a layer's output set to zero in training
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as they go into a model file."""
-        later = {name for name in LATER if getattr(self, name) == getattr(BackboneConfig, name)}
-        return {name: value for name, value in asdict(self).items() if name not in later}
+        return {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> BackboneConfig:
+        """Return the backbone of a model file, which may be an older one."""
+        return cls(**LATER | values)
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:

@@ -49,7 +49,7 @@ class MemoryAsContext(nn.Module):
         self.attended = nn.Linear(width, width, bias=False)
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.memory = build_memory(config)
-        self.gate = NormalisedGate(width)
+        self.gate = NormalisedGate(width, passes=config.passes)
         with torch.no_grad():  # a segment asks as the memory does
             self.project.weight[:width] = self.memory.project.weight[:width]
 

@@ -26,7 +26,7 @@ class MemoryAsGate(nn.Module):
         super().__init__()
         self.attention = build_attention(config)
         self.memory = build_memory(config)
-        self.gate = NormalisedGate(config.width)
+        self.gate = NormalisedGate(config.width, passes=config.passes)
 
     def initial_state(self, batch: int) -> BranchesCarry:
         """Return the carry before the first token."""

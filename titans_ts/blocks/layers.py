@@ -71,14 +71,16 @@ class FeedForward(nn.Module):
 
 
 class NormalisedGate(nn.Module):
-    """Join attention and memory: ``W_out (norm(y) * silu(norm(m) + b))``, each norm with a learned vector.
+    """Join attention and memory: ``W_out (norm(y) * silu(norm(m) + b) + norm(m))``, each norm with a learned vector.
 
     The paper leaves the form of the gate open (arXiv 2501.00663, below equations 25 and 28). This one starts open, at
-    ``b = 1``: around 0 the product hides from training what either branch says.
+    ``b = 1``, and lets the memory pass beside it: a product hides from training what either branch says. ``passes=False`` is
+    the product alone.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, passes: bool = True) -> None:
         super().__init__()
+        self.passes = passes
         self.attended_norm = nn.RMSNorm(width, eps=1e-6)
         self.remembered_norm = nn.RMSNorm(width, eps=1e-6)
         self.opening = nn.Parameter(torch.ones(width))
@@ -86,8 +88,9 @@ class NormalisedGate(nn.Module):
 
     def forward(self, attended: Tensor, remembered: Tensor) -> Tensor:
         """Join two ``(b, t, d)``."""
-        gate = nn.functional.silu(self.remembered_norm(remembered) + self.opening)
-        return self.output(self.attended_norm(attended) * gate)
+        remembered = self.remembered_norm(remembered)
+        gated = self.attended_norm(attended) * nn.functional.silu(remembered + self.opening)
+        return self.output(gated + remembered if self.passes else gated)
 
 
 class PersistentTokens(nn.Module):

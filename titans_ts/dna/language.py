@@ -45,7 +45,7 @@ class LanguageConfig:
         values = {**values, "orders": tuple(values["orders"])}
         known = all(order in range(1, LONGEST_CONTEXT + 1) for order in values["orders"])
         require(known, f"orders must be from 1 to {LONGEST_CONTEXT}")
-        return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
+        return cls(**{**values, "backbone": BackboneConfig.from_dict(values["backbone"])})
 
 
 class LanguageCarry(NamedTuple):

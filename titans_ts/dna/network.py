@@ -49,7 +49,7 @@ class SequenceConfig:
         require(known, f"word_sizes must be from 1 to {LONGEST_WORD}")
         language = values["language"]
         values["language"] = None if language is None else LanguageConfig.from_dict(language)
-        return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
+        return cls(**{**values, "backbone": BackboneConfig.from_dict(values["backbone"])})
 
 
 class LanguageStem(nn.Module):

@@ -82,7 +82,7 @@ class ForecastConfig:
         values = dict(values)
         values["quantiles"] = tuple(values["quantiles"])
         base = values.get("base")
-        parts = {"backbone": BackboneConfig(**values["backbone"]), "base": base and BaseConfig.from_dict(base)}
+        parts = {"backbone": BackboneConfig.from_dict(values["backbone"]), "base": base and BaseConfig.from_dict(base)}
         return cls(**{**values, **parts})
 
 

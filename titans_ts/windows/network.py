@@ -43,7 +43,7 @@ class WindowConfig:
         """Return the configuration of a model file."""
         values = {**values, "dilations": tuple(values["dilations"])}
         require(all(fits(each, int) and each > 0 for each in values["dilations"]), "dilations must be 1 or more")
-        return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
+        return cls(**{**values, "backbone": BackboneConfig.from_dict(values["backbone"])})
 
 
 class WindowNetwork(TwoPaths):

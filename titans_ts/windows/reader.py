@@ -37,7 +37,7 @@ class ReaderConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ReaderConfig:
         """Return the configuration of a model file."""
-        return cls(**{**values, "backbone": BackboneConfig(**values["backbone"])})
+        return cls(**{**values, "backbone": BackboneConfig.from_dict(values["backbone"])})
 
 
 class ReaderCarry(NamedTuple):
