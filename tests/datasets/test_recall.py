@@ -86,7 +86,7 @@ def test_of_several_needles_the_one_with_the_asked_key_holds_the_answer(length, 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_distances_are_spread_evenly_up_to_the_most(task):
-    """Half of them are in the nearer half, of what can be asked at all."""
+    """Half of them are in the nearer half of what can be asked at all, where a sequence is long beside them."""
     made = make_recall(task, length=600, sequences=60, distance=128)
     found = made.distances
     if task == "associative":  # of all questions, by the place of their key

@@ -66,9 +66,9 @@ def make_recall(
     sequences : int, default=32
         How many, n, at least 1.
     distance : int or None, default=None
-        Most steps between what is seen and a question about it, from 16 to ``length``. Distances are then uniform from the
-        shortest possible up to it: pairs and questions of ``"associative"`` stand anywhere, questions after their pair, and
-        what is asked in the other tasks may stand right before its question. With None the answer stands far back, as
+        Most steps between what is seen and a question about it, from 16 to ``length``. Pairs and questions of
+        ``"associative"`` then stand anywhere, and a question is about any of the pairs that stand so near before it. In the
+        other tasks distances are uniform, from the shortest possible up to it. With None the answer stands far back, as
         above.
     random_state : int, numpy.random.Generator or None, default=0
         Seed or generator; None draws a fresh seed.
