@@ -37,7 +37,9 @@ def by_letter(module: ExactSlots, q: Tensor, k: Tensor, v: Tensor, scores: Tenso
             for t in range(q.shape[2]):
                 begun = t - t % module.block
                 seen = [place for place, _ in kept] + list(range(begun, t + 1))
-                logits = torch.stack([*(query[t] @ key[place] for place in seen), module.sink[h]])
+                weights = [module.power[h] * (scores[b, h, place] + 1e-6).log() for place in seen]
+                products = [query[t] @ key[place] + weight for place, weight in zip(seen, weights, strict=True)]
+                logits = torch.stack([*products, module.sink[h]])
                 shares = logits.softmax(0)[:-1]
                 found[b, h, t] = module.strength[h] * sum(a * v[b, h, i] for a, i in zip(shares, seen, strict=True))
                 if (t + 1) % module.block == 0:
@@ -96,7 +98,8 @@ def test_recall_sees_all_that_a_carry_holds_and_keeps_nothing():
         for h in range(2):
             held = [*range(5), 5, 6]  # slots, then the two tokens of the block that is being read
             queries = to_mean_square_one(asked[b, h]) * module.query_norm.weight[h]
-            logits = torch.cat([queries @ state.keys[b, h, held].T, module.sink[h].expand(3, 1)], dim=1)
+            weights = module.power[h] * (state.scores[b, h, held] + 1e-6).log()
+            logits = torch.cat([queries @ state.keys[b, h, held].T + weights, module.sink[h].expand(3, 1)], dim=1)
             true = module.strength[h] * logits.softmax(1)[:, :-1] @ state.values[b, h, held]
             assert_agree(found[b, h], true)
     assert not module.recall(asked, module.initial_state(2)).any()

@@ -39,12 +39,15 @@ class _Choice(NamedTuple):
 
 
 class ExactSlots(nn.Module):
-    """Keep the pairs with the largest scores so far, of any age, and read them: ``lambda softmax(g_q(q) . g_k(k)) v``.
+    """Keep the pairs with the largest scores so far, of any age, and read ``lambda softmax(g_q(q) . g_k(k) + p log s) v``.
 
     A query sees the pairs that were kept when its block began, those of its block up to its own, and a null sink with a
     learned logit and the value 0. ``g_q`` and ``g_k`` bring queries and keys to root mean square 1 and scale them by learned
     gains: keys of length 1 would make the softmax flat. ``lambda``, one a head, starts at 0. What is kept has no gradient,
     the pairs have. (arXiv 2607.02303, for any store.)
+
+    A pair counts by its score s to a learned power, 1 at the start (not in the paper): a question kept beside its answer has
+    the same key and was hardly written.
     """
 
     def __init__(self, heads: int, head_width: int, *, slots: int, block: int = BLOCK) -> None:
@@ -54,6 +57,7 @@ class ExactSlots(nn.Module):
         self.key_norm = HeadNorm(heads, head_width)
         self.sink = nn.Parameter(torch.zeros(heads))
         self.strength = nn.Parameter(torch.zeros(heads))  # lambda
+        self.power = nn.Parameter(torch.ones(heads))  # p
 
     def initial_state(self, batch: int) -> SlotsCarry:
         """Return the carry before the first token: nothing is kept."""
@@ -85,8 +89,9 @@ class ExactSlots(nn.Module):
         keys, values = joined(state.keys, self.key_norm(k)), joined(state.values, v)
         scores = joined(state.scores[..., None], scores)
         choice = self._choose(scores[..., 0], whole, size)
+        weights = self._log_weights(scores[..., 0])
         queries = F.pad(self.query_norm(q), (0, 0, done, after)).unflatten(2, (-1, size))
-        found = self._read(queries, keys, values, choice)[:, :, done:total] * self.strength[:, None, None]
+        found = self._read(queries, keys, values, weights, choice)[:, :, done:total] * self.strength[:, None, None]
         rest = torch.arange(self.slots + whole, self.slots + total, device=q.device).expand(*choice.kept.shape[:2], -1)
         places = torch.cat([choice.kept, rest], dim=2)
         filled = F.pad(choice.filled, (0, total - whole), value=True)[..., None]
@@ -99,11 +104,14 @@ class ExactSlots(nn.Module):
 
     def recall(self, q: Tensor, state: SlotsCarry) -> Tensor:
         """Return what queries ``(b, h, t, k)`` find among all pairs of a carry, ``(b, h, t, v)``, keeping nothing."""
-        hidden = torch.where(state.scores < 0, -torch.inf, 0.0).to(q.dtype)
-        bias = torch.cat([self.sink.to(q.dtype).expand(len(q), -1)[..., None], hidden], dim=-1)
+        weights = torch.where(state.scores < 0, -torch.inf, self._log_weights(state.scores)).to(q.dtype)
+        bias = torch.cat([self.sink.to(q.dtype).expand(len(q), -1)[..., None], weights], dim=-1)
         keys, values = (F.pad(x.to(q.dtype), (0, 0, 1, 0)) for x in (state.keys, state.values))
         shares = (self.query_norm(q) @ keys.mT + bias[:, :, None]).softmax(dim=-1)
         return shares @ values * self.strength[:, None, None]
+
+    def _log_weights(self, scores: Tensor) -> Tensor:
+        return self.power[:, None] * (scores.clamp_min(0) + TIE).log()
 
     def _choose(self, scores: Tensor, whole: int, size: int) -> _Choice:
         """Choose among slots and tokens, ``(b, h, slots + p n)`` scores; only ``whole`` tokens may be kept.
@@ -135,20 +143,27 @@ class ExactSlots(nn.Module):
         in_slots[..., slots:] |= own // block == torch.arange(size // block, device=device)[:, None]
         return _Choice(torch.stack(before, dim=2), in_slots, kept, best >= 0)
 
-    def _read(self, queries: Tensor, keys: Tensor, values: Tensor, choice: _Choice) -> Tensor:
+    def _read(self, queries: Tensor, keys: Tensor, values: Tensor, weights: Tensor, choice: _Choice) -> Tensor:
         """Read with queries ``(b, h, p, n, k)`` the pairs ``(b, h, slots + p n, .)`` that they see: ``(b, h, p n, v)``.
 
-        The null sink is a first pair of zeros.
+        ``weights``, ``(b, h, slots + p n)``, are added to the products. The null sink is a first pair of zeros.
         """
         batch, heads, _, size, _ = queries.shape
         together = max(PRODUCTS_AT_ONCE // (batch * heads * size * (self.slots + size)), 1)
-        hidden = queries.new_zeros(choice.visible.shape).masked_fill_(~choice.visible, -torch.inf)
-        sink = self.sink.to(hidden.dtype)[:, None, None, None].expand(*hidden.shape[:-1], 1)
-        later = F.pad(hidden.new_full((size, size), -torch.inf).triu(1), (1 + self.slots, 0)).unflatten(0, (-1, self.block))
-        parts = [x.split(together, dim=2) for x in (queries, choice.slots, torch.cat([sink, hidden], dim=-1))]
+        weights = torch.cat(
+            [
+                weights.gather(2, choice.slots.flatten(2)).view_as(choice.slots),
+                weights[:, :, self.slots :].unflatten(2, (-1, size)),
+            ],
+            dim=3,
+        )
+        bias = torch.where(choice.visible, weights[:, :, :, None], -torch.inf)
+        sink = self.sink[:, None, None, None].expand(*bias.shape[:-1], 1)
+        later = F.pad(bias.new_full((size, size), -torch.inf).triu(1), (1 + self.slots, 0)).unflatten(0, (-1, self.block))
+        parts = [x.split(together, dim=2) for x in (queries, choice.slots, torch.cat([sink, bias], dim=-1))]
         own = [x[:, :, self.slots :].unflatten(2, (-1, size)).split(together, dim=2) for x in (keys, values)]
         found = []
-        for q, slots, bias, *chunk in zip(*parts, *own, strict=True):
+        for q, slots, added, *chunk in zip(*parts, *own, strict=True):
             places = slots.flatten(2)
             k, v = (
                 torch.cat(
@@ -161,7 +176,7 @@ class ExactSlots(nn.Module):
                 )
                 for x, new in zip((keys, values), chunk, strict=True)
             )
-            logits = (q @ k.mT).unflatten(3, (-1, self.block)) + bias[:, :, :, :, None]
+            logits = (q @ k.mT).unflatten(3, (-1, self.block)) + added[:, :, :, :, None]
             shares = (logits + later).softmax(dim=-1)
             found.append((shares.flatten(3, 4) @ v).flatten(2, 3))
         return torch.cat(found, dim=2)
