@@ -49,7 +49,7 @@ def read_by_oracle(layer: NeuralMemory, name: str, x: torch.Tensor) -> torch.Ten
     def one(b: int, h: int) -> np.ndarray:
         start = [w[h].numpy() for w in layer.store()]
         norm = () if layer.store_norm is None else [x[h].numpy() for x in layer.store_norm]
-        penalty = 1.0 if layer.gates.penalty is None else 0.05 + np.log1p(np.exp(layer.gates.penalty[h].item()))
+        penalty = 1.0 if layer.gates.penalty is None else 0.01 + np.log1p(np.exp(layer.gates.penalty[h].item()))
         return ORACLES[name](Head(q[b, h], k[b, h], v[b, h], list(raw[:, b, h]), rate[h], h, REFRESH, start, norm, penalty))
 
     return torch.from_numpy(np.array([[one(b, h) for h in range(layer.heads)] for b in range(len(x))]))

@@ -10,9 +10,10 @@ penalty is not forgotten: silence leads back to ``M_0``, where an inverse that i
 For unit keys ``|G|`` is at most ``w = max theta / (1 - max a)``, and ``|M_t - M_0|`` at most ``max |k M_0 - v| (w /
 lambda)^.5 / 2``, since ``|(B B^T + lambda I)^-1 B| <= lambda^-.5 / 2`` for every B.
 
-Sums and systems are float64 whatever the tokens are. ``G`` may hold 24,000 in one direction beside a lambda of .1 in
-another: float32 errs by 1e-3 a token there, and what it errs by is kept as long as what was learned. The system of every
-token is factored, without iterations: for keys 16 wide that is 1 us, a hundredth of what its token costs elsewhere.
+Sums and systems are float64 whatever the tokens are: ``G`` may hold 24,000 in one direction beside a lambda of .01 in
+another, and what float32 rounds away is kept as long as what was learned. Of 30,000 keys within .01 of one another it makes
+a memory that is off by .5 %. The system of every token is factored, without iterations: 1.5 us for keys 16 wide, 33 us for
+64 and 160 us for the 152 of ``key_degree=2``.
 """
 
 from __future__ import annotations
