@@ -227,3 +227,43 @@ def test_what_a_stream_taught_the_prior_is_not_told_to_it_while_others_learn():
     early = made.read_apart(rows, boundaries(rows), expected, size)[:, 1].mean(-1)
     assert early[:5].min() > early[5:].max()
     assert torch.equal(made.prior, prior)
+
+
+def what_hardly_varies(streams, lookback=64, horizon=4, patch=4):
+    """Smooth streams, and a base whose error follows, in each with its own sign, the last small turn of the look-back."""
+    generator = np.random.default_rng(5)
+    smooth = np.apply_along_axis(np.convolve, 1, generator.standard_normal((streams, 900)), np.hanning(5), mode="valid")
+    rows = torch.from_numpy(smooth[:, :880])
+    made, ends = LinearMemory(lookback, horizon, patch), boundaries(rows, patch)
+    kept = ends[(ends >= lookback) & (ends + horizon <= rows.shape[1])]
+    told = torch.zeros(lookback, dtype=torch.float64)
+    told[-4:] = torch.tensor([-1.0, 3.0, -3.0, 1.0])
+    window = rows[:, kept[:, None] - lookback + torch.arange(lookback)]
+    window = (window - window.mean(-1, keepdim=True)) / window.std(-1, keepdim=True)
+    factor = torch.from_numpy(generator.choice([-1.0, 1.0], (streams, 1)))
+    expected = torch.full((streams, len(ends), horizon), float("nan"), dtype=torch.float64)
+    truth = rows[:, kept[:, None] + torch.arange(horizon)]
+    expected[:, torch.isin(ends, kept)] = truth - (factor * (window @ told))[..., None]
+    return made, told, (rows, ends, expected, torch.ones(streams, len(ends)).double())
+
+
+def test_keys_are_those_that_tell_of_errors_though_they_hardly_vary():
+    made, told, given = what_hardly_varies(8)
+    made._find_directions(*given)
+    plain, telling = made._find_keys(*given)
+    heard = [
+        float((x.T @ torch.linalg.lstsq(x.T, told[:, None]).solution)[:, 0] @ told / (told @ told)) for x in (plain, telling)
+    ]
+    assert heard[0] < 0.5
+    assert heard[1] > 0.75
+    (gain,) = made.learn(*given)
+    torch.testing.assert_close(made.whitening, telling)
+    assert gain.gain > 0.5
+    made._find_keys = lambda *given: [plain]
+    assert made.learn(*given)[0].gain < gain.gain - 0.2
+
+
+def test_few_streams_do_not_tell_which_keys_tell():
+    made, _, given = what_hardly_varies(7)
+    made._find_directions(*given)
+    assert len(made._find_keys(*given)) == 1

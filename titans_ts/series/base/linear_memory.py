@@ -37,6 +37,8 @@ POOLED_PENALTY = 100.0
 """Weight of no prior, in writes of the whole panel."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of what is read that are said; ``learn`` judges."""
+WIDEST = 4
+"""Whitened directions from which keys are taken, of each key, where there are streams enough to tell by."""
 LARGEST_ERROR = 5.0
 """Root mean square over a block, in sizes, above which a projected error is scaled down."""
 LEAST_SEEN = 0.75
@@ -231,9 +233,7 @@ class LinearMemory(nn.Module):
 
     def _keys(self, rows: Tensor, ends: list[int]) -> Tensor:
         """Return keys ``(s, n, d)``: 1, and the whitened look-back."""
-        scaled = _windows(rows, ends, self.lookback) - self.mean
-        key = scaled @ self.whitening.T
-        key = key / (key.square().mean(-1, keepdim=True).sqrt() / LARGEST_KEY).clamp_min(1.0)
+        key = _calm((_windows(rows, ends, self.lookback) - self.mean) @ self.whitening.T)
         return torch.cat([torch.ones_like(key[..., :1]), key], dim=-1)
 
     def _realised(self, b: int, rows: Tensor, ends: list[int], expected: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -291,8 +291,21 @@ class LinearMemory(nn.Module):
         self._apart = [torch.zeros_like(self.prior), torch.zeros_like(self.prior)]
         if not rows.shape[1] or not len(ends):
             return []
-        self._find_keys(rows, ends)
         self._find_directions(rows, ends, expected, size)
+        best: tuple[list[MemoryGain], dict[str, Tensor], list[Tensor]] | None = None
+        for whitening in self._find_keys(rows, ends, expected, size):
+            self.whitening.copy_(whitening)
+            gains = self._judge_all(rows, ends, expected, size, caution)
+            if best is None or sum(one.gain for one in gains) > sum(one.gain for one in best[0]):
+                best = gains, {name: x.clone() for name, x in self.state_dict().items()}, self._apart
+            self._apart = [torch.zeros_like(self.prior), torch.zeros_like(self.prior)]
+        assert best is not None
+        gains, learned, self._apart = best
+        self.load_state_dict(learned)
+        return gains
+
+    def _judge_all(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor, caution: float) -> list[MemoryGain]:
+        """Choose what the keys are best used with, block by block."""
         some = _evenly(len(rows), WINDOWS // len(ends))
         rows, expected, size, at = rows[some], expected[some, -JUDGED:], size[some, -JUDGED:], ends[-JUDGED:].tolist()
         keys, seen = self._keys(rows, at), self._seen(rows, at)
@@ -318,21 +331,45 @@ class LinearMemory(nn.Module):
         self._apart = []
         return torch.cat(said)
 
-    def _find_keys(self, rows: Tensor, ends: Tensor) -> None:
-        """Take the whitened directions of the look-backs with the largest variance."""
-        rows = rows[_evenly(len(rows), WINDOWS // len(ends))]
-        at = ends[_evenly(len(ends), WINDOWS // len(rows))].tolist()
-        windows = _windows(rows, at, self.lookback)[self._seen(rows, at)]
-        windows = windows[windows.square().sum(-1) > 0]
-        self.whitening.zero_()
-        if len(windows) < 2:
-            return
-        self.mean.copy_(windows.mean(0))
-        windows = windows - self.mean
-        variances, vectors = torch.linalg.eigh(windows.T @ windows / len(windows))
-        variances, vectors = variances.flip(0)[: self.features - 1], vectors.flip(1)[:, : self.features - 1]
+    def _find_keys(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> list[Tensor]:
+        """Return whitenings to try: the directions of the look-backs that vary most, and those that tell most of errors.
+
+        The latter need streams enough to tell by. What a look-back is centred on is set.
+        """
+        some, part = _evenly(len(rows), WINDOWS // len(ends)), _evenly(len(ends), WINDOWS // len(rows))
+        rows, at = rows[some], ends[part].tolist()
+        seen = self._seen(rows, at)
+        windows = _windows(rows, at, self.lookback)
+        used = windows[seen & (windows.square().sum(-1) > 0)]
+        plain = torch.zeros_like(self.whitening)
+        if len(used) < 2:
+            return [plain]
+        self.mean.copy_(used.mean(0))
+        used = used - self.mean
+        variances, vectors = torch.linalg.eigh(used.T @ used / len(used))
+        count, most = len(plain), min(WIDEST * len(plain), self.lookback)
+        variances, vectors = variances.flip(0)[:most], vectors.flip(1)[:, :most]
         good = variances > SMALLEST_SHARE_OF_VARIANCE * variances[0]
-        self.whitening[good] = (vectors[:, good] / variances[good].sqrt()).T
+        found = (vectors[:, good] / variances[good].sqrt()).T
+        plain[: len(found)] = found[:count]
+        if len(rows) < FEWEST_STREAMS or len(found) <= count:
+            return [plain]
+        return [plain, self._telling(found, windows, seen, rows, at, expected[some][:, part], size[some][:, part])]
+
+    def _telling(
+        self, whitened: Tensor, windows: Tensor, seen: Tensor, rows: Tensor, at: list[int], expected: Tensor, size: Tensor
+    ) -> Tensor:
+        """Return the directions ``(d - 1, l)``, of whitened ones ``(w, l)``, in which ridges of streams are largest."""
+        keys = _calm((windows - self.mean) @ whitened.T)
+        of_block = [self._errors(b, rows, at, expected, size) for b in range(len(self.blocks))]
+        eye = torch.eye(len(whitened), dtype=torch.float64)
+        total = 1e-9 * torch.linspace(1, 0, len(whitened), dtype=torch.float64).diag()  # of equal ones those that vary most
+        for s in range(len(rows)):
+            for values, _, weight in of_block:
+                weighted = keys[s] * (weight * seen)[s][:, None]
+                own = torch.linalg.solve(weighted.T @ keys[s] + POOLED_PENALTY * eye, weighted.T @ values[s])
+                total += own @ own.T
+        return torch.linalg.eigh(total)[1].flip(1)[:, : self.features - 1].T @ whitened
 
     def _find_directions(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> None:
         """Take the principal directions of each block's errors."""
@@ -436,6 +473,11 @@ def affordable_keys(lookback: int, horizon: int, delays: list[int], widths: list
         if 8 * (fixed + len(delays) * d * (d + 1) // 2 + d * (sum(widths) + delays[-1])) <= most:
             return d - 1
     return FEWEST_KEYS
+
+
+def _calm(keys: Tensor) -> Tensor:
+    """Return keys scaled down where their root mean square is above :data:`LARGEST_KEY`."""
+    return keys / (keys.square().mean(-1, keepdim=True).sqrt() / LARGEST_KEY).clamp_min(1.0)
 
 
 def _own_share(trust: Tensor, doubt: float, faith: float) -> Tensor:
