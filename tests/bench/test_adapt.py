@@ -8,7 +8,20 @@ import pytest
 import torch
 
 from titans_bench.adapt import arms, bench, ceiling
-from titans_bench.adapt.arms import ARMS, BOTH, CEILING, FROZEN, LINEAR, ON_TOP, PREFERENCE, Read, held, read_on
+from titans_bench.adapt.arms import (
+    ARMS,
+    BOTH,
+    CEILING,
+    FROZEN,
+    LINEAR,
+    MODELS,
+    ON_TOP,
+    PREFERENCE,
+    Read,
+    Streams,
+    held,
+    read_on,
+)  # fmt: skip
 from titans_bench.adapt.bench import BEGINNING, CHANGE, SETTINGS, AdaptRow, bench_adapt, spans, with_steps
 from titans_bench.adapt.panels import PANELS, Amounts, Panel, make_panel
 from titans_bench.adapt.table import adapt_table, plot_adapt
@@ -22,7 +35,8 @@ SMALL = Amounts(2, 700, 350)
 
 def a_row(arm, seed, first, each, since=BEGINNING, panel="generated", state=100):
     each = np.asarray(each)
-    place = ("standard", panel, seed, arm, since, first, 2 * first + 168, len(each), 9)
+    (model,) = [name for name, mine in MODELS.items() if arm in mine]
+    place = ("standard", panel, model, seed, arm, since, first, 2 * first + 168, len(each), 9)
     return AdaptRow(*place, each.mean(), each.std(), 1e-4, state, " ".join(map(str, each)))
 
 
@@ -114,13 +128,11 @@ def small():
     panel = make_panel("generated", 0, Amounts(2, 1_000, 500))
     model = TitansForecaster(24, lookback=168, layers=0, random_state=0, verbose=0)
     model.fit(task_frame(panel.fitted, [slice(None)] * 2))
-    reader = model.reader_
-    streams = [reader.tensors(one) for one in reader.panel(task_frame(panel.read, [slice(None)] * 2))]
-    return model.network_, streams
+    return model, panel
 
 
 def test_what_is_held_learns_nothing(small):
-    network, streams = small
+    network, streams = small[0].network_, Streams.of(*small)
     base = network.base
     assert isinstance(base, Base)
     assert base.config.reads_on or base.config.prefers, "else there is nothing to hold"
@@ -129,11 +141,23 @@ def test_what_is_held_learns_nothing(small):
     assert frozen.initial_state(1, 1).preference == frozen.initial_state(1, 1).memory == ()
     assert held(base, prefers=True, remembers=True).config == base.config
     assert base.memory is not None or not base.config.reads_on, "the fitted one stays as it was"
-    reads = [read_on(arms._without_memory(network, each), streams, [168, 192, 600]) for each in (frozen, base)]
-    assert reads[0].point.shape == (2, 3, 24)
-    assert reads[0].state_bytes < reads[1].state_bytes
-    alone = read_on(arms._without_memory(network, frozen), streams[:1], [600])
-    torch.testing.assert_close(alone.point[0, 0], reads[0].point[0, 2], rtol=0, atol=1e-5)
+    still, reads = (arms._read_base(network, each, streams, [168, 192, 600]) for each in (frozen, base))
+    assert still.point.shape == (2, 3, 24)
+    assert still.state_bytes < reads.state_bytes
+    assert not torch.equal(still.point, reads.point)
+    step_by_step = read_on(network, streams.series, [168, 192, 600])
+    torch.testing.assert_close(step_by_step.point, reads.point, rtol=0, atol=1e-5)
+    assert step_by_step.state_bytes == reads.state_bytes
+
+
+def test_the_ridge_stands_on_what_is_held(small, monkeypatch):
+    streams, base = Streams.of(*small), held(small[0].network_.base)
+    monkeypatch.setattr(arms, "refitted", lambda rows, missed, expected, origins, lookback: 1.5 * expected)
+    frozen = arms._read_base(small[0].network_, base, streams, [168, 300])
+    found = arms._ceiling(base, streams, [168, 300], frozen)
+    truth = torch.stack([torch.from_numpy(one.values[[168, 300]][:, 0]) for one in small[1].read])
+    torch.testing.assert_close(found.point[..., 0], frozen.point[..., 0] + 1.5 * (truth - frozen.point[..., 0]))
+    assert found.state_bytes == frozen.state_bytes + 8 * 300
 
 
 def test_a_forecaster_that_is_held_is_fitted_on_what_the_panel_knows():
@@ -149,23 +173,23 @@ def test_a_forecaster_that_is_held_is_fitted_on_what_the_panel_knows():
 def test_rows_fill_in_and_hold_every_arm(tmp_path, monkeypatch):
     asked = []
 
-    def fake(panel, origins, *, seed, max_steps, device, verbose):
-        asked.append((seed, max_steps, device))
+    def fake(model, panel, origins, *, seed, max_steps, device, verbose):
+        asked.append((model, seed, max_steps, device))
         truth = torch.tensor(np.stack([[one.values[o : o + 24, 0] for o in origins] for one in panel.read]))
-        return {arm: Read(truth + place, 1e-4, 1_000 + place) for place, arm in enumerate(ARMS, start=1)}
+        return {arm: Read(truth + 1 + ARMS.index(arm), 1e-4, 1_000) for arm in MODELS[model]}
 
     monkeypatch.setattr(bench, "arms_of", fake)
     setting = bench.Setting("quick", ("generated",), SMALL, 7)
     out = tmp_path / "rows.csv"
     rows = bench_adapt(out, setting=setting, seeds=[0, 1], device="cpu", verbose=0)
-    assert asked == [(0, 7, "cpu"), (1, 7, "cpu")]
+    assert asked == [(model, seed, 7, "cpu") for model in MODELS for seed in (0, 1)]
     assert set(Counter((row.arm, row.seed, row.since, row.first) for row in rows).values()) == {1}
     assert {row.arm for row in rows} == set(ARMS)
     unit = {row.seed: row.error for row in rows if row.arm == FROZEN}
     for row in rows:
         assert row.error == pytest.approx((1 + ARMS.index(row.arm)) * unit[row.seed], rel=1e-4), "one off everywhere"
     assert bench_adapt(out, setting=setting, seeds=[0, 1], verbose=0) == rows, "nothing is run twice"
-    assert len(asked) == 2
+    assert len(asked) == 8
     with pytest.raises(ValueError, match="'nonesuch' is not known"):
         bench_adapt(out, panels=["nonesuch"])
     assert with_steps(setting, 3).name == "quick, 3 steps"
@@ -181,8 +205,9 @@ def test_the_table_has_gains_and_their_share_of_the_ceiling():
     assert lines[3] == "| ridge, refitted daily | 20.0 | 20.0 | 20.0, 20.0 | 20.0 ± 0.0 | 100 | 100 | 100 | 0 |"
     assert lines[4] == "| linear memory | 13.0 | 13.0 | 0.0, 26.0 | 8.7 ± 15.0 | 65 | 100 | 160 | 60 |"
     assert "no memory can help" not in lines[-1]
-    nothing = [a_row(FROZEN, 0, 2000, [1, 3]), a_row(CEILING, 0, 2000, [1.1, 2.8]), a_row(PREFERENCE, 0, 2000, [1, 2])]
+    nothing = [a_row(FROZEN, 0, 2000, [1, 3]), a_row(CEILING, 0, 2000, [1.1, 2.89]), a_row(PREFERENCE, 0, 2000, [1, 2])]
     assert adapt_table(nothing).splitlines()[-1].endswith("no memory can help here.")
+    assert adapt_table([a_row(ON_TOP, 0, 2000, [1, 2])]).endswith("run the base first, by which others are judged.")
     figure = plot_adapt([*rows, a_row(FROZEN, 0, 0, [1, 3], since=CHANGE), a_row(CEILING, 0, 0, [1, 2], since=CHANGE)])
     assert [panel.get_title() for panel in figure.axes] == ["generated, since the beginning", "generated, since a change"]
 
@@ -197,6 +222,7 @@ def test_the_command_shows_the_table_and_draws(monkeypatch, tmp_path, capsys):
         "out": tmp_path / "rows.csv",
         "setting": with_steps(SETTINGS["quick"], 3),
         "panels": ["generated"],
+        "models": tuple(MODELS),
         "seeds": (0,),
         "device": "auto",
         "data_home": None,

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from titans_bench.adapt.arms import ARMS, HORIZON, LOOKBACK, arms_of
+from titans_bench.adapt.arms import ARMS, HORIZON, LOOKBACK, MODELS, arms_of
 from titans_bench.adapt.panels import PANELS, Amounts, Panel, make_panel
 from titans_bench.rows import check_names, fill_in, read_rows, rows_of, write_rows
 
@@ -51,9 +51,10 @@ def with_steps(setting: Setting, max_steps: int) -> Setting:
 
 
 class AdaptRun(NamedTuple):
-    """One panel, split or drawn by a seed, which is that of the fits too."""
+    """One fit on one panel, split or drawn by a seed, which is that of the fit too."""
 
     panel: str
+    model: str
     seed: int
 
 
@@ -63,8 +64,9 @@ class AdaptRow:
 
     setting: str
     panel: str
+    model: str  # what was fitted
     seed: int
-    arm: str
+    arm: str  # which parts of it learn
     since: str  # "the beginning" or "a change"
     first: int  # rows read since then, from so many on
     stop: int  # and before so many
@@ -87,6 +89,7 @@ def bench_adapt(
     *,
     setting: Setting = SETTINGS["standard"],
     panels: Sequence[str] | None = None,
+    models: Sequence[str] = tuple(MODELS),
     seeds: Sequence[int] = (0, 1, 2),
     device: str = "auto",
     jobs: int = 1,
@@ -95,9 +98,9 @@ def bench_adapt(
 ) -> list[AdaptRow]:
     """Run what is missing in a CSV file, and return all rows asked for."""
     panels = setting.panels if panels is None else panels
-    check_names(panels=(panels, PANELS))
+    check_names(panels=(panels, PANELS), models=(models, MODELS))
     rows = read_rows(out, AdaptRow)
-    runs = [AdaptRun(name, seed) for name in panels for seed in seeds]
+    runs = [AdaptRun(*each) for each in product(panels, models, seeds)]
     missing = [run for run in runs if not rows_of(rows, setting.name, run)]
     work = partial(_run, setting=setting, device=device, data_home=data_home)
     rows = fill_in(out, rows, missing, work, kind=AdaptRow, setting=setting.name, jobs=jobs, verbose=verbose)
@@ -106,22 +109,21 @@ def bench_adapt(
         rows, key=lambda row: (row.setting, place[row.panel], row.seed, place[row.arm], place[row.since], row.first)
     )
     write_rows(out, rows, AdaptRow)
-    return [row for row in rows if row.setting == setting.name and AdaptRun(row.panel, row.seed) in runs]
+    return [row for row in rows if row.setting == setting.name and AdaptRun(row.panel, row.model, row.seed) in runs]
 
 
 def _run(
     run: AdaptRun, *, setting: Setting, device: str, data_home: str | Path | None, verbose: int | None
 ) -> list[AdaptRow]:
-    """Return the rows of all arms on one panel."""
+    """Return the rows of all arms of one fit."""
     panel = make_panel(run.panel, run.seed, setting.amounts, data_home=data_home)
     values = np.stack([one.values[:, 0] for one in panel.read])
     origins = np.arange(LOOKBACK, values.shape[1] - HORIZON + 1, STEP)
     truth = np.lib.stride_tricks.sliding_window_view(values, HORIZON, axis=1)[:, origins]
     unit = np.nanmean(np.abs(values[:, WEEK:] - values[:, :-WEEK]), axis=1)
     made = []
-    reads = arms_of(panel, origins.tolist(), seed=run.seed, max_steps=setting.max_steps, device=device, verbose=verbose)
-    for arm in ARMS:
-        read = reads[arm]
+    options: dict[str, Any] = {"seed": run.seed, "max_steps": setting.max_steps, "device": device, "verbose": verbose}
+    for arm, read in arms_of(run.model, panel, origins.tolist(), **options).items():
         missed = np.abs(read.point.numpy() - truth) / unit[:, None, None]
         for since, first, stop, some in spans(panel, origins):
             each = np.array([np.nanmean(one) if np.isfinite(one).any() else np.nan for one in missed[:, some]])

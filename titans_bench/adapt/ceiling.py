@@ -13,7 +13,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-PENALTIES = (30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
+PENALTIES = (30.0, 300.0, 3_000.0)
 """Weights of nothing, in windows."""
 HALF_LIVES = (500.0, 2_000.0, math.inf)
 """Rows after which a window counts half."""

@@ -66,6 +66,8 @@ def add(commands: Any) -> None:
     adapt = add_command(kinds, "adapt", run_adapt, about, kept)
     adapt.add_argument("--quick", action="store_true", help="a minute: few generated streams, one seed; shows little")
     adapt.add_argument("--panels", nargs="+", metavar="NAME", help="generated, loads, weather, pedestrians (default: all)")
+    models = "'base', 'neural memory', 'recollection', 'neural memory on top' (default: all)"
+    adapt.add_argument("--models", nargs="+", metavar="NAME", help=models)
     adapt.add_argument("--seeds", type=int, nargs="+", metavar="N", help="a split and a fit each (default: 0 1 2)")
     steps = "training steps of the neural memory (default: by the size)"
     adapt.add_argument("--max-steps", type=int, metavar="N", help=steps)
@@ -193,6 +195,7 @@ def run_reading(arguments: argparse.Namespace) -> None:
 def run_adapt(arguments: argparse.Namespace) -> None:
     """Run the bench of adaptation."""
     _check(arguments)
+    from titans_bench.adapt.arms import MODELS
     from titans_bench.adapt.bench import SETTINGS, bench_adapt, with_steps
     from titans_bench.adapt.table import adapt_table, plot_adapt
 
@@ -201,6 +204,7 @@ def run_adapt(arguments: argparse.Namespace) -> None:
         arguments.out,
         setting=setting if arguments.max_steps is None else with_steps(setting, arguments.max_steps),
         panels=arguments.panels,
+        models=arguments.models or tuple(MODELS),
         data_home=arguments.data_home,
         **_common(arguments),
     )
