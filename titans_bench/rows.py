@@ -34,7 +34,7 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def _value(text: str, column: Any) -> Any:
-    """Return a cell as what its column holds; of a choice (``int | str``) the first that it can be, None where it is empty."""
+    """Return a cell as what its column holds: of a choice the first that it can be, None where it is empty."""
     choices = get_args(column) or (column,)
     if type(None) in choices and not text:
         return None
