@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -15,21 +16,32 @@ from joblib import Parallel, delayed, parallel_config
 from titans_ts.files.replacing import replacing
 from titans_ts.learn.progress import progress_bar
 
-Row = TypeVar("Row")  # a dataclass whose fields, each a str, int or float, are the columns
+Row = TypeVar("Row")  # a dataclass whose fields, each a str, int, float or a choice of these and None, are the columns
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     """Return the rows of a file; none where there is no file yet. A file with other columns is refused."""
     if not path.exists():
         return []
-    columns: dict[str, type] = get_type_hints(kind)
+    columns: dict[str, Any] = get_type_hints(kind)
     with path.open(encoding="utf-8", newline="") as lines:
         table = csv.DictReader(lines)
         if table.fieldnames != list(columns):
             raise ValueError(
                 f"{path} is no file of this bench: expected the columns {', '.join(columns)}; name another file"
             )
-        return [kind(*(convert(line[name]) for name, convert in columns.items())) for line in table]
+        return [kind(*(_value(line[name], column) for name, column in columns.items())) for line in table]
+
+
+def _value(text: str, column: Any) -> Any:
+    """Return a cell as what its column holds: of a choice the first that it can be, None where it is empty."""
+    choices = get_args(column) or (column,)
+    if type(None) in choices and not text:
+        return None
+    for choice in choices[:-1]:
+        with suppress(ValueError):
+            return choice(text)
+    return choices[-1](text)
 
 
 def write_rows(path: Path, rows: Iterable[Any], kind: type[Any]) -> None:

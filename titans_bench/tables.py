@@ -16,6 +16,7 @@ import numpy as np
 from titans_bench.contest import ALL, NAIVE, OURS, POINT_NAIVE, TaskRow
 from titans_bench.history.bench import HistoryRow
 from titans_bench.history.table import history_table
+from titans_bench.protocol import Score, format_table
 from titans_bench.reading_on import ReadingRow, reading_table
 from titans_bench.recall import CORE, RecallRow, recall_table
 from titans_bench.rows import markdown_table, read_rows
@@ -24,6 +25,8 @@ from titans_bench.tasks import GROUPS, TASKS
 from titans_ts.files.replacing import replacing
 
 RECALL = "fixed distance"  # setting of the tables of recall: "standard" once the core has been run with a curriculum
+PROTOCOL = ("ETTh1", "ETTh2", "ETTm1", "exchange_rate", "vic_elec", "weather", "weather_markers")
+"""Files of the standard protocol; the last has -9999 as a number."""
 _PLACE = re.compile(r"(<!-- table: (?P<name>[^\n]*?) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 
@@ -129,6 +132,7 @@ TABLES: dict[str, Source] = {
     "rolling tasks": Source("tasks.csv", TaskRow, _standard(rolling_table)),
     "reading on": Source("reading.csv", ReadingRow, _standard(reading_table)),
     "bytes of a state": Source("state.csv", StateRow, state_table),
+    **{f"protocol, {data}": Source(f"protocol/{data}.csv", Score, format_table) for data in PROTOCOL},
     **{
         f"recall, {task}": Source("recall.csv", RecallRow, _standard(_at_chosen_rates, setting=RECALL, task=task))
         for task in ("needle", "associative")

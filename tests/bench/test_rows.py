@@ -24,6 +24,12 @@ class Row:
 KEPT = [Row("tiny", "a, with a comma", 0, 0.1), Row("other", "b", 1, 1e-7)]
 
 
+@dataclass(frozen=True)
+class Choice:
+    seed: int | None
+    horizon: int | str
+
+
 def measured(run, *, verbose=0):
     return [Row("tiny", *run, 0.5), Row("tiny", *run, 0.25)]
 
@@ -34,6 +40,9 @@ def test_rows_come_back_as_they_were_and_foreign_files_are_refused(tmp_path):
     write_rows(out, KEPT, Row)
     assert read_rows(out, Row) == KEPT
     assert out.read_text().splitlines()[:2] == ["setting,model,seed,score", 'tiny,"a, with a comma",0,0.1']
+    either = [Choice(None, "average"), Choice(3, 96)]
+    write_rows(out, either, Choice)
+    assert read_rows(out, Choice) == either
     out.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="expected the columns setting, model, seed, score; name another file"):
         read_rows(out, Row)

@@ -9,6 +9,7 @@ import pytest
 
 from titans_bench import tables
 from titans_bench.contest import ALL, NAIVE, OURS, POINT_NAIVE, TaskRow
+from titans_bench.protocol import BASE, DEFAULT_HORIZONS, HORIZONS, Score
 from titans_bench.recall import MODELS, SETTINGS, RecallRow
 from titans_bench.rows import read_rows, write_rows
 from titans_bench.tables import TABLES, panels_table, render, rendered, rolling_table, score_table
@@ -62,6 +63,20 @@ def test_the_file_of_recall_is_whole():
     places = [("validation", 128), *(("test", 128 * times) for times in SETTINGS["standard"].longer)]
     for (_, task, *_), found in runs.items():
         assert found == Counter((*place, kind) for place in places for kind in kinds.get(task, ("all",)))
+
+
+@pytest.mark.parametrize("name", tables.PROTOCOL)
+def test_files_of_the_protocol_are_whole(name):
+    rows = read_rows(FOLDER / "protocol" / f"{name}.csv", Score)
+    data = "weather, -9999 kept" if name == "weather_markers" else name
+    assert {row.dataset for row in rows} == {data}
+    horizons = (*HORIZONS.get(name, DEFAULT_HORIZONS), "average")
+    for model in {row.model for row in rows}:
+        mine = [row for row in rows if row.model == model]
+        assert tuple(dict.fromkeys(row.horizon for row in mine)) == horizons
+        assert len(mine) == len(horizons) * len({row.seed for row in mine})
+        assert all(0 < row.mae < 2 and 0 < row.mse < 2 for row in mine)
+    assert {BASE, f"{BASE}, refitted"} < {row.model for row in rows}
 
 
 def test_the_page_is_what_its_command_renders():

@@ -381,6 +381,14 @@ def test_evaluate_hands_on_its_options_and_writes_its_table(suffix, tmp_path, mo
         assert rows[0]["mse"] == 0.5
 
 
+def test_evaluate_fits_the_base_alone(monkeypatch, capsys):
+    monkeypatch.setattr(protocol, "evaluate", scores)
+    assert main(["evaluate", "ETTh1", "--base-alone", "--quiet"]) == 0
+    assert scores.received["variants"] == ()
+    assert main(["evaluate", "m3_yearly", "--base-alone"]) == 2
+    assert "--base-alone: goes with the protocol, not with m3_yearly" in capsys.readouterr().err
+
+
 def test_evaluate_refuses_a_table_it_could_not_write(tmp_path, capsys):
     assert main(["evaluate", "ETTh1", "--out", str(tmp_path / "table.xlsx")]) == 2
     assert "the name must end in one of .md, .csv" in capsys.readouterr().err

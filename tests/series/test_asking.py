@@ -147,7 +147,7 @@ def test_quantiles_of_a_backtest_are_those_of_its_forecasts(of_arrays):
     np.testing.assert_array_equal(rows["forecast-q-10"], rows["forecast-lo-80"])
     alone = of_arrays.predict(X[:294], quantiles=[0.3])
     expected = alone[["y0-q-30", "y1-q-30"]].to_numpy().T.ravel()
-    np.testing.assert_allclose(rows[rows["cutoff"] == 293]["forecast-q-30"], expected, rtol=1e-5)
+    np.testing.assert_allclose(rows[rows["cutoff"] == 293]["forecast-q-30"], expected, rtol=1e-5, atol=1e-6)
 
 
 # --- the frame to fill ----------------------------------------------------------------------------------------------

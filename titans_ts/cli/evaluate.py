@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
         *("--variants", "--variant"), nargs="+", choices=VARIANTS, default=["mac"], metavar="NAME",
         help=f"{', '.join(VARIANTS)} (default: mac)",
     )  # fmt: skip
+    evaluate.add_argument("--base-alone", action="store_true", help="no variant: the base, which every other stands on")
     evaluate.add_argument("--seeds", type=int, nargs="+", metavar="N", default=[0], help="a fit each (default: 0)")
     evaluate.add_argument("--horizons", type=int, nargs="+", metavar="H", help="rows to forecast (default: the usual ones)")
     evaluate.add_argument(
@@ -62,7 +63,7 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
 
     scores = evaluate(
         arguments.name,
-        variants=arguments.variants,
+        variants=() if arguments.base_alone else arguments.variants,
         seeds=arguments.seeds,
         horizons=arguments.horizons,
         data_home=arguments.data_home,
@@ -76,6 +77,8 @@ def _run_protocol(arguments: argparse.Namespace) -> None:
 
 
 def _run_task(arguments: argparse.Namespace) -> None:
+    if arguments.base_alone:
+        raise OptionError(f"--base-alone: goes with the protocol, not with {arguments.name}")
     if arguments.horizons is not None:
         raise OptionError(f"--horizons: {arguments.name} has a horizon of its own, {TASKS[arguments.name].horizon}")
     from titans_bench.contest import TaskRow, evaluate_task

@@ -1,5 +1,7 @@
 """What is expected of the time of a fit, and who hears of it."""
 
+import time
+
 import pandas as pd
 import pytest
 from series.estimator_cases import wide_frame
@@ -39,8 +41,10 @@ def test_it_is_right_to_an_order_of_magnitude(monkeypatch):
     monkeypatch.setattr("titans_ts.series.learning.fitting.shows_progress", lambda verbose: True)
     monkeypatch.setattr("titans_ts.series.learning.fitting.tell", lambda seconds, verbose: found.append(seconds))
     X = wide_frame(pd.date_range("2024-01-01", periods=3000, freq="h"))
-    model = TitansForecaster(24, layers=0, random_state=0, target_columns="a").fit(X)
-    assert model.fit_seconds_["base"] / 10 < found[0]["base"] < 10 * model.fit_seconds_["base"]
+    begun = time.process_time()  # a clock on the wall would count what else the machine has to do
+    TitansForecaster(24, layers=0, random_state=0, target_columns="a").fit(X)
+    taken = time.process_time() - begun
+    assert taken / 10 < found[0]["base"] < 10 * taken
 
 
 @pytest.mark.parametrize(("verbose", "seconds", "said"), [(1, 1.0, True), (0, 90.0, False), (None, 90.0, False)])
