@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from titans_bench.adapt.bench import AdaptRow
+from titans_bench.adapt.panels import PANELS
+from titans_bench.adapt.table import adapt_table
 from titans_bench.contest import ALL, NAIVE, OURS, POINT_NAIVE, TaskRow
 from titans_bench.history.bench import HistoryRow
 from titans_bench.history.table import history_table
@@ -131,6 +134,7 @@ TABLES: dict[str, Source] = {
     "panels": Source("tasks.csv", TaskRow, _standard(panels_table)),
     "rolling tasks": Source("tasks.csv", TaskRow, _standard(rolling_table)),
     "reading on": Source("reading.csv", ReadingRow, _standard(reading_table)),
+    **{f"adapt, {panel}": Source("adapt.csv", AdaptRow, _standard(adapt_table, panel=panel)) for panel in PANELS},
     "bytes of a state": Source("state.csv", StateRow, state_table),
     **{f"protocol, {data}": Source(f"protocol/{data}.csv", Score, format_table) for data in PROTOCOL},
     **{

@@ -2,6 +2,8 @@
 
 import math
 from collections import Counter
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from titans_bench.adapt import arms, bench, ceiling
 from titans_bench.adapt.arms import (
     ARMS,
+    BASE,
     BOTH,
     CEILING,
     FROZEN,
@@ -25,6 +28,7 @@ from titans_bench.adapt.arms import (
 from titans_bench.adapt.bench import BEGINNING, CHANGE, SETTINGS, AdaptRow, bench_adapt, spans, with_steps
 from titans_bench.adapt.panels import PANELS, Amounts, Panel, make_panel
 from titans_bench.adapt.table import adapt_table, plot_adapt
+from titans_bench.rows import read_rows
 from titans_bench.tasks import task_frame
 from titans_ts.cli import main
 from titans_ts.series.base.base import Base
@@ -232,6 +236,17 @@ def test_the_command_shows_the_table_and_draws(monkeypatch, tmp_path, capsys):
     assert "| neural memory on top | 0.0 |" in capsys.readouterr().out
     assert (tmp_path / "rows.png").stat().st_size > 1000
     assert set(SETTINGS["standard"].panels) == set(PANELS)
+
+
+def test_the_file_of_rows_is_whole():
+    rows = read_rows(Path(__file__).parents[2] / "benchmarks" / "adapt.csv", AdaptRow)
+    assert {(row.panel, row.arm) for row in rows} >= set(product(PANELS, MODELS[BASE]))
+    assert max(Counter((row.panel, row.seed, row.arm, row.since, row.first) for row in rows).values()) == 1
+    for row in rows:
+        assert row.setting == "standard", "quick tries do not belong into the file"
+        assert row.arm in MODELS[row.model]
+        assert len(row.each) == row.streams
+        assert row.error == pytest.approx(np.nanmean(row.each), rel=1e-4)
 
 
 @pytest.mark.slow

@@ -35,7 +35,8 @@ def gain_of(rows: Sequence[AdaptRow], arm: str) -> Gain:
     frozen = {row.seed: row.each for row in rows if row.arm == FROZEN}
     mine = {row.seed: row.each for row in rows if row.arm == arm and row.seed in frozen}
     of_seeds = [100 * (1 - np.nanmean(mine[seed]) / np.nanmean(frozen[seed])) for seed in mine]
-    of_streams = np.concatenate([100 * (1 - mine[seed] / frozen[seed]) for seed in mine])
+    with np.errstate(divide="ignore", invalid="ignore"):  # a stream that both foretell to the digit has no gain
+        of_streams = np.concatenate([100 * (1 - mine[seed] / frozen[seed]) for seed in mine])
     return Gain(np.array(of_seeds), of_streams[np.isfinite(of_streams)])
 
 

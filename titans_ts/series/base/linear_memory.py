@@ -110,6 +110,7 @@ class LinearMemory(nn.Module):
         self.register_buffer("directions", torch.zeros(ends[-1], horizon, dtype=torch.float64))
         self.register_buffer("prior", torch.zeros(self.features, ends[-1], dtype=torch.float64))
         self._apart: list[Tensor] = []  # while it is learned: for either half of the streams what the other half knows
+        self._halves: list[Tensor] = []  # and the whitenings that either half says, where keys tell of errors
         self.register_buffer("decay", torch.full((blocks,), 0.5 ** (1 / HALF_LIVES[1]), dtype=torch.float64))
         self.register_buffer("penalty", torch.full((blocks,), PENALTIES[2], dtype=torch.float64))
         self.register_buffer("doubt", torch.full((blocks,), DOUBTS[1], dtype=torch.float64))
@@ -231,9 +232,10 @@ class LinearMemory(nn.Module):
         there = _rows_before((~rows.isnan()).double(), ends, self.lookback).nan_to_num(0.0)
         return there.mean(-1) >= LEAST_SEEN
 
-    def _keys(self, rows: Tensor, ends: list[int]) -> Tensor:
+    def _keys(self, rows: Tensor, ends: list[int], whitening: Tensor | None = None) -> Tensor:
         """Return keys ``(s, n, d)``: 1, and the whitened look-back."""
-        key = _calm((_windows(rows, ends, self.lookback) - self.mean) @ self.whitening.T)
+        whitening = self.whitening if whitening is None else whitening
+        key = _calm((_windows(rows, ends, self.lookback) - self.mean) @ whitening.T)
         return torch.cat([torch.ones_like(key[..., :1]), key], dim=-1)
 
     def _realised(self, b: int, rows: Tensor, ends: list[int], expected: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -288,53 +290,65 @@ class LinearMemory(nn.Module):
         prior is judged by what half of the streams knows of the other half. Returned is what each block's share takes off
         the error, the root mean square over the block's rows.
         """
-        self._apart = [torch.zeros_like(self.prior), torch.zeros_like(self.prior)]
+        self._apart, self._halves = [torch.zeros_like(self.prior), torch.zeros_like(self.prior)], []
         if not rows.shape[1] or not len(ends):
             return []
         self._find_directions(rows, ends, expected, size)
-        best: tuple[list[MemoryGain], dict[str, Tensor], list[Tensor]] | None = None
-        for whitening in self._find_keys(rows, ends, expected, size):
+        best: tuple[list[MemoryGain], dict[str, Tensor], list[Tensor], list[Tensor]] | None = None
+        for whitening, *halves in self._find_keys(rows, ends, expected, size):
             self.whitening.copy_(whitening)
-            gains = self._judge_all(rows, ends, expected, size, caution)
+            gains = self._judge_all(rows, ends, expected, size, caution, halves)
             if best is None or sum(one.gain for one in gains) > sum(one.gain for one in best[0]):
-                best = gains, {name: x.clone() for name, x in self.state_dict().items()}, self._apart
+                best = gains, {name: x.clone() for name, x in self.state_dict().items()}, self._apart, halves
             self._apart = [torch.zeros_like(self.prior), torch.zeros_like(self.prior)]
         assert best is not None
-        gains, learned, self._apart = best
+        gains, learned, self._apart, self._halves = best
         self.load_state_dict(learned)
         return gains
 
-    def _judge_all(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor, caution: float) -> list[MemoryGain]:
-        """Choose what the keys are best used with, block by block."""
+    def _judge_all(
+        self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor, caution: float, halves: list[Tensor]
+    ) -> list[MemoryGain]:
+        """Choose what the keys are best used with, block by block; each half of the streams by keys of the other half."""
         some = _evenly(len(rows), WINDOWS // len(ends))
         rows, expected, size, at = rows[some], expected[some, -JUDGED:], size[some, -JUDGED:], ends[-JUDGED:].tolist()
-        keys, seen = self._keys(rows, at), self._seen(rows, at)
+        seen, half = self._seen(rows, at), len(rows) // 2
+        if halves:
+            keys = torch.cat([self._keys(rows[:half], at, halves[1]), self._keys(rows[half:], at, halves[0])])
+        else:
+            keys = self._keys(rows, at)
         errors = [self._errors(b, rows, at, expected, size) for b in range(len(self.blocks))]
-        return [self._judge(b, keys, seen, *of_block, caution) for b, of_block in enumerate(errors)]
+        pooled = not halves  # keys of two kinds have no weights in common
+        return [self._judge(b, keys, seen, *of_block, caution, pooled=pooled) for b, of_block in enumerate(errors)]
 
     @torch.no_grad()
     def read_apart(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> Tensor:
-        """Return what to add ``(s, n, f)`` for the streams of ``learn``, each with the prior of the half it is not in.
+        """Return what to add ``(s, n, f)`` for the streams of ``learn``, each with prior and keys of the half it is not in.
 
-        So what follows learns from errors that the prior has not seen. It is called once, right after ``learn``.
+        So what follows learns from errors that these have not seen. It is called once, right after ``learn``.
         """
-        if not bool(self.prior.any()):
+        if not bool(self.prior.any()) and not self._halves:
             return self.read(rows, ends, expected, size, self.initial(len(rows)))[0]
-        prior, some = self.prior.clone(), _evenly(len(rows), WINDOWS // max(len(ends), 1))
+        prior, whitening = self.prior.clone(), self.whitening.clone()
+        some = _evenly(len(rows), WINDOWS // max(len(ends), 1))
         cut = int(some[len(some) // 2])
+        others = self._halves[::-1] or [whitening, whitening]
         said = []
-        for part, apart in zip((slice(cut), slice(cut, None)), self._apart, strict=True):
-            self.prior.copy_(apart)
+        for part, of_prior, of_keys in zip((slice(cut), slice(cut, None)), self._apart, others, strict=True):
+            self.prior.copy_(of_prior)
+            self.whitening.copy_(of_keys)
             each = rows[part], ends, expected[part], size[part]
             said.append(self.read(*each, self.initial(len(each[0])))[0])
         self.prior.copy_(prior)
-        self._apart = []
+        self.whitening.copy_(whitening)
+        self._apart, self._halves = [], []
         return torch.cat(said)
 
-    def _find_keys(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> list[Tensor]:
+    def _find_keys(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> list[tuple[Tensor, ...]]:
         """Return whitenings to try: the directions of the look-backs that vary most, and those that tell most of errors.
 
-        The latter need streams enough to tell by. What a look-back is centred on is set.
+        The latter need streams enough to tell by, and come with what each half of the streams alone says, by which the other
+        half judges. What a look-back is centred on is set.
         """
         some, part = _evenly(len(rows), WINDOWS // len(ends)), _evenly(len(ends), WINDOWS // len(rows))
         rows, at = rows[some], ends[part].tolist()
@@ -343,7 +357,7 @@ class LinearMemory(nn.Module):
         used = windows[seen & (windows.square().sum(-1) > 0)]
         plain = torch.zeros_like(self.whitening)
         if len(used) < 2:
-            return [plain]
+            return [(plain,)]
         self.mean.copy_(used.mean(0))
         used = used - self.mean
         variances, vectors = torch.linalg.eigh(used.T @ used / len(used))
@@ -353,23 +367,28 @@ class LinearMemory(nn.Module):
         found = (vectors[:, good] / variances[good].sqrt()).T
         plain[: len(found)] = found[:count]
         if len(rows) < FEWEST_STREAMS or len(found) <= count:
-            return [plain]
-        return [plain, self._telling(found, windows, seen, rows, at, expected[some][:, part], size[some][:, part])]
+            return [(plain,)]
+        return [(plain,), self._telling(found, windows, seen, rows, at, expected[some][:, part], size[some][:, part])]
 
     def _telling(
         self, whitened: Tensor, windows: Tensor, seen: Tensor, rows: Tensor, at: list[int], expected: Tensor, size: Tensor
-    ) -> Tensor:
-        """Return the directions ``(d - 1, l)``, of whitened ones ``(w, l)``, in which ridges of streams are largest."""
+    ) -> tuple[Tensor, ...]:
+        """Return the directions ``(d - 1, l)``, of whitened ones ``(w, l)``, in which ridges of streams are largest.
+
+        Of all streams, of the first half, and of the second.
+        """
         keys = _calm((windows - self.mean) @ whitened.T)
         of_block = [self._errors(b, rows, at, expected, size) for b in range(len(self.blocks))]
         eye = torch.eye(len(whitened), dtype=torch.float64)
-        total = 1e-9 * torch.linspace(1, 0, len(whitened), dtype=torch.float64).diag()  # of equal ones those that vary most
+        first = 1e-9 * torch.linspace(1, 0, len(whitened), dtype=torch.float64).diag()  # of equal ones those that vary most
+        totals = [first.clone(), first]
         for s in range(len(rows)):
             for values, _, weight in of_block:
                 weighted = keys[s] * (weight * seen)[s][:, None]
                 own = torch.linalg.solve(weighted.T @ keys[s] + POOLED_PENALTY * eye, weighted.T @ values[s])
-                total += own @ own.T
-        return torch.linalg.eigh(total)[1].flip(1)[:, : self.features - 1].T @ whitened
+                totals[s >= len(rows) // 2] += own @ own.T
+        each = totals[0] + totals[1], *totals
+        return tuple(torch.linalg.eigh(total)[1].flip(1)[:, : self.features - 1].T @ whitened for total in each)
 
     def _find_directions(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> None:
         """Take the principal directions of each block's errors."""
@@ -395,16 +414,25 @@ class LinearMemory(nn.Module):
         return clipped, clipped.square().sum(-1) + rest, known * calm
 
     def _judge(
-        self, b: int, keys: Tensor, seen: Tensor, values: Tensor, whole: Tensor, weight: Tensor, caution: float
+        self,
+        b: int,
+        keys: Tensor,
+        seen: Tensor,
+        values: Tensor,
+        whole: Tensor,
+        weight: Tensor,
+        caution: float,
+        *,
+        pooled: bool,
     ) -> MemoryGain:
         """Choose the block's half-life, penalty, prior and doubt, the best of each, and then its share, with caution."""
         delay = self.delays[b]
         if keys.shape[1] <= delay or not weight.any():
             self.share[b] = 0.0
             return memory_gain(whole.new_zeros(1, 0), caution=caution)
-        pooled = keys, values, weight * seen
-        priors, some = _priors(*pooled), _evenly(len(keys), JUDGED // keys.shape[1])
-        written = tuple(x[some, :-delay] for x in pooled)
+        known = keys, values, weight * seen
+        priors, some = _priors(*known)[: None if pooled else 1], _evenly(len(keys), JUDGED // keys.shape[1])
+        written = tuple(x[some, :-delay] for x in known)
         read, truth, whole = (x[some, delay:] for x in (keys, values, whole))
         heard = (weight[some, delay:] > 0).double()
 
@@ -426,10 +454,10 @@ class LinearMemory(nn.Module):
                     if error < best:
                         best, words, from_panel = error, own, prior > 0
                         self.decay[b], self.penalty[b], self.doubt[b], self.faith[b] = decay, penalty, doubt, faith
-        self.prior[:, self.columns[b]] = _pooled(*pooled) if from_panel else 0.0
+        self.prior[:, self.columns[b]] = _pooled(*known) if from_panel else 0.0
         if from_panel:
-            for apart, known in zip(self._apart, (priors[1][0], priors[1][-1]), strict=True):
-                apart[:, self.columns[b]] = known
+            for apart, theirs in zip(self._apart, (priors[1][0], priors[1][-1]), strict=True):
+                apart[:, self.columns[b]] = theirs
         found = torch.stack([by_stretch(errors(words, share), heard, delay) for share in SHARES])
         gain = memory_gain(found, caution=caution, shares=SHARES)
         self.share[b] = gain.share
