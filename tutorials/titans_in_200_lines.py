@@ -149,8 +149,8 @@ class MemoryAsContext(nn.Module):
             shares = (q @ context[0].mT / math.sqrt(q.shape[-1])).softmax(-1)  # h 1 n
             y = x + self.attended((shares @ context[1]).flatten())  # d, y_t = Attn(.)   (eq 23; ours: x is added)
             recalled, held = self.memory(t, self.norm_x(y), held, past_y)  # d, M_t = M_{t-1}(y_t)   (eq 24)
-            gate = silu(self.norm_m(recalled) + self.opening)
-            outputs.append(self.output(self.norm_y(y) * gate))  # d, o_t = y_t (x) M*_t(y_t)   (eq 25)
+            m = self.norm_m(recalled)  # ours: it passes beside the gate too, or it is told only by what attention says
+            outputs.append(self.output(self.norm_y(y) * silu(m + self.opening) + m))  # d, o_t = y_t (x) M*_t(y_t)   (eq 25)
             surprises.append(held.surprise)
         tokens = tokens + torch.stack(outputs)  # t d
         gate, inside = self.expand(self.norm_f(tokens)).chunk(2, dim=-1)  # a feed-forward layer, as in every Transformer

@@ -86,9 +86,11 @@ def test_slots_are_a_part_of_the_state_that_is_saved_and_reads_in_pieces(tmp_pat
 @pytest.mark.parametrize("damping", [True, False])
 def test_on_quiet_rows_rounding_fades_where_steps_are_damped(damping):
     """A pulse over a silent line: keys of one refresh are alike, and undamped writes overshoot until rounding is seen."""
-    rows = np.arange(4000)
+    rows = np.arange(8000)
     X = np.exp(-(((rows % 90 - 40) / 3) ** 2)) + 1e-5 * np.random.default_rng(0).standard_normal(len(rows))
-    forecaster = fitted(X[:400], refresh_every=16, window=16, damping=damping)
+    forecaster = fitted(
+        X[:400], refresh_every=16, window=16, damping=damping, random_state=1
+    )  # of three seeds the one that drifts
     whole = forecaster.predict(X)
     forecaster.forget()
     for first in range(0, len(X), 997):

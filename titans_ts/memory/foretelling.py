@@ -36,7 +36,8 @@ class ForetellingMemory(nn.Module):
         self.key = nn.Linear(width, width)
         self.first_key = nn.Parameter(torch.randn(width))
         self.store = Store(1, width, values, depth=1)
-        self.gates = TokenGates(width, 1, step="sigmoid", momentum=False) if adapts else None
+        # not eager: on another level than all of training such gates may close, and nothing would be learned of it
+        self.gates = TokenGates(width, 1, step="sigmoid", momentum=False, eager=False) if adapts else None
         if self.gates is not None and self.gates.project is not None:
             with torch.no_grad():
                 self.gates.project.bias[0] = STEP_START
