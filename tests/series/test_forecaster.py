@@ -88,9 +88,7 @@ def test_on_quiet_rows_rounding_fades_where_steps_are_damped(damping):
     """A pulse over a silent line: keys of one refresh are alike, and undamped writes overshoot until rounding is seen."""
     rows = np.arange(8000)
     X = np.exp(-(((rows % 90 - 40) / 3) ** 2)) + 1e-5 * np.random.default_rng(0).standard_normal(len(rows))
-    forecaster = fitted(
-        X[:400], refresh_every=16, window=16, damping=damping, random_state=1
-    )  # of three seeds the one that drifts
+    forecaster = fitted(X[:400], refresh_every=16, window=16, damping=damping, random_state=1)  # of three seeds one drifts
     whole = forecaster.predict(X)
     forecaster.forget()
     for first in range(0, len(X), 997):
