@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -218,8 +218,7 @@ def _silent(model: TitansForecaster) -> TitansForecaster:
     model = copy.deepcopy(model)
     base = model.network_.base
     assert base is not None
-    base.pace.zero_()
-    base.memory, base.config = None, replace(base.config, prefers=False, reads_on=False)
+    base.hold()
     return model
 
 

@@ -118,7 +118,6 @@ def test_panels_keep_what_is_read_from_what_is_fitted():
 
 
 def test_the_pedestrians_are_read_after_what_is_fitted():
-    pytest.importorskip("tsdata")
     panel = make_panel("pedestrians", 0, Amounts(2, 500, 250))
     assert [len(one.values) for one in panel.read] == [500, 500]
     assert not {one.id for one in panel.fitted} & {one.id for one in panel.read}
