@@ -152,6 +152,9 @@ def test_gates_stand_in_groups_of_their_own_that_learn_faster():
         {"peak": 0.2},
     ]
     assert gates_apart([{"params": [other], "peak": 1.0}], network) == [{"params": [other], "peak": 1.0}]
+    cautious = TokenGates(8, 1, eager=False)
+    alone = [{"params": list(cautious.parameters()), "peak": 1.0}]
+    assert gates_apart(alone, cautious) == alone
 
 
 # --- the learned start ----------------------------------------------------------------------------------------------
