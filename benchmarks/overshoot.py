@@ -1,7 +1,7 @@
 """Two cures for steps that overshoot where keys are alike: damping, and gates bounded by the spectrum (momentum_deltanet).
 
-One layer of memory, 4 heads of 16, gates wide open (the largest steps and momentum there are, nothing forgotten but what must
-be), keys of length 1 that are one and the same, nearly so (.001 of noise), or drawn anew at every token; values of length 1.
+One layer of memory, 4 heads of 16, gates wide open (the largest steps and momentum there are, nothing forgotten that need
+not be), keys of length 1 that are one and the same, nearly so (.001 of noise), or drawn anew at every token; values of length 1.
 
     python benchmarks/overshoot.py [--tokens 20000]
 """
@@ -43,7 +43,7 @@ def opened(arguments: dict[str, object]) -> NeuralMemory:
 
 @torch.no_grad()
 def hostile(layer: NeuralMemory, spread: float, tokens: int) -> tuple[float, float, float]:
-    """Return how far a memory went, what it misses of the last values, and how far two cuts of the same tokens came apart."""
+    """Return how far a memory went, what it misses of the last values, and how far two cuts came apart."""
     chance = torch.Generator().manual_seed(1)
     one, shape = torch.ones(1, HEADS, 1, WIDTH // HEADS), (1, HEADS, tokens, WIDTH // HEADS)
     k = torch.nn.functional.normalize(one + spread * torch.randn(shape, generator=chance), dim=-1)
