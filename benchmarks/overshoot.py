@@ -1,7 +1,8 @@
 """Two cures for steps that overshoot where keys are alike: damping, and gates bounded by the spectrum (momentum_deltanet).
 
-One layer of memory, 4 heads of 16, gates wide open (the largest steps and momentum there are, nothing forgotten that need
-not be), keys of length 1 that are one and the same, nearly so (.001 of noise), or drawn anew at every token; values of length 1.
+One layer of memory, 4 heads of 16, gates wide open (the largest steps and momentum there are, nothing forgotten that
+need not be), keys of length 1 that are one and the same, nearly so (.001 of noise), or drawn anew at every token; values of
+length 1.
 
     python benchmarks/overshoot.py [--tokens 20000]
 """
