@@ -64,3 +64,14 @@ def test_every_public_name_is_there(name):
 def test_an_unknown_name_is_refused():
     with pytest.raises(AttributeError, match=r"no attribute 'TitanForecaster'; it offers .*TitansForecaster"):
         titans_ts.TitanForecaster  # noqa: B018
+
+
+def test_a_first_fit_leaves_the_compiler_of_torch_alone():
+    """It is 800 modules, which take seconds, and it leaves a folder behind."""
+    code = (
+        "import sys, numpy as np; from titans_ts import TitansForecaster, TitansClassifier; x = np.sin(np.arange(90.0));"
+        "TitansForecaster(2, max_steps=1, width=8, heads=2).fit(x).predict();"
+        "TitansClassifier(max_steps=1, width=8, heads=2).fit(x.reshape(10, 9), [0, 1] * 5);"
+        "print([name for name in ('torch._dynamo', 'torch._inductor') if name in sys.modules])"
+    )
+    assert run_python("-c", code).stdout.strip() == "[]"

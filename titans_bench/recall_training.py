@@ -15,7 +15,7 @@ from titans_bench.recall_model import RecallNetwork, loss_of, shares_of
 from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.datasets.recall import NEAREST, SHORTEST, Task, make_recall
 from titans_ts.learn.progress import progress_bar
-from titans_ts.learn.run import mixed_precision
+from titans_ts.learn.run import AdamW, mixed_precision
 from titans_ts.memory.gates import gates_apart
 
 LEARNED, JUDGED = 0.9, 20
@@ -89,7 +89,7 @@ def train(
         {"params": [x for x in learned if x.ndim >= 2], "weight_decay": 0.01, "peak": learning_rate},
         {"params": [x for x in learned if x.ndim < 2], "weight_decay": 0.0, "peak": learning_rate},
     ]
-    optimizer = torch.optim.AdamW(gates_apart(groups, network), lr=0.0, betas=(0.9, 0.98))
+    optimizer = AdamW(gates_apart(groups, network), lr=0.0, betas=(0.9, 0.98))
     network.train()
     bar = progress_bar(verbose, label, unit="step", total=curriculum.steps)
     with dropping_by(seeded_generator(seed, device), network), bar:

@@ -34,6 +34,11 @@ class DrawingFrom(TorchDispatchMode):
         super().__init__()
         self.generator = generator
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spare the import of torch's compiler (800 modules), which torch would ask to leave this class alone."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Hand the generator to an operation that draws."""
         named = kwargs or {}

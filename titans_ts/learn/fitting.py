@@ -19,7 +19,7 @@ from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.learn.batches import BatchSampler
 from titans_ts.learn.losses import Objective, sequence_loss
-from titans_ts.learn.run import Run, RunConfig, mixed_precision
+from titans_ts.learn.run import AdamW, Run, RunConfig, mixed_precision
 from titans_ts.learn.two_paths import Averaging, TwoPaths, answer_all
 
 Augmentation = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
@@ -177,7 +177,7 @@ def take_pass(network: TwoPaths, examples: Examples, objective: Objective, confi
     many = [x for name in network.linear_parts for x in getattr(network, name).parameters() if x.ndim >= 2]
     apart = {id(x) for x in many}
     features = max((x.shape[-1] for x in many), default=1)
-    optimizer = torch.optim.AdamW(
+    optimizer = AdamW(
         [
             {"params": [x for x in network.parameters() if id(x) not in apart]},
             {"params": many, "lr": config.learning_rate / max(features, 1) ** 0.5},

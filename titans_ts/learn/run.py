@@ -11,6 +11,7 @@ takes the gradient step, evaluates now and then, tells whoever asked, and knows 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,16 @@ from titans_ts.files.facts import fits, require
 from titans_ts.files.tensors import under
 from titans_ts.learn.progress import progress_bar
 from titans_ts.memory.gates import gates_apart
+
+
+class AdamW(torch.optim.AdamW):
+    """torch's, without its compiler, which the first step of torch's optimisers imports: 800 modules, seconds."""
+
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class Run:
         ``trained`` are the parameters in the order in which the norm of their gradient is summed; by default the groups'.
         """
         apart = gates_apart(groups, self.network)
-        self.optimizer = torch.optim.AdamW(apart, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
+        self.optimizer = AdamW(apart, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
         self.trained = [x for group in groups for x in group["params"]] if trained is None else trained
         self.averaged = {}
 
