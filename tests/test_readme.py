@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import titans_ts
+from titans_ts.series.learning import fitting
 
 README = Path(titans_ts.__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
@@ -36,9 +37,10 @@ def prepare(folder, data):
 
 
 @pytest.mark.slow
-def test_the_blocks_run(data_home, tmp_path, monkeypatch):
+def test_the_blocks_run(data_home, tmp_path, monkeypatch, heard):
     pytest.importorskip("matplotlib", reason="the README draws: titans-ts[plot]")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fitting, "is_heard", heard)  # what readers see
     for name in ESTIMATORS:
         defaults = getattr(titans_ts, name).__init__.__kwdefaults__
         for argument, value in {"max_steps": 1, "verbose": 0}.items():

@@ -174,5 +174,8 @@ def _memory(reader: Reader, asked_layers: int, gain: MemoryGain | None) -> tuple
         return backbone.variant, "used whole: there was no validation part"
     error = "" if gain.standard_error is None else f" (standard error {100 * gain.standard_error:.1f} %)"
     if not gain.share:
-        return backbone.variant, f"unused: its gain of {100 * gain.best_gain:.1f} % on validation{error} may be luck"
+        return (
+            backbone.variant,
+            f"unused and not read: its gain of {100 * gain.best_gain:.1f} % on validation{error} may be luck",
+        )
     return backbone.variant, f"{100 * gain.share:.0f} % of its correction are used, gain {100 * gain.gain:.1f} %{error}"

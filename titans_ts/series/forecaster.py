@@ -77,7 +77,8 @@ class TitansForecaster(BaseTitans):
         Columns seen by ``fit``.
     memory_gain_ : MemoryGain or None
         What the memory's correction gained on validation, how sure that is, and how much of it is used
-        (:class:`titans_ts.learn.acceptance.MemoryGain`); None without a memory or a validation part.
+        (:class:`titans_ts.learn.acceptance.MemoryGain`); None without a memory or a validation part. With a share of 0 the
+        base answers alone, and the memory is not read.
     skipped_ : dict of id to str
         Series that the last ``fit`` or ``update`` left out, and why; empty with ``on_error="raise"``. The warning of every
         call has the same in its attribute ``skipped``.
@@ -238,8 +239,9 @@ class TitansForecaster(BaseTitans):
         1.0,
         Interval(Real, 0, None, closed="left"),
         doc="How sure validation must be before the memory may correct the base. The smallest share whose gain is "
-        "within ``caution`` standard errors of the best is used; 0 takes the best. Without a validation part, all of the "
-        "correction is used.",
+        "within ``caution`` standard errors of the best is used; 0 takes the best. Where that is none, the base answers "
+        "alone, with its own linear memory, and the other is not read: states are small, and reading is fast. Without a "
+        "validation part, all of the correction is used.",
     )
     solve_on: str = argument(
         "all",
@@ -677,6 +679,9 @@ class TitansForecaster(BaseTitans):
     def memory_table(self, ids: Hashable | Iterable[Hashable] | None = None) -> Any:
         """Return what the memory holds of what ``fit`` and ``update`` have read, by layer and head.
 
+        Where validation lets nothing of its correction through (``memory_gain_.share`` is 0), it reads nothing, and holds
+        what it starts with.
+
         Parameters
         ----------
         ids : id or list of ids, optional
@@ -701,7 +706,8 @@ class TitansForecaster(BaseTitans):
         >>> import numpy as np
         >>> from titans_ts import TitansForecaster
         >>> load = np.sin(np.arange(400) * 2 * np.pi / 24)
-        >>> model = TitansForecaster(horizon=6, lookback=48, max_steps=2, layers=1, random_state=0).fit(load)
+        >>> few = {"max_steps": 2, "layers": 1, "validation_fraction": 0}
+        >>> model = TitansForecaster(horizon=6, lookback=48, random_state=0, **few).fit(load)
         >>> bool((model.memory_table()["distance"] > 0).all())
         True
         >>> model.forget().memory_table()["distance"].tolist()
@@ -979,7 +985,7 @@ class TitansForecaster(BaseTitans):
         if not self._goes_on:
             return self._start_network(ForecastNetwork, config, seed).to(device)
         self._require_same(self.preparation_.targets.kind, targets.kind)
-        self._require_same(replace(self.network_.config, base=None), replace(config, base=None))
+        self._require_same(replace(self.network_.config, base=None, heard=True), replace(config, base=None))
         network = copy.deepcopy(self.network_)  # an interrupted fit leaves the fitted one as it was
         network.take_base(config)
         return network.to(device)

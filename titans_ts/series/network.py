@@ -5,6 +5,8 @@ Files of older models hold a linear path in place of the base, and quantiles of 
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -164,14 +166,27 @@ class ForecastNetwork(nn.Module):
         """Where the network lives."""
         return self.embedding.project.weight.device
 
+    @property
+    def listens(self) -> bool:
+        """Whether tokens leave anything in the state."""
+        return self.config.layers_read > 0 or self.recollection is not None
+
+    def although_unheard(self) -> ForecastNetwork:
+        """Return a network of the same weights whose backbone is read, whether or not its correction is used."""
+        if self.config.heard:
+            return self
+        found = copy.copy(self)
+        found.config = replace(self.config, heard=True)
+        return found
+
     def initial_state(self, batch: int) -> State:
         """Return the state before the first token: the backbone's layers, and then the recollection's."""
-        before = self.backbone.initial_state(batch)
+        before = self.backbone.initial_state(batch) if self.config.heard else ()
         return before if self.recollection is None else (*before, self.recollection.initial_state(batch))
 
     def state_after(self, batch: int, tokens: int) -> State:
         """Return a state of the form that reading so many tokens leaves."""
-        backbone = self.backbone.state_after(batch, tokens)
+        backbone = self.backbone.state_after(batch, tokens) if self.config.heard else ()
         return backbone if self.recollection is None else (*backbone, self.recollection.initial_state(batch))
 
     def forward(
@@ -195,9 +210,11 @@ class ForecastNetwork(nn.Module):
         self, lookback: Lookback, covariates: Covariates, state: State, base: Tensor | None = None
     ) -> tuple[Tensor, Tensor, State]:
         """Read and forecast without recollections, whose part of the state is handed on as it came."""
-        layers = self.config.backbone.layers
-        hidden, carried = self.backbone(self.embedding(lookback, covariates), state[:layers])
+        layers = self.config.layers_read
         point: Any = self.direct(lookback, covariates) if self.direct is not None else base
+        if not self.config.heard:
+            return point, point.new_zeros(len(point), point.shape[2], 0), state
+        hidden, carried = self.backbone(self.embedding(lookback, covariates), state[:layers])
         if layers:
             point = point + self.head(hidden)
         return point, hidden, (*carried, *state[layers:])
@@ -213,6 +230,8 @@ class ForecastNetwork(nn.Module):
 
     def read(self, lookback: Lookback, covariates: Covariates, state: State, base: Tensor | None = None) -> State:
         """Absorb tokens without forecasting; returns the state. Recollections need to know what the base forecast."""
+        if not self.listens:
+            return state
         if self.recollection is not None:
             return self(lookback, covariates, state, base=base)[2]
         return self.backbone(self.embedding(lookback, covariates), state)[1]

@@ -647,6 +647,7 @@ def _check_together(config: ForecastConfig, preparation: Preparation, layout: La
     }
     for name, (asked, *others) in found.items():
         require(others == [asked, asked], f"its network has {asked} {name}, its layout and preparation {others}")
+    require(config.heard or config.base is not None, "its memory is not read, and there is no base to answer alone")
     for name in ("horizon", "lookback", "patch_length", "channels", "mixed", "future") if config.base is not None else ():
         of_base, asked = getattr(config.base, name), getattr(config, name)
         require(of_base == asked, f"{name} of its base is {of_base}, of its network {asked}")

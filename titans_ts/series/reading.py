@@ -93,9 +93,11 @@ def absorb_together(
     foretold, bases = _read_bases(network, states, waiting)
     backbones = [state.backbone for state in states]
     keys = [
-        (len(ends), *form_of(state.backbone)) if len(ends) else None
+        (len(ends), *form_of(state.backbone)) if len(ends) and network.listens else None
         for (_, ends), state in zip(waiting, states, strict=True)
     ]
+    if not network.listens:
+        told(sum(len(ends) for _, ends in waiting) * network.config.patch_length)
     for group in _groups(keys, network.config.streams):
         batch, done = join([backbones[i] for i in group]), 0
         for parts in zip(*(_pieces_of(waiting[i][1], network.config, len(group)) for i in group), strict=True):
@@ -118,7 +120,7 @@ def absorb_together(
 
 def completes_patch(network: ForecastNetwork, state: SeriesState, rows: int) -> bool:
     """Tell whether the memory writes anything when so many rows are absorbed; otherwise they only wait."""
-    return len(_unread_ends(network, state, rows)) > 0
+    return network.listens and len(_unread_ends(network, state, rows)) > 0
 
 
 def tokens_read(config: ForecastConfig, n_seen: int, *, unknown: bool) -> int:
@@ -350,6 +352,9 @@ def _read_patches(
 ) -> State:
     """Read the patches of one series that end at some places; recollections ask what the base forecast there."""
     done = 0
+    if not network.listens:
+        told(len(ends) * network.config.patch_length)
+        return backbone
     for part in _pieces_of(ends, network.config):
         foretold = None if base is None else base[:, :, done : done + len(part)]
         backbone, done = network.read(*seen_at(network, known, part), backbone, foretold), done + len(part)

@@ -56,6 +56,12 @@ class ForecastConfig:
     level: bool = True  # whether tokens tell the look-back's level and spread; False in whatever has a base
     base: BaseConfig | None = None  # in older files a linear path stands in its place
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    heard: bool = True  # whether the backbone is read; False where validation lets nothing of its correction through
+
+    @property
+    def layers_read(self) -> int:
+        """Layers of the backbone that read, and have a state."""
+        return self.backbone.layers if self.heard else 0
 
     @property
     def streams(self) -> int:
@@ -69,7 +75,8 @@ class ForecastConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as they go into a model file; of a model without a base those that older files have."""
-        older = () if self.base is not None or not self.level else ("base", "level")
+        older = {"base", "level"} if self.base is None and self.level else set()
+        older |= {"heard"} if self.heard else set()
         values = {**asdict(self), "backbone": self.backbone.to_dict()}
         values = {name: value for name, value in values.items() if name not in older}
         if self.base is not None and not self.base.ages:  # as in older files, whose memories go on

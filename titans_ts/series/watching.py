@@ -77,6 +77,7 @@ def watch(
     memory is refused. (arXiv 2501.00663, equations 8 to 14, for surprise and gates.)
     """
     _memories(network, to_be="watched")
+    network = network.although_unheard()
     if state is None:
         state = start_state(network, static=series.static, scale=series.scale)
     with observed(network, _look) as seen:
@@ -105,12 +106,14 @@ def watch(
 def holdings(network: ForecastNetwork, state: SeriesState) -> Holdings:
     """Return what each memory of a state holds, by layer and head; a network without a memory is refused.
 
-    The bound, that of :class:`titans_ts.ops.WriteRule`, takes the largest step and the least forgetting that gates allow.
+    The bound, that of :class:`titans_ts.ops.WriteRule`, takes the largest step and the least forgetting that gates allow. A
+    memory that is not read holds its start.
     """
     memories = _memories(network, to_be="looked into")
     patch = network.config.patch_length
+    read = state.backbone if network.config.heard else network.backbone.initial_state(network.config.streams)
     layers = []
-    for memory, carry in zip(memories, _carries(state.backbone), strict=True):
+    for memory, carry in zip(memories, _carries(read), strict=True):
         start, now = memory.store(), carry.store.weights
         distance = distance_between(now, start)
         nothing = tuple(torch.zeros_like(w) for w in start)

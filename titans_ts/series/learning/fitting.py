@@ -174,7 +174,14 @@ def _train(
     missed = [replace(series[place], foretold=foretold) for place, foretold in solved.foretold.items()]
     training = Training(network, missed, [training_rows[place] for place in solved.foretold], config, **watching)
     training.run()
+    if not is_heard(training.gain):
+        network.config = replace(network.config, heard=False)
     return training
+
+
+def is_heard(gain: MemoryGain | None) -> bool:
+    """Tell whether any of the memory's correction is used; where none is, it need not be read."""
+    return gain is None or gain.share > 0
 
 
 def _judged(
