@@ -21,13 +21,12 @@ from titans_bench.history.bench import HistoryRow
 from titans_bench.history.table import history_table
 from titans_bench.protocol import Score, format_table
 from titans_bench.reading_on import ReadingRow, reading_table
-from titans_bench.recall import CORE, RecallRow, recall_table
+from titans_bench.recall import MODELS, SWITCHES, RecallRow, recall_table
 from titans_bench.rows import markdown_table, read_rows
 from titans_bench.state_bytes import StateRow, state_table
 from titans_bench.tasks import GROUPS, TASKS
 from titans_ts.files.replacing import replacing
 
-RECALL = "fixed distance"  # setting of the tables of recall: "standard" once the core has been run with a curriculum
 PROTOCOL = ("ETTh1", "ETTh2", "ETTm1", "exchange_rate", "vic_elec", "weather", "weather_markers")
 """Files of the standard protocol; the last has -9999 as a number."""
 _PLACE = re.compile(r"(<!-- table: (?P<name>[^\n]*?) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
@@ -122,8 +121,10 @@ def _standard(table: Callable[[Sequence[Any]], str], **wanted: str) -> Callable[
 def _at_chosen_rates(rows: Sequence[RecallRow]) -> str:
     """Return the table of recall of one task, at the learning rate that the first seed's validation chose."""
     shown = []
-    for model in CORE:
+    for model in (name for name in MODELS if name not in SWITCHES):
         mine = [row for row in rows if row.model == model]
+        if not mine:
+            continue
         tried = [row for row in mine if (row.part, row.kind, row.seed) == ("validation", "all", 0)]
         best = max(tried, key=lambda row: (row.score, row.learning_rate)).learning_rate
         shown += [row for row in mine if row.learning_rate == best]
@@ -138,7 +139,7 @@ TABLES: dict[str, Source] = {
     "bytes of a state": Source("state.csv", StateRow, state_table),
     **{f"protocol, {data}": Source(f"protocol/{data}.csv", Score, format_table) for data in PROTOCOL},
     **{
-        f"recall, {task}": Source("recall.csv", RecallRow, _standard(_at_chosen_rates, setting=RECALL, task=task))
+        f"recall, {task}": Source("recall.csv", RecallRow, _standard(_at_chosen_rates, task=task))
         for task in ("needle", "associative")
     },
     **{
