@@ -23,14 +23,18 @@ FEWEST_KEYS, MOST_KEYS = 12, 24
 """Whitened directions of the look-back, without the constant."""
 HALF_LIVES = (64.0, 256.0, 1024.0)
 """Boundaries after which a write counts half; ``learn`` judges."""
-PENALTIES = (8.0, 32.0, 128.0, 512.0)
-"""Weight of the prior, in writes; ``learn`` judges."""
-DOUBTS = (10.0, 100.0, 1000.0)
-"""Weight of the trust that a stream's memory has at first, in squared sizes that were said; ``learn`` judges."""
-FAITHS = (0.0, 0.5, 1.0)
-"""Trust that a stream's memory has at first; ``learn`` judges."""
-TRUSTED = 1024.0
-"""Boundaries after which what a stream's memory was worth counts half."""
+FEW_KEYS = 6
+"""The first keys, from which alone answers are given too: a stream of few or noisy rows knows no more."""
+PENALTIES = (8.0, 64.0)
+"""Weights of the prior, in writes; a stream hears an answer by each, and by few keys or by all."""
+PACES = (0.3, 1.0, 3.0)
+"""How fast answers that err more than others are left, in units of the errors; ``learn`` judges."""
+REMEMBERED = 64.0
+"""Boundaries after which what an answer was worth counts half."""
+BEGUN = 30.0
+"""Boundaries that the panel's mean losses stand for in every stream."""
+LEAST_SPREAD, MOST_SPREAD = 0.1, 10.0
+"""Least and most spread of a look-back, in sizes, that errors are measured by: a wild row must not make words loud."""
 FEWEST_STREAMS = 8
 """Streams from which on one half can tell what the other knows, so that a prior can be judged."""
 POOLED_PENALTY = 100.0
@@ -58,13 +62,13 @@ PIECE = 4_000_000
 class LinearMemoryCarry(NamedTuple):
     """The sums of a stream, and what waits at the last ``w`` boundaries until its truth is there; all float64."""
 
-    grams: Tensor  # s b (d (d + 1) / 2), the packed lower half of each block's sum of k k'
-    crosses: Tensor  # s d p, sums of k v', the columns of each block with its own decay and delay
-    trust: Tensor  # s b 2, sums of what was said times what came, and of what was said squared
+    gram: Tensor  # s (d (d + 1) / 2), the packed lower half of the sum of k k', of the boundaries before those that wait
+    crosses: Tensor  # s d p, sums of k v', the columns of each block with its own delay
+    losses: Tensor  # s b (a + 1), fading sums of what nothing, and each answer, got wrong
     keys: Tensor  # s w d
     expected: Tensor  # s e, block by block what was expected at the last boundaries, as many as its delay, projected
-    said: Tensor  # s e, what the sums said there, whole and in sizes
-    size: Tensor  # s w, the unit of the errors then; 0 where nothing was expected
+    said: Tensor  # s a e, what each answer said there, in units
+    unit: Tensor  # s w, the unit of the errors then; 0 where nothing was expected
 
     @property
     def nbytes(self) -> int:
@@ -72,24 +76,62 @@ class LinearMemoryCarry(NamedTuple):
         return sum(x.numel() * x.element_size() for x in self)
 
 
+class _Looks(NamedTuple):
+    """How the look-backs of ``n`` boundaries look."""
+
+    windows: Tensor  # s n l, less their mean and over their standard deviation, 0 where missing
+    spread: Tensor  # s n, these standard deviations
+    seen: Tensor  # s n, whether enough of them is there: errors of a base that knows too little mislead
+
+
+class _Half(NamedTuple):
+    """What a half of the streams hears while others learn: what the other half knows."""
+
+    whitening: Tensor
+    prior: Tensor
+
+
+class _Judged(NamedTuple):
+    """What a block of ``n`` boundaries is judged by."""
+
+    values: Tensor  # s n p, that are written
+    heard: Tensor  # s n, which of them are known
+    truth: Tensor  # s n p, that answers are to meet
+    whole: Tensor  # s n, squared errors over the block without a word
+    known: Tensor  # s n, whether these are
+
+
+class _Tried(NamedTuple):
+    """The best that a block can do with one half-life."""
+
+    error: float  # sum over boundaries of the root of what is wrong over its rows, squared
+    words: Tensor  # s n p, at every boundary
+    pace: float
+    from_panel: bool  # whether the prior is the panel's
+    worth: Tensor  # s (a + 1), mean losses of nothing and of each answer
+
+
 class LinearMemory(nn.Module):
     """Ridge with forgetting for every stream and block of the horizon: sums, no inverse.
 
-    ``G <- a G + k k'`` and ``C <- a C + k v'`` at every boundary, and what is said is ``share k' (G + l I)^-1 (C + l M_0)``,
-    ``l`` not forgotten: so sums are bounded, cuts do not matter, and silence leads back to the prior ``M_0``.
+    ``G <- a G + k k'`` and ``C <- a C + k v'`` at every boundary, and an answer is ``k' (G + l I)^-1 (C + l M_0)``, ``l``
+    not forgotten: so sums are bounded, cuts do not matter, and silence leads back to the prior ``M_0``. The same sums answer
+    by few keys and by all, and by each penalty. Said is ``share`` times the mean of these answers and of nothing, weighed by
+    what each has got wrong in the stream: ``exp(-pace losses)``, of losses that fade (Vovk, Aggregating strategies, 1990).
+
     A key ``k`` is 1 and whitened directions of the look-back, less its mean and over its standard deviation; a value ``v``
-    is the base's error, in sizes, in the directions of one block. Each stream hears its memory as far as that has been right
-    so far. Blank it says nothing; ``learn`` or a file fills it.
+    is the base's error in the directions of one block, in units: the geometric mean of size and that deviation. A truth that
+    is missing counts as no error. ``G`` is the same for all blocks but for the boundaries that still wait. Blank the memory
+    says nothing; ``learn`` or a file fills it.
     """
 
     mean: Tensor  # l
     whitening: Tensor  # (d - 1) l
     directions: Tensor  # p f, zero outside each one's block, orthonormal
     prior: Tensor  # d p
-    decay: Tensor  # b
-    penalty: Tensor  # b
-    doubt: Tensor  # b
-    faith: Tensor  # b
+    decay: Tensor  # scalar
+    pace: Tensor  # b
+    worth: Tensor  # b (a + 1), mean losses over the panel of nothing and of each answer
     share: Tensor  # b
 
     def __init__(self, lookback: int, horizon: int, patch_length: int) -> None:
@@ -104,22 +146,21 @@ class LinearMemory(nn.Module):
         self.waiting = self.delays[-1]
         self._pending = [delay * width for delay, width in zip(self.delays, widths, strict=True)]
         self.features = 1 + min(lookback, affordable_keys(lookback, horizon, self.delays, widths))
+        self.answers = [*product((min(1 + FEW_KEYS, self.features), self.features), PENALTIES)]
         blocks = len(self.blocks)
         self.register_buffer("mean", torch.zeros(lookback, dtype=torch.float64))
         self.register_buffer("whitening", torch.zeros(self.features - 1, lookback, dtype=torch.float64))
         self.register_buffer("directions", torch.zeros(ends[-1], horizon, dtype=torch.float64))
         self.register_buffer("prior", torch.zeros(self.features, ends[-1], dtype=torch.float64))
-        self._apart: list[Tensor] = []  # while it is learned: for either half of the streams what the other half knows
-        self._halves: list[Tensor] = []  # and the whitenings that either half says, where keys tell of errors
-        self.register_buffer("decay", torch.full((blocks,), 0.5 ** (1 / HALF_LIVES[1]), dtype=torch.float64))
-        self.register_buffer("penalty", torch.full((blocks,), PENALTIES[2], dtype=torch.float64))
-        self.register_buffer("doubt", torch.full((blocks,), DOUBTS[1], dtype=torch.float64))
-        self.register_buffer("faith", torch.zeros(blocks, dtype=torch.float64))
+        self.register_buffer("decay", torch.full((), 0.5 ** (1 / HALF_LIVES[1]), dtype=torch.float64))
+        self.register_buffer("pace", torch.full((blocks,), PACES[1], dtype=torch.float64))
+        self.register_buffer("worth", torch.zeros(blocks, 1 + len(self.answers), dtype=torch.float64))
         self.register_buffer("share", torch.zeros(blocks, dtype=torch.float64))
+        self._apart: tuple[_Half, ...] = ()  # while it is learned: what either half of the streams hears
         self._lower = np.tril_indices(self.features)
         square = np.zeros((self.features, self.features), dtype=np.int64)
         square[self._lower] = np.arange(len(self._lower[0]))
-        self._square = torch.from_numpy((np.tril(square) + np.tril(square, -1).T).ravel())
+        self._square = torch.from_numpy(np.tril(square) + np.tril(square, -1).T)
 
     @property
     def context(self) -> int:
@@ -134,12 +175,12 @@ class LinearMemory(nn.Module):
             return torch.zeros(streams, *shape, dtype=torch.float64)
 
         return LinearMemoryCarry(
-            zeros(len(self.blocks), d * (d + 1) // 2),
+            zeros(d * (d + 1) // 2),
             zeros(d, p),
-            zeros(len(self.blocks), 2),
+            zeros(len(self.blocks), 1 + len(self.answers)),
             zeros(self.waiting, d),
             zeros(sum(self._pending)),
-            zeros(sum(self._pending)),
+            zeros(sum(self._pending) * len(self.answers)),
             zeros(self.waiting),
         )
 
@@ -158,7 +199,7 @@ class LinearMemory(nn.Module):
         expected : Tensor ``(s, n, f)``
             What the base alone forecasts there. NaN where it has no forecast; nothing is written of it then.
         size : Tensor ``(s, n)``
-            Unit of the errors, above 0; NaN where it is unknown, and nothing is said or written there.
+            Size of the errors, above 0; NaN where it is unknown, and nothing is said or written there.
         carry : LinearMemoryCarry
             What the last call returned.
 
@@ -170,7 +211,7 @@ class LinearMemory(nn.Module):
             For the next boundaries.
         """
         said, at = [], ends.tolist()
-        streams, wide = rows.shape[0], max(carry.grams.shape[-1], self.features * self.directions.shape[0])
+        streams, wide = rows.shape[0], self.features * max(self.features, self.directions.shape[0])
         step = max(PIECE // max(streams * wide, 1), 1)
         for first in range(0, len(at), step):
             piece = slice(first, first + step)
@@ -181,145 +222,223 @@ class LinearMemory(nn.Module):
     @torch.no_grad()
     def forecast(self, rows: Tensor, ends: Tensor, size: Tensor, carry: LinearMemoryCarry) -> Tensor:
         """Return what to add to forecasts after ``ends`` rows of ``rows``, between boundaries too; nothing is written."""
-        known, unit = _usable(size)
-        keys = self._keys(rows, ends.tolist())
-        said = []
-        for b, columns in enumerate(self.columns):
-            sums = carry.grams[:, b], carry.crosses[..., columns]
-            gram, cross = (x[:, None].expand(-1, len(ends), *x.shape[1:]) for x in sums)
-            said.append(self._share(b, carry.trust[:, b])[:, None, None] * self._recall(b, keys, gram, cross))
-        return torch.where(known, unit, 0)[..., None] * (torch.cat(said, dim=-1) @ self.directions)
+        looks = _look_backs(rows, ends.tolist(), self.lookback)
+        unit, keys, said = _units(looks, size), self._keys(looks), []
+        grams = torch.cat(
+            [carry.gram[:, None], self._grams(carry.keys, carry.unit > 0, carry.gram, float(self.decay))], dim=1
+        )
+        for b, (columns, delay) in enumerate(zip(self.columns, self.delays, strict=True)):
+            sums = grams[:, self.waiting - delay], carry.crosses[..., columns], carry.losses[:, b]
+            gram, cross, losses = (x[:, None].expand(-1, len(ends), *x.shape[1:]) for x in sums)
+            said.append(self._heard(b, losses, self._recall(b, keys, gram, cross)))
+        return unit.nan_to_num(0.0)[..., None] * (torch.cat(said, dim=-1) @ self.directions)
 
     def _read_piece(
         self, rows: Tensor, ends: list[int], expected: Tensor, size: Tensor, carry: LinearMemoryCarry
     ) -> tuple[Tensor, LinearMemoryCarry]:
         """Read as many boundaries as fit into memory at once."""
-        known, unit = _usable(size)
-        keys = self._keys(rows, ends)
+        looks, n = _look_backs(rows, ends, self.lookback), len(ends)
+        unit, keys = _units(looks, size), self._keys(looks)
         projected = expected @ self.directions.T
-        writable = known & projected.isfinite().all(-1) & self._seen(rows, ends)
+        writable = ~unit.isnan() & projected.isfinite().all(-1) & looks.seen
         projected = torch.where(writable[..., None], projected, 0)
         all_keys = torch.cat([carry.keys, keys], dim=1)
-        all_size = torch.cat([carry.size, torch.where(writable, unit, 0)], dim=1)
-        waiting = zip(carry.expected.split(self._pending, dim=-1), carry.said.split(self._pending, dim=-1), strict=True)
+        all_unit = torch.cat([carry.unit, torch.where(writable, unit, 0)], dim=1)
+        written = slice(self.waiting - self.delays[0] + n)
+        decay = float(self.decay)
+        grams = self._grams(all_keys[:, written], all_unit[:, written] > 0, carry.gram, decay)
+        waiting = zip(
+            carry.expected.split(self._pending, dim=-1),
+            carry.said.split([len(self.answers) * count for count in self._pending], dim=-1),
+            strict=True,
+        )
         said, left, sums = [], [], []
         for b, (before, words) in enumerate(waiting):
-            columns, delay, decay = self.columns[b], self.delays[b], float(self.decay[b])
-            due = slice(self.waiting - delay, self.waiting - delay + len(ends))
+            columns, delay = self.columns[b], self.delays[b]
+            due = slice(self.waiting - delay, self.waiting - delay + n)
             thought = torch.cat([before.unflatten(-1, (delay, -1)), projected[..., columns]], dim=1)
-            values, weight = self._realised(b, rows, ends, thought[:, : len(ends)], all_size[:, due])
-            gram, cross = self._sums(decay, all_keys[:, due], values, weight, carry.grams[:, b], carry.crosses[..., columns])
-            found = self._recall(b, keys, gram, cross)
-            told = torch.cat([words.unflatten(-1, (delay, -1)), found], dim=1)
-            trust = self._trust(told[:, : len(ends)], values, weight, carry.trust[:, b])
-            said.append(self._share(b, trust)[..., None] * found)
+            values, heard = self._realised(b, rows, ends, thought[:, :n], all_unit[:, due])
+            cross = self._crosses(all_keys[:, due], values, carry.crosses[..., columns], decay)
+            found = self._recall(b, keys, grams[:, due], cross)
+            told = torch.cat([words.unflatten(-1, (delay, len(self.answers), -1)), found], dim=1)
+            losses = _running(self._lost(b, told[:, :n], values, heard), carry.losses[:, b], 0.5 ** (1 / REMEMBERED))
+            said.append(self._heard(b, losses, found))
             left.append((thought[:, -delay:].flatten(1), told[:, -delay:].flatten(1)))
-            sums.append((gram[:, -1], cross[:, -1], trust[:, -1]))
-        grams, crosses, trusts = zip(*sums, strict=True)
+            sums.append((cross[:, -1], losses[:, -1]))
+        crosses, lost = zip(*sums, strict=True)
         after = LinearMemoryCarry(
-            torch.stack(grams, dim=1),
+            grams[:, n - 1].clone(),
             torch.cat(crosses, dim=-1),
-            torch.stack(trusts, dim=1),
+            torch.stack(lost, dim=1),
             all_keys[:, -self.waiting :].clone(),
             torch.cat([x for x, _ in left], dim=-1),
             torch.cat([x for _, x in left], dim=-1),
-            all_size[:, -self.waiting :].clone(),
+            all_unit[:, -self.waiting :].clone(),
         )
-        return torch.where(known, unit, 0)[..., None] * (torch.cat(said, dim=-1) @ self.directions), after
+        return unit.nan_to_num(0.0)[..., None] * (torch.cat(said, dim=-1) @ self.directions), after
 
-    def _seen(self, rows: Tensor, ends: list[int]) -> Tensor:
-        """Return whether enough of the look-back is there, ``(s, n)``: errors of a base that knows too little mislead."""
-        there = _rows_before((~rows.isnan()).double(), ends, self.lookback).nan_to_num(0.0)
-        return there.mean(-1) >= LEAST_SEEN
-
-    def _keys(self, rows: Tensor, ends: list[int], whitening: Tensor | None = None) -> Tensor:
+    def _keys(self, looks: _Looks, whitening: Tensor | None = None) -> Tensor:
         """Return keys ``(s, n, d)``: 1, and the whitened look-back."""
-        whitening = self.whitening if whitening is None else whitening
-        key = _calm((_windows(rows, ends, self.lookback) - self.mean) @ whitening.T)
+        key = _calm((looks.windows - self.mean) @ (self.whitening if whitening is None else whitening).T)
         return torch.cat([torch.ones_like(key[..., :1]), key], dim=-1)
 
-    def _realised(self, b: int, rows: Tensor, ends: list[int], expected: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values ``(s, n, p)`` and weights ``(s, n)`` that block ``b`` writes, of what was expected its delay ago."""
+    def _realised(self, b: int, rows: Tensor, ends: list[int], expected: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values ``(s, n, p)`` that block ``b`` writes of what was expected its delay ago, and which are known."""
         start, end = self.blocks[b]
         back = self.delays[b] * self.patch_length
         truth = _rows_before(rows, [at - back + end for at in ends], end - start)
-        weight = (size > 0) & ~truth.isnan().any(-1)
+        heard = (unit > 0) & ~truth.isnan().any(-1)
         values = truth.nan_to_num(0.0) @ self.directions[self.columns[b], start:end].T - expected
-        values = torch.where(weight[..., None], values / torch.where(weight, size, 1)[..., None], 0)
-        values, calm = _clipped(values, end - start)
-        return values, weight * calm
+        values = torch.where(heard[..., None], values / torch.where(heard, unit, 1)[..., None], 0)
+        return _clipped(values, end - start)[0], heard
 
-    def _sums(
-        self, decay: float, keys: Tensor, values: Tensor, weight: Tensor, gram: Tensor, cross: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the running sums after each write, ``(s, n, d (d + 1) / 2)`` and ``(s, n, d, p)``."""
-        weighted = keys * weight[..., None]
-        products = weighted[..., self._lower[0]] * keys[..., self._lower[1]]
-        outer = (weighted[..., None] * values[..., None, :]).flatten(2)
-        return _running(products, gram, decay), _running(outer, cross.flatten(1), decay).unflatten(-1, cross.shape[1:])
+    def _grams(self, keys: Tensor, writable: Tensor, start: Tensor, decay: float) -> Tensor:
+        """Return the running sum of ``k k'`` after each boundary, ``(s, n, d (d + 1) / 2)``."""
+        keys = keys * writable[..., None]
+        return _running(keys[..., self._lower[0]] * keys[..., self._lower[1]], start, decay)
+
+    def _crosses(self, keys: Tensor, values: Tensor, start: Tensor, decay: float) -> Tensor:
+        """Return the running sum of ``k v'`` after each write, ``(s, n, d, p)``."""
+        outer = (keys[..., None] * values[..., None, :]).flatten(2)
+        return _running(outer, start.flatten(1), decay).unflatten(-1, start.shape[1:])
 
     def _recall(self, b: int, keys: Tensor, gram: Tensor, cross: Tensor) -> Tensor:
-        """Return what the block's sums say to the keys, ``(s, n, p)``, in sizes; nothing where it is never heard."""
+        """Return the answers ``(s, n, a, p)`` of the block's sums to the keys; nothing where it is never heard."""
         if not self.share[b]:
-            return keys.new_zeros(*keys.shape[:2], cross.shape[-1])
-        penalty = float(self.penalty[b])
-        weights = self._weights(keys, gram, penalty)
-        return (weights[..., None, :] @ (cross + penalty * self.prior[:, self.columns[b]]))[..., 0, :]
+            return keys.new_zeros(*keys.shape[:2], len(self.answers), cross.shape[-1])
+        return self._answers(self._weights(keys, gram), cross, self.prior[:, self.columns[b]])
 
-    def _trust(self, said: Tensor, values: Tensor, weight: Tensor, start: Tensor) -> Tensor:
-        """Return running sums ``(s, n, 2)`` of how what was said agrees with what came."""
-        agreed = torch.stack([(said * values).sum(-1), said.square().sum(-1)], dim=-1) * weight[..., None]
-        return _running(agreed, start, 0.5 ** (1 / TRUSTED))
+    def _weights(self, keys: Tensor, gram: Tensor) -> list[Tensor]:
+        """Return ``(G + l I)^-1 k`` of each answer, ``(s, n, m)``, by its first ``m`` keys."""
+        found = []
+        for m, penalty in self.answers:
+            full = gram[..., self._square[:m, :m]]
+            full.diagonal(dim1=-2, dim2=-1).add_(penalty)
+            found.append(torch.cholesky_solve(keys[..., :m, None], torch.linalg.cholesky(full))[..., 0])
+        return found
 
-    def _share(self, b: int, trust: Tensor) -> Tensor:
-        """Return which share of its memory's words each stream hears: the block's, times its own trust in [0, 1]."""
-        return self.share[b] * _own_share(trust, float(self.doubt[b]), float(self.faith[b]))
+    def _answers(self, weights: list[Tensor], cross: Tensor, prior: Tensor) -> Tensor:
+        """Return what sums and a prior ``(..., d, p)`` say by each answer's weights, ``(s, n, a, p)``."""
+        found = []
+        for (m, penalty), each in zip(self.answers, weights, strict=True):
+            found.append((each[..., None, :] @ (cross[..., :m, :] + penalty * prior[..., :m, :]))[..., 0, :])
+        return torch.stack(found, dim=-2)
 
-    def _weights(self, keys: Tensor, gram: Tensor, penalty: float) -> Tensor:
-        """Return ``(G + l I)^-1 k``, ``(s, n, d)``."""
-        full = gram[..., self._square].unflatten(-1, (self.features, self.features)).contiguous()
-        full.diagonal(dim1=-2, dim2=-1).add_(penalty)
-        return torch.cholesky_solve(keys[..., None], torch.linalg.cholesky(full))[..., 0]
+    def _lost(self, b: int, told: Tensor, values: Tensor, heard: Tensor) -> Tensor:
+        """Return losses of nothing and of each answer, ``(s, n, a + 1)``: root mean squares over the block, 0 if unknown."""
+        start, end = self.blocks[b]
+        missed = torch.cat([values[..., None, :], values[..., None, :] - told], dim=-2)
+        return torch.linalg.vector_norm(missed, dim=-1) * heard[..., None] / (end - start) ** 0.5
+
+    def _heard(self, b: int, losses: Tensor, found: Tensor) -> Tensor:
+        """Return what is said, ``(s, n, p)``: the share of the answers' mean, weighed by losses ``(s, n, a + 1)``."""
+        return float(self.share[b]) * _weighed(float(self.pace[b]), losses + BEGUN * self.worth[b], found)
 
     @torch.no_grad()
     def learn(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor, *, caution: float = 1.0) -> list[MemoryGain]:
-        """Find directions, decay, penalty, prior and share of every block by the base's out-of-block errors.
+        """Find directions, keys, half-life, and pace, prior and share of every block by the base's out-of-block errors.
 
         ``rows`` ``(s, t)`` start at row 0 of every stream, ``ends`` ``(n,)`` are all boundaries, ``expected`` ``(s, n, f)``
         the out-of-block forecasts there, NaN where there are none. Every boundary is read before its errors are written. A
         prior is judged by what half of the streams knows of the other half. Returned is what each block's share takes off
         the error, the root mean square over the block's rows.
         """
-        self._apart, self._halves = [torch.zeros_like(self.prior), torch.zeros_like(self.prior)], []
+        self._apart = ()
         if not rows.shape[1] or not len(ends):
             return []
-        self._find_directions(rows, ends, expected, size)
-        best: tuple[list[MemoryGain], dict[str, Tensor], list[Tensor], list[Tensor]] | None = None
-        for whitening, *halves in self._find_keys(rows, ends, expected, size):
+        unit = self._measured(rows, ends, size)
+        self._find_directions(rows, ends, expected, unit)
+        best: tuple[list[MemoryGain], dict[str, Tensor], tuple[_Half, ...]] | None = None
+        for whitening, *halves in self._find_keys(rows, ends, expected, unit):
             self.whitening.copy_(whitening)
-            gains = self._judge_all(rows, ends, expected, size, caution, halves)
+            gains = self._judge_all(rows, ends, expected, unit, caution, halves)
             if best is None or sum(one.gain for one in gains) > sum(one.gain for one in best[0]):
-                best = gains, {name: x.clone() for name, x in self.state_dict().items()}, self._apart, halves
-            self._apart = [torch.zeros_like(self.prior), torch.zeros_like(self.prior)]
+                best = gains, {name: x.clone() for name, x in self.state_dict().items()}, self._apart
         assert best is not None
-        gains, learned, self._apart, self._halves = best
+        gains, learned, self._apart = best
         self.load_state_dict(learned)
         return gains
 
     def _judge_all(
-        self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor, caution: float, halves: list[Tensor]
+        self, rows: Tensor, ends: Tensor, expected: Tensor, unit: Tensor, caution: float, halves: list[Tensor]
     ) -> list[MemoryGain]:
-        """Choose what the keys are best used with, block by block; each half of the streams by keys of the other half."""
+        """Choose what the keys are best used with; each half of the streams by keys of the other half."""
         some = _evenly(len(rows), WINDOWS // len(ends))
-        rows, expected, size, at = rows[some], expected[some, -JUDGED:], size[some, -JUDGED:], ends[-JUDGED:].tolist()
-        seen, half = self._seen(rows, at), len(rows) // 2
+        rows, expected, unit, at = rows[some], expected[some, -JUDGED:], unit[some, -JUDGED:], ends[-JUDGED:].tolist()
+        looks, half = _look_backs(rows, at, self.lookback), len(rows) // 2
+        keys = self._keys(looks)
         if halves:
-            keys = torch.cat([self._keys(rows[:half], at, halves[1]), self._keys(rows[half:], at, halves[0])])
-        else:
-            keys = self._keys(rows, at)
-        errors = [self._errors(b, rows, at, expected, size) for b in range(len(self.blocks))]
-        pooled = not halves  # keys of two kinds have no weights in common
-        return [self._judge(b, keys, seen, *of_block, caution, pooled=pooled) for b, of_block in enumerate(errors)]
+            keys = torch.cat([self._keys(looks, halves[1])[:half], self._keys(looks, halves[0])[half:]])
+        writable = ~unit.isnan() & expected.isfinite().all(-1) & looks.seen
+        blocks = range(len(self.blocks))
+        errors = [self._errors(b, rows, at, expected, unit) for b in blocks]
+        written = [(keys, values * writable[..., None], known & writable) for values, _, known in errors]
+        # keys of two kinds have no weights in common, and few streams no other half
+        priors = [[] if halves or len(rows) < FEWEST_STREAMS else [_pooled_by_half(*each)] for each in written]
+        kept = _evenly(len(rows), JUDGED // len(at))
+        judged = [_Judged(*(x[kept] for x in (*written[b][1:], *errors[b]))) for b in blocks]
+        own = [[prior[(kept >= half).long()] for prior in each] for each in priors]
+        best: list[_Tried] = []
+        for half_life in HALF_LIVES:
+            decay = 0.5 ** (1 / half_life)
+            grams = self._grams(keys[kept], writable[kept], keys.new_zeros(len(kept), len(self._lower[0])), decay)
+            tried = [self._try(b, decay, keys[kept], grams, own[b], judged[b]) for b in blocks]
+            if not best or sum(one.error for one in tried) < sum(one.error for one in best):
+                best = tried
+                self.decay.fill_(decay)
+        apart = [torch.zeros_like(self.prior), torch.zeros_like(self.prior)]
+        for b, one in enumerate(best):
+            columns = self.columns[b]
+            self.prior[:, columns] = _pooled(*written[b]) if one.from_panel else 0.0
+            if one.from_panel:
+                for theirs, prior in zip(apart, priors[b][0], strict=True):
+                    theirs[:, columns] = prior
+            self.pace[b] = one.pace
+            self.worth[b] = one.worth.mean(0)
+        if halves or bool(self.prior.any()):
+            self._apart = tuple(
+                _Half(*each) for each in zip(halves[::-1] or 2 * [self.whitening.clone()], apart, strict=True)
+            )
+        return [self._settle(b, one, judged[b], caution) for b, one in enumerate(best)]
+
+    def _try(self, b: int, decay: float, keys: Tensor, grams: Tensor, priors: list[Tensor], judged: _Judged) -> _Tried:
+        """Find the prior and the pace that do best with one half-life."""
+        values, heard, truth, whole, known = judged
+        delay, (streams, n, d) = self.delays[b], keys.shape
+        nothing = keys.new_zeros(streams, d, values.shape[-1])
+        lost = keys.new_zeros(streams, 1 + len(self.answers))
+        best = _Tried(math.inf, torch.zeros_like(truth), PACES[0], False, lost)
+        if n <= delay or not known[:, delay:].any():
+            return best._replace(error=0.0)
+        weights = self._weights(keys[:, delay:], grams[:, :-delay])
+        cross = self._crosses(keys[:, :-delay], values[:, :-delay], nothing, decay)
+        for place, prior in enumerate([nothing, *priors]):
+            found = self._answers(weights, cross, prior[:, None])
+            told = nn.functional.pad(found, (0, 0, 0, 0, delay, 0))[:, :-delay]
+            losses = self._lost(b, told, values[:, :-delay], heard[:, :-delay])
+            worth = _worth(losses, heard[:, :-delay])
+            running = _running(losses, lost, 0.5 ** (1 / REMEMBERED))
+            for pace in PACES:
+                words = nn.functional.pad(
+                    _weighed(pace, running + BEGUN * _of_others(worth)[:, None], found), (0, 0, delay, 0)
+                )
+                error = float(_block_error(words, truth, whole)[:, delay:][known[:, delay:]].sum())
+                if error < best.error:
+                    best = _Tried(error, words, pace, place > 0, worth)
+        return best
+
+    def _settle(self, b: int, tried: _Tried, judged: _Judged, caution: float) -> MemoryGain:
+        """Choose the block's share, with caution."""
+        *_, truth, whole, known = judged
+        delay = self.delays[b]
+        if known.shape[1] <= delay or not known.any():
+            self.share[b] = 0.0
+            return memory_gain(whole.new_zeros(1, 0), caution=caution)
+        words, truth, whole, heard = (x[:, delay:] for x in (tried.words, truth, whole, known.double()))
+        found = [by_stretch(_block_error(share * words, truth, whole) * heard, heard, delay) for share in SHARES]
+        gain = memory_gain(torch.stack(found), caution=caution, shares=SHARES)
+        self.share[b] = gain.share
+        return gain
 
     @torch.no_grad()
     def read_apart(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> Tensor:
@@ -327,24 +446,28 @@ class LinearMemory(nn.Module):
 
         So what follows learns from errors that these have not seen. It is called once, right after ``learn``.
         """
-        if not bool(self.prior.any()) and not self._halves:
+        if not self._apart:
             return self.read(rows, ends, expected, size, self.initial(len(rows)))[0]
-        prior, whitening = self.prior.clone(), self.whitening.clone()
+        whitening, prior = self.whitening.clone(), self.prior.clone()
         some = _evenly(len(rows), WINDOWS // max(len(ends), 1))
-        cut = int(some[len(some) // 2])
-        others = self._halves[::-1] or [whitening, whitening]
-        said = []
-        for part, of_prior, of_keys in zip((slice(cut), slice(cut, None)), self._apart, others, strict=True):
-            self.prior.copy_(of_prior)
-            self.whitening.copy_(of_keys)
+        cut, said = int(some[len(some) // 2]), []
+        for part, half in zip((slice(cut), slice(cut, None)), self._apart, strict=True):
+            self.whitening.copy_(half.whitening)
+            self.prior.copy_(half.prior)
             each = rows[part], ends, expected[part], size[part]
             said.append(self.read(*each, self.initial(len(each[0])))[0])
-        self.prior.copy_(prior)
         self.whitening.copy_(whitening)
-        self._apart, self._halves = [], []
+        self.prior.copy_(prior)
+        self._apart = ()
         return torch.cat(said)
 
-    def _find_keys(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> list[tuple[Tensor, ...]]:
+    def _measured(self, rows: Tensor, ends: Tensor, size: Tensor) -> Tensor:
+        """Return the unit of errors at every boundary, ``(s, n)``, NaN where unknown."""
+        parts = torch.arange(len(ends)).split(max(PIECE // max(rows.shape[0] * self.lookback, 1), 1))
+        looks = (_look_backs(rows, ends[some].tolist(), self.lookback) for some in parts)
+        return torch.cat([_units(each, size[:, some]) for each, some in zip(looks, parts, strict=True)], dim=1)
+
+    def _find_keys(self, rows: Tensor, ends: Tensor, expected: Tensor, unit: Tensor) -> list[tuple[Tensor, ...]]:
         """Return whitenings to try: the directions of the look-backs that vary most, and those that tell most of errors.
 
         The latter need streams enough to tell by, and come with what each half of the streams alone says, by which the other
@@ -352,9 +475,8 @@ class LinearMemory(nn.Module):
         """
         some, part = _evenly(len(rows), WINDOWS // len(ends)), _evenly(len(ends), WINDOWS // len(rows))
         rows, at = rows[some], ends[part].tolist()
-        seen = self._seen(rows, at)
-        windows = _windows(rows, at, self.lookback)
-        used = windows[seen & (windows.square().sum(-1) > 0)]
+        looks = _look_backs(rows, at, self.lookback)
+        used = looks.windows[looks.seen & (looks.windows.square().sum(-1) > 0)]
         plain = torch.zeros_like(self.whitening)
         if len(used) < 2:
             return [(plain,)]
@@ -368,116 +490,50 @@ class LinearMemory(nn.Module):
         plain[: len(found)] = found[:count]
         if len(rows) < FEWEST_STREAMS or len(found) <= count:
             return [(plain,)]
-        return [(plain,), self._telling(found, windows, seen, rows, at, expected[some][:, part], size[some][:, part])]
+        return [(plain,), self._telling(found, looks, rows, at, expected[some][:, part], unit[some][:, part])]
 
     def _telling(
-        self, whitened: Tensor, windows: Tensor, seen: Tensor, rows: Tensor, at: list[int], expected: Tensor, size: Tensor
+        self, whitened: Tensor, looks: _Looks, rows: Tensor, at: list[int], expected: Tensor, unit: Tensor
     ) -> tuple[Tensor, ...]:
         """Return the directions ``(d - 1, l)``, of whitened ones ``(w, l)``, in which ridges of streams are largest.
 
         Of all streams, of the first half, and of the second.
         """
-        keys = _calm((windows - self.mean) @ whitened.T)
-        of_block = [self._errors(b, rows, at, expected, size) for b in range(len(self.blocks))]
+        keys = _calm((looks.windows - self.mean) @ whitened.T)
+        of_block = [self._errors(b, rows, at, expected, unit) for b in range(len(self.blocks))]
         eye = torch.eye(len(whitened), dtype=torch.float64)
         first = 1e-9 * torch.linspace(1, 0, len(whitened), dtype=torch.float64).diag()  # of equal ones those that vary most
         totals = [first.clone(), first]
         for s in range(len(rows)):
-            for values, _, weight in of_block:
-                weighted = keys[s] * (weight * seen)[s][:, None]
+            for values, _, known in of_block:
+                weighted = keys[s] * (known & looks.seen)[s][:, None]
                 own = torch.linalg.solve(weighted.T @ keys[s] + POOLED_PENALTY * eye, weighted.T @ values[s])
                 totals[s >= len(rows) // 2] += own @ own.T
         each = totals[0] + totals[1], *totals
         return tuple(torch.linalg.eigh(total)[1].flip(1)[:, : self.features - 1].T @ whitened for total in each)
 
-    def _find_directions(self, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> None:
+    def _find_directions(self, rows: Tensor, ends: Tensor, expected: Tensor, unit: Tensor) -> None:
         """Take the principal directions of each block's errors."""
         self.directions.zero_()
         for (start, end), columns in zip(self.blocks, self.columns, strict=True):
             gram = rows.new_zeros(end - start, end - start)
             for some in torch.arange(len(ends)).split(max(PIECE // max(rows.shape[0] * (end - start), 1), 1)):
-                gram += _squares(_block_errors(rows, ends[some].tolist(), expected[:, some], size[:, some], start, end))
+                gram += _squares(_block_errors(rows, ends[some].tolist(), expected[:, some], unit[:, some], start, end))
             vectors = torch.linalg.eigh(gram)[1].flip(1)[:, : columns.stop - columns.start]
             self.directions[columns, start:end] = vectors.T
 
     def _errors(
-        self, b: int, rows: Tensor, ends: list[int], expected: Tensor, size: Tensor
+        self, b: int, rows: Tensor, ends: list[int], expected: Tensor, unit: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the block's projected errors ``(s, n, p)``, its whole squared errors and weights, 0 where unknown."""
+        """Return the block's projected errors ``(s, n, p)`` and whole squared errors, 0 where unknown, and where known."""
         start, end = self.blocks[b]
-        errors = _block_errors(rows, ends, expected, size, start, end)
+        errors = _block_errors(rows, ends, expected, unit, start, end)
         known = ~errors.isnan().any(-1)
         errors = torch.where(known[..., None], errors, 0)
         values = errors @ self.directions[self.columns[b], start:end].T
-        clipped, calm = _clipped(values, end - start)
+        clipped, _ = _clipped(values, end - start)
         rest = (errors.square().sum(-1) - values.square().sum(-1)).clamp(0, LARGEST_ERROR**2 * (end - start))
-        return clipped, clipped.square().sum(-1) + rest, known * calm
-
-    def _judge(
-        self,
-        b: int,
-        keys: Tensor,
-        seen: Tensor,
-        values: Tensor,
-        whole: Tensor,
-        weight: Tensor,
-        caution: float,
-        *,
-        pooled: bool,
-    ) -> MemoryGain:
-        """Choose the block's half-life, penalty, prior and doubt, the best of each, and then its share, with caution."""
-        delay = self.delays[b]
-        if keys.shape[1] <= delay or not weight.any():
-            self.share[b] = 0.0
-            return memory_gain(whole.new_zeros(1, 0), caution=caution)
-        known = keys, values, weight * seen
-        priors, some = _priors(*known)[: None if pooled else 1], _evenly(len(keys), JUDGED // keys.shape[1])
-        written = tuple(x[some, :-delay] for x in known)
-        read, truth, whole = (x[some, delay:] for x in (keys, values, whole))
-        heard = (weight[some, delay:] > 0).double()
-
-        def errors(words: Tensor, share: float) -> Tensor:
-            """Root mean square over the block, ``(s, n)``: squared over rows, absolute over boundaries."""
-            gone = 2 * share * (words * truth).sum(-1) - share**2 * words.square().sum(-1)
-            return (whole - gone).clamp_min(0).sqrt() * heard
-
-        best, words, from_panel = math.inf, read.new_zeros(()), False
-        for half_life in HALF_LIVES:
-            decay = 0.5 ** (1 / half_life)
-            tried = self._run(decay, [prior[some] for prior in priors], read, *written)
-            for (penalty, prior), found in zip(product(PENALTIES, range(len(priors))), tried, strict=True):
-                told = nn.functional.pad(found, (0, 0, delay, 0))[:, :-delay]
-                trust = self._trust(told, written[1], written[2], values.new_zeros(len(some), 2))
-                for doubt, faith in product(DOUBTS, FAITHS):
-                    own = _own_share(trust, doubt, faith)[..., None] * found
-                    error = float(errors(own, 1.0).sum())
-                    if error < best:
-                        best, words, from_panel = error, own, prior > 0
-                        self.decay[b], self.penalty[b], self.doubt[b], self.faith[b] = decay, penalty, doubt, faith
-        self.prior[:, self.columns[b]] = _pooled(*known) if from_panel else 0.0
-        if from_panel:
-            for apart, theirs in zip(self._apart, (priors[1][0], priors[1][-1]), strict=True):
-                apart[:, self.columns[b]] = theirs
-        found = torch.stack([by_stretch(errors(words, share), heard, delay) for share in SHARES])
-        gain = memory_gain(found, caution=caution, shares=SHARES)
-        self.share[b] = gain.share
-        return gain
-
-    def _run(
-        self, decay: float, priors: list[Tensor], read: Tensor, keys: Tensor, values: Tensor, weight: Tensor
-    ) -> list[Tensor]:
-        """Return what the sums say to the keys read after each write, ``(s, n, p)``, by penalty and then by prior."""
-        streams, n, d = keys.shape
-        gram, cross = keys.new_zeros(streams, d * (d + 1) // 2), keys.new_zeros(streams, d, values.shape[-1])
-        said: list[list[Tensor]] = [[] for _ in PENALTIES for _ in priors]
-        for some in torch.arange(n).split(max(PIECE // (streams * gram.shape[1]), 1)):
-            grams, crosses = self._sums(decay, keys[:, some], values[:, some], weight[:, some], gram, cross)
-            gram, cross = grams[:, -1], crosses[:, -1]
-            weights = [self._weights(read[:, some], grams, penalty) for penalty in PENALTIES]
-            for words, (i, prior) in zip(said, product(range(len(PENALTIES)), priors), strict=True):
-                own = weights[i][..., None, :] @ crosses
-                words.append(own[..., 0, :] + PENALTIES[i] * weights[i] @ prior)
-        return [torch.cat(words, dim=1) for words in said]
+        return clipped, clipped.square().sum(-1) + rest, known
 
 
 def horizon_blocks(horizon: int, patch_length: int) -> list[tuple[int, int]]:
@@ -495,10 +551,11 @@ def affordable_keys(lookback: int, horizon: int, delays: list[int], widths: list
     """Return how many keys a channel can carry within :data:`MOST_BYTES`, between the fewest and the most."""
     (near, few), (far, many) = MOST_BYTES
     most = few + (many - few) * min(max((horizon - near) / (far - near), 0.0), 1.0)
-    fixed = lookback + horizon + delays[-1] + 2 * len(delays)
-    fixed += 2 * sum(delay * width for delay, width in zip(delays, widths, strict=True))
+    answers = 2 * len(PENALTIES)
+    fixed = lookback + horizon + delays[-1] + (1 + answers) * len(delays)
+    fixed += (1 + answers) * sum(delay * width for delay, width in zip(delays, widths, strict=True))
     for d in range(MOST_KEYS + 1, FEWEST_KEYS, -1):
-        if 8 * (fixed + len(delays) * d * (d + 1) // 2 + d * (sum(widths) + delays[-1])) <= most:
+        if 8 * (fixed + d * (d + 1) // 2 + d * (sum(widths) + delays[-1])) <= most:
             return d - 1
     return FEWEST_KEYS
 
@@ -508,9 +565,30 @@ def _calm(keys: Tensor) -> Tensor:
     return keys / (keys.square().mean(-1, keepdim=True).sqrt() / LARGEST_KEY).clamp_min(1.0)
 
 
-def _own_share(trust: Tensor, doubt: float, faith: float) -> Tensor:
-    """Return the share that would have been best so far, shrunk towards what it is at first."""
-    return ((trust[..., 0] + doubt * faith) / (trust[..., 1] + doubt)).clamp(0.0, 1.0)
+def _weighed(pace: float, losses: Tensor, found: Tensor) -> Tensor:
+    """Return the mean ``(s, n, p)`` of nothing and of answers ``(s, n, a, p)``, weighed by losses ``(s, n, a + 1)``."""
+    return ((-pace * losses).softmax(-1)[..., None, 1:] @ found)[..., 0, :]
+
+
+def _worth(losses: Tensor, heard: Tensor) -> Tensor:
+    """Return the mean losses of each stream, ``(s, a + 1)``; alike where there are too few streams to know others by."""
+    mean = losses.sum(1) / heard.sum(1, keepdim=True).clamp_min(1)
+    return mean if len(mean) >= FEWEST_STREAMS else torch.zeros_like(mean)
+
+
+def _of_others(worth: Tensor) -> Tensor:
+    """Return for each stream ``(s, ...)`` the mean of the half it is not in."""
+    half = len(worth) // 2
+    if len(worth) < FEWEST_STREAMS:
+        return worth
+    means = worth[half:].mean(0), worth[:half].mean(0)
+    return torch.stack(means)[(torch.arange(len(worth)) >= half).long()]
+
+
+def _block_error(words: Tensor, truth: Tensor, whole: Tensor) -> Tensor:
+    """Return the root of what is wrong over a block, squared, ``(s, n)``, of whole squared errors without the words."""
+    gone = 2 * (words * truth).sum(-1) - words.square().sum(-1)
+    return (whole - gone).clamp_min(0).sqrt()
 
 
 def _pooled(keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
@@ -520,14 +598,10 @@ def _pooled(keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     return torch.linalg.solve(gram, torch.einsum("snd,snp->dp", weighted, values))
 
 
-def _priors(keys: Tensor, values: Tensor, weight: Tensor) -> list[Tensor]:
-    """Return priors ``(s, d, p)`` to try: nothing, and for either half of the streams what the other half knows."""
-    nothing = keys.new_zeros(len(keys), keys.shape[-1], values.shape[-1])
-    if len(keys) < FEWEST_STREAMS:
-        return [nothing]
+def _pooled_by_half(keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    """Return for either half of the streams what the other half knows, ``(2, d, p)``."""
     half = len(keys) // 2
-    first, second = (_pooled(keys[some], values[some], weight[some]) for some in (slice(half), slice(half, None)))
-    return [nothing, torch.cat([second.expand(half, -1, -1), first.expand(len(keys) - half, -1, -1)])]
+    return torch.stack([_pooled(keys[some], values[some], weight[some]) for some in (slice(half, None), slice(half))])
 
 
 def _evenly(n: int, most: int) -> Tensor:
@@ -535,10 +609,13 @@ def _evenly(n: int, most: int) -> Tensor:
     return torch.linspace(0, n - 1, min(n, max(most, 1))).long()
 
 
-def _usable(size: Tensor) -> tuple[Tensor, Tensor]:
-    """Return whether sizes are known, and the sizes, 1 where they are not."""
-    known = size.isfinite() & (size > 0)
-    return known, torch.where(known, size, 1).double()
+def _units(looks: _Looks, size: Tensor) -> Tensor:
+    """Return the units of errors ``(s, n)``, NaN where sizes are unknown: geometric means of size and spread of look-back.
+
+    Errors grow with the size where they are noise, and with the look-back where they follow it.
+    """
+    size = torch.where(size.isfinite() & (size > 0), size, math.nan).double()
+    return (size * looks.spread.clamp(LEAST_SPREAD * size, MOST_SPREAD * size)).sqrt()
 
 
 def _rows_before(rows: Tensor, ends: list[int], count: int) -> Tensor:
@@ -549,21 +626,21 @@ def _rows_before(rows: Tensor, ends: list[int], count: int) -> Tensor:
     return found if there.all() else torch.where(torch.from_numpy(there), found, math.nan)
 
 
-def _windows(rows: Tensor, ends: list[int], lookback: int) -> Tensor:
-    """Return the look-backs ``(s, n, l)`` less their mean and over their standard deviation, 0 where missing."""
+def _look_backs(rows: Tensor, ends: list[int], lookback: int) -> _Looks:
+    """Return how the look-backs before ends look."""
     windows = _rows_before(rows, ends, lookback)
     there = ~windows.isnan()
-    count = there.sum(-1, keepdim=True).clamp_min(1)
-    centred = torch.where(there, windows - windows.nansum(-1, keepdim=True) / count, 0)
-    spread = (centred.square().sum(-1, keepdim=True) / count).sqrt()
-    return centred / torch.where(spread > 1e-9, spread, 1)
+    count = there.sum(-1, keepdim=True)
+    centred = torch.where(there, windows - windows.nansum(-1, keepdim=True) / count.clamp_min(1), 0)
+    spread = (centred.square().sum(-1, keepdim=True) / count.clamp_min(1)).sqrt()
+    seen = count[..., 0] >= LEAST_SEEN * lookback
+    return _Looks(centred / torch.where(spread > 1e-9, spread, 1), spread[..., 0], seen)
 
 
-def _block_errors(rows: Tensor, ends: list[int], expected: Tensor, size: Tensor, start: int, end: int) -> Tensor:
-    """Return errors of a block in sizes, ``(s, n, end - start)``, NaN where anything is unknown."""
+def _block_errors(rows: Tensor, ends: list[int], expected: Tensor, unit: Tensor, start: int, end: int) -> Tensor:
+    """Return errors of a block in units, ``(s, n, end - start)``, NaN where anything is unknown."""
     truth = _rows_before(rows, [at + end for at in ends], end - start)
-    known, unit = _usable(size)
-    return torch.where(known, 1 / unit, math.nan)[..., None] * (truth - expected[..., start:end])
+    return (truth - expected[..., start:end]) / unit[..., None]
 
 
 def _squares(errors: Tensor) -> Tensor:
