@@ -9,6 +9,7 @@ import torch
 from titans_ts.blocks.scale import long_run_scale, on_long_run_scale
 from titans_ts.series.base.base import Base
 from titans_ts.series.base.linear_memory import LinearMemory
+from titans_ts.series.base.memory_learning import learn
 from titans_ts.series.learning.solving import solve_base
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.sizes import Sizes
@@ -48,7 +49,7 @@ def base_that_reads_on() -> Base:
     base.memory = LinearMemory(base.config.lookback, HORIZON, PATCH)
     rows, ends = torch.from_numpy(wave(ROWS))[None] - 20, torch.arange(PATCH, ROWS + 1, PATCH)
     size = torch.ones(1, len(ends), dtype=torch.float64)
-    base.memory.learn(rows, ends, torch.zeros(1, len(ends), HORIZON, dtype=torch.float64), size)
+    learn(base.memory, rows, ends, torch.zeros(1, len(ends), HORIZON, dtype=torch.float64), size)
     base.memory.share.fill_(1.0)
     return base
 

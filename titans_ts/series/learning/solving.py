@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from titans_ts.blocks.scale import Scale, on_long_run_scale
-from titans_ts.series.base import calibration, forward, mixing, preference, ridge
+from titans_ts.series.base import calibration, forward, memory_learning, mixing, preference, ridge
 from titans_ts.series.base.bank import NAMES, Bank, BankSeen
 from titans_ts.series.base.base import Base, features_of
 from titans_ts.series.base.effects import effect_at, learn_effect
@@ -360,9 +360,9 @@ def _reading_on(
         none = torch.zeros_like(expected)
         return none if memory is None else memory.read(rows, boundaries, expected, size, memory.initial(len(rows)))[0]
     if memory is not None and _typical(streams, base) >= FEWEST_BOUNDARIES:
-        memory.learn(rows, boundaries, expected, size)
+        learned = memory_learning.learn(memory, rows, boundaries, expected, size)
         if bool((memory.share > 0).any()):
-            return memory.read_apart(rows, boundaries, expected, size)
+            return memory_learning.read_apart(memory, learned, rows, boundaries, expected, size)
     base.memory, base.config = None, replace(base.config, reads_on=False)
     return torch.zeros_like(expected)
 
