@@ -26,7 +26,7 @@ FITS: dict[str, dict[str, Any]] = {
     "recurring": {
         "horizon": 32,
         "patch_length": 8,
-        "recollection": 2048,
+        "recollection": 512,
         "width": 16,
         "layers": 1,
         "memory_depth": 1,
@@ -66,7 +66,7 @@ class Setting:
     blocks: int = 16  # errors are summed over so many blocks of neighbouring origins
     recurring: Mapping[str, Any] = field(default_factory=lambda: RECURRING)  # arguments of `make_recurring`
     # What is different about the series that is fitted: its pairs do not stay, so that none can be learned by heart.
-    recurring_to_fit: Mapping[str, Any] = field(default_factory=lambda: {"n_steps": 2_000_000, "lifetime": 16})
+    recurring_to_fit: Mapping[str, Any] = field(default_factory=lambda: {"n_steps": 600_000, "lifetime": 16})
     rows: int | None = None  # of other sets, only so many rows before the test part are used
     fit: Mapping[str, Any] = field(default_factory=dict)  # arguments that go before those of FITS
 

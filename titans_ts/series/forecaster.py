@@ -212,8 +212,8 @@ class TitansForecaster(BaseTitans):
         COUNT,
         doc="Key width of a second memory (:mod:`titans_ts.series.recollection`) that stores past forecast errors and finds "
         "them again when a similar look-back returns; 0 switches it off. It is trained last and changes nothing else. It "
-        "pays where patterns recur after long absences: 256 is a beginning; what was last seen 100,000 rows ago takes "
-        "2,048.",
+        "pays where patterns recur after long absences: 256 is a beginning. For every 2 numbers of a key each of two looks "
+        "keeps one case more, exactly: what is to be found again after 100,000 rows takes a case for each of its patches.",
     )
     minimum: float | None = argument(
         None,

@@ -150,7 +150,9 @@ class ForecastNetwork(nn.Module):
         self.recollection: Recollection | None = None
         if config.recollection:
             rows = (config.lookback, config.horizon, config.patch_length)
-            self.recollection = Recollection(*rows, features=config.recollection, channels=config.token_channels)
+            self.recollection = Recollection(
+                *rows, features=config.recollection, cases=config.cases, channels=config.token_channels
+            )
 
     def take_base(self, config: ForecastConfig) -> None:
         """Stand on a blank base of another configuration."""

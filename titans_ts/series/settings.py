@@ -53,6 +53,7 @@ class ForecastConfig:
     future: int = 0
     static: int = 0
     recollection: int = 0  # width of a key of the memory of past forecast errors; 0 for none
+    cases: int = 0  # of past forecast errors that are kept apart for each look beside it; none in older files
     level: bool = True  # whether tokens tell the look-back's level and spread; False in whatever has a base
     base: BaseConfig | None = None  # in older files a linear path stands in its place
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -77,6 +78,7 @@ class ForecastConfig:
         """Return plain values, as they go into a model file; of a model without a base those that older files have."""
         older = {"base", "level"} if self.base is None and self.level else set()
         older |= {"heard"} if self.heard else set()
+        older |= set() if self.cases else {"cases"}
         values = {**asdict(self), "backbone": self.backbone.to_dict()}
         values = {name: value for name, value in values.items() if name not in older}
         if self.base is not None and not self.base.ages:  # as in older files, whose memories go on

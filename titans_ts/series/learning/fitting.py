@@ -19,6 +19,7 @@ from titans_ts.series.learning.solving import Solved, solve_base
 from titans_ts.series.learning.training import Training
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.reader import Reader, Reading
+from titans_ts.series.recollection import FEATURES_PER_CASE
 from titans_ts.series.settings import ForecastConfig, TrainingConfig
 from titans_ts.series.sizes import Sizes, choose_sizes
 from titans_ts.series.targets import Targets
@@ -94,11 +95,12 @@ def fit_panel(
         future=panel.layout.n_future,
         static=panel.layout.n_static,
         recollection=plan.recollection,
+        cases=-(-plan.recollection // FEATURES_PER_CASE),
         level=False,
         backbone=plan.backbone,
     )
     if not _can_be_judged(shape, training_rows, list(map(len, panel))):
-        shape = replace(shape, backbone=replace(shape.backbone, layers=0), recollection=0)
+        shape = replace(shape, backbone=replace(shape.backbone, layers=0), recollection=0, cases=0)
     if shows_progress(watching["verbose"]):
         tell(expected_seconds(list(map(len, panel)), shape, sizes, config, measure_pace()), watching["verbose"])
     clock.append(time.perf_counter())

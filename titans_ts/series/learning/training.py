@@ -28,8 +28,9 @@ from titans_ts.series.learning.objective import (
     validation_error,
 )
 from titans_ts.series.network import ForecastNetwork
+from titans_ts.series.recollection import CASE_WINDOWS
 from titans_ts.series.settings import ForecastConfig, Phase, TrainingConfig
-from titans_ts.series.tensors import SeriesTensors, Tokens, to_device, tokens_at
+from titans_ts.series.tensors import Lookback, SeriesTensors, Tokens, look_back, to_device, tokens_at
 
 TRUST_SHARE = 10.0
 """Learning rate of the gates of recollections, as a multiple of the backbone's: they have a long way to go."""
@@ -60,6 +61,17 @@ def patch_ends(length: int, patch: int, generator: torch.Generator, *, overlap: 
     steps = torch.where(shifted, grid * torch.randint(1, patch // grid + 1, (count,), generator=generator), steps)
     ends = steps.cumsum(0)
     return ends[ends <= length]
+
+
+def _some_lookbacks(series: list[SeriesTensors], network: ForecastNetwork) -> Iterator[Lookback]:
+    """Yield look-backs ``(b, c, n, l)`` at patch ends evenly spaced over all series, at most :data:`CASE_WINDOWS`."""
+    patch, config = network.config.patch_length, network.config
+    ends = [(i, end) for i, one in enumerate(series) for end in range(patch, one.length + 1, patch)]
+    chosen: dict[int, list[int]] = {}
+    for i, end in ends[:: -(-len(ends) * config.streams // CASE_WINDOWS)]:
+        chosen.setdefault(i, []).append(end)
+    for i, some in chosen.items():
+        yield to_device(look_back(series[i], torch.tensor(some), config, dtype=network.dtype)[0], network.device)
 
 
 @dataclass
@@ -166,6 +178,7 @@ class Training(Run):
         self.best.waited = 0
         if phase == "recollection" and network.recollection is not None:
             network.recollection.open()
+            network.recollection.look_at(_some_lookbacks(training_part, network))
             self.best = BestWeights(config.patience)
 
     def run(self) -> None:
