@@ -21,7 +21,7 @@ from titans_bench.history.bench import HistoryRow
 from titans_bench.history.table import history_table
 from titans_bench.protocol import Score, format_table
 from titans_bench.reading_on import ReadingRow, reading_table
-from titans_bench.recall import MODELS, SWITCHES, RecallRow, recall_table
+from titans_bench.recall import ABLATION, MODELS, SWITCHES, RecallRow, recall_table
 from titans_bench.rows import markdown_table, read_rows
 from titans_bench.state_bytes import StateRow, state_table
 from titans_bench.tasks import GROUPS, TASKS
@@ -29,6 +29,7 @@ from titans_ts.files.replacing import replacing
 
 PROTOCOL = ("ETTh1", "ETTh2", "ETTm1", "exchange_rate", "vic_elec", "weather", "weather_markers")
 """Files of the standard protocol; the last has -9999 as a number."""
+MEMORIES = tuple(name for name in MODELS if name not in SWITCHES)
 _PLACE = re.compile(r"(<!-- table: (?P<name>[^\n]*?) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 
@@ -118,10 +119,10 @@ def _standard(table: Callable[[Sequence[Any]], str], **wanted: str) -> Callable[
     return lambda rows: table([row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())])
 
 
-def _at_chosen_rates(rows: Sequence[RecallRow]) -> str:
+def _at_chosen_rates(rows: Sequence[RecallRow], models: Sequence[str] = MEMORIES) -> str:
     """Return the table of recall of one task, at the learning rate that the first seed's validation chose."""
     shown = []
-    for model in (name for name in MODELS if name not in SWITCHES):
+    for model in models:
         mine = [row for row in rows if row.model == model]
         if not mine:
             continue
@@ -129,6 +130,11 @@ def _at_chosen_rates(rows: Sequence[RecallRow]) -> str:
         best = max(tried, key=lambda row: (row.score, row.learning_rate)).learning_rate
         shown += [row for row in mine if row.learning_rate == best]
     return recall_table(shown)
+
+
+def _switches(rows: Sequence[RecallRow]) -> str:
+    """Return the table of recall of MAC with each of the paper's parts changed, at the rate that validation chose."""
+    return _at_chosen_rates(rows, ABLATION)
 
 
 TABLES: dict[str, Source] = {
@@ -142,6 +148,7 @@ TABLES: dict[str, Source] = {
         f"recall, {task}": Source("recall.csv", RecallRow, _standard(_at_chosen_rates, task=task))
         for task in ("needle", "associative")
     },
+    "switches": Source("recall.csv", RecallRow, _standard(_switches, setting="standard, 500 steps", task="associative")),
     **{
         f"history, {data}": Source("history.csv", HistoryRow, _standard(history_table, data=data))
         for data in ("vic_elec", "mitbih100", "ETTm1", "weather")
