@@ -30,8 +30,8 @@ FITS: dict[str, dict[str, Any]] = {
         "width": 16,
         "layers": 1,
         "memory_depth": 1,
-        "max_steps": 100,
-        "learning_rate": 3e-3,
+        "max_steps": 50,
+        "learning_rate": 6e-3,
         "patience": 48,
         "dropout": 0.0,
         "caution": 0,
@@ -41,7 +41,7 @@ FITS: dict[str, dict[str, Any]] = {
     "weather": {"horizon": 96, "patch_length": 16, "recollection": 512, "max_steps": 300},
     "mitbih100": {"horizon": 144, "patch_length": 32, "recollection": 512, "max_steps": 300},
 }
-"""How the models of each set are fitted. What recurs needs many keys and little else. There `caution` is 0: the series that
+"""How the models of each set are fitted. What recurs needs many cases and little else. There `caution` is 0: the series that
 is read keeps its pairs longer than the one that is fitted, which would undervalue the memory."""
 
 _VALIDATION_ROWS = 100_000  # of the generated series, at most: enough to choose weights by, and an evaluation stays short
@@ -66,7 +66,7 @@ class Setting:
     blocks: int = 16  # errors are summed over so many blocks of neighbouring origins
     recurring: Mapping[str, Any] = field(default_factory=lambda: RECURRING)  # arguments of `make_recurring`
     # What is different about the series that is fitted: its pairs do not stay, so that none can be learned by heart.
-    recurring_to_fit: Mapping[str, Any] = field(default_factory=lambda: {"n_steps": 600_000, "lifetime": 16})
+    recurring_to_fit: Mapping[str, Any] = field(default_factory=lambda: {"n_steps": 220_000, "lifetime": 16})
     rows: int | None = None  # of other sets, only so many rows before the test part are used
     fit: Mapping[str, Any] = field(default_factory=dict)  # arguments that go before those of FITS
 
