@@ -55,12 +55,13 @@ def _table(rows: Sequence[AdaptRow]) -> str:
         return f"{rows[0].panel}, since {rows[0].since}: run the base first, by which others are judged."
     ceiling = gain_of(last, CEILING)
     gains = ceiling.mean >= LEAST
-    body, frozen = [], [row for row in rows if row.arm == FROZEN]
+    body, bare = [], {row.seed: row.state_bytes for row in rows if row.arm == FROZEN}
     for arm in ARMS:
         mine = [row for row in rows if row.arm == arm]
         if not mine:
             continue
-        costs = [f"{1e6 * np.mean([row.row_seconds for row in mine]):,.0f}", f"{mine[0].state_bytes:,}"]
+        own = {row.state_bytes - bare[row.seed] for row in mine}
+        costs = [f"{1e6 * np.mean([row.row_seconds for row in mine]):,.0f}", _each({row.state_bytes for row in mine})]
         if arm == FROZEN:
             cells = [f"{np.mean([row.error for row in mine if row.first == first]):.4f}" for first in firsts]
             body.append([f"{FROZEN}: error", *cells, "-", "-", "-", *costs, "-"])
@@ -69,8 +70,7 @@ def _table(rows: Sequence[AdaptRow]) -> str:
         cells = [f"{one.mean:.1f}" for one in each]
         share = f"{100 * each[-1].mean / ceiling.mean:.0f}" if gains else "-"
         of_streams = f"{each[-1].streams.mean():.1f} ± {each[-1].streams.std():.1f}"
-        own = f"{mine[0].state_bytes - frozen[0].state_bytes:,}"
-        body.append([arm, *cells, ", ".join(f"{x:.1f}" for x in each[-1].seeds), of_streams, share, *costs, own])
+        body.append([arm, *cells, ", ".join(f"{x:.1f}" for x in each[-1].seeds), of_streams, share, *costs, _each(own)])
     row = rows[0]
     head = [
         f"{row.panel}: rows since {row.since}",
@@ -88,11 +88,17 @@ def _table(rows: Sequence[AdaptRow]) -> str:
     note = (
         f"Error of the frozen base in mean absolute differences of a week, and what the arms take off it in %: means over "
         f"{streams} streams that no fit saw and over seeds {seeds}; the last three by the rows since {firsts[-1]:,}, "
-        f"{origins} origins a stream: of each seed, mean and standard deviation of the streams', share of the ceiling's."
+        f"{origins} origins a stream: of each seed, mean and standard deviation of the streams', share of the ceiling's. "
+        f"An arm's means are over the seeds that it has; bytes are of each seed where they differ."
     )
     if not gains:
         note += f" The ceiling itself gains less than {LEAST:g} %: no memory can help here."
     return f"{markdown_table(head, body)}\n\n{note}"
+
+
+def _each(values: set[int]) -> str:
+    """Return what seeds have, where they differ."""
+    return "/".join(f"{value:,}" for value in sorted(values))
 
 
 def plot_adapt(rows: Sequence[AdaptRow]) -> Any:
