@@ -102,6 +102,19 @@ def test_a_stream_goes_on_from_segment_to_segment_and_says_when_it_begins():
     assert begun >= 2
 
 
+@pytest.mark.parametrize(("first", "silence", "earliest"), [(300, 5, 280), (300, 100, 0), (300, None, 0), (500, 5, 0)])
+def test_streams_begin_no_longer_before_what_was_foretold_than_is_said(first, silence, earliest):
+    """Of a long series all steps might else pass before anything is to learn."""
+    config = config_of()
+    (one,) = [foretold(numbered(400, 1), config)]
+    one.foretold.point[:, : (first - one.foretold.first) // one.foretold.step] = torch.nan
+    sampler, starts = sampler_of([one], config, silence=silence), []
+    for _ in range(20):
+        sampler._draw()
+        starts += sampler._starts
+    assert earliest <= min(starts) < earliest + 20
+
+
 def test_streams_begin_anywhere_also_between_patches():
     segments = sampler_of([numbered(400, 1)], config_of(), overlap=0.0, segment=1000).segments()
     phases = set()

@@ -74,6 +74,14 @@ def _some_lookbacks(series: list[SeriesTensors], network: ForecastNetwork) -> It
         yield to_device(look_back(series[i], torch.tensor(some), config, dtype=network.dtype)[0], network.device)
 
 
+def _first_foretold(series: SeriesTensors) -> int:
+    """Return after how many rows a base first foretold something of a series; 0 where it never did."""
+    if series.foretold is None:
+        return 0
+    first = series.foretold.first + series.foretold.step * int(series.foretold.point.isfinite().any(2).any(0).int().argmax())
+    return first if first < series.length else 0
+
+
 @dataclass
 class StreamSampler:
     """Training segments without end, which can be taken up again at the same segment."""
@@ -85,6 +93,7 @@ class StreamSampler:
     overlap: float  # share of patches that overlap the one before
     generator: torch.Generator  # source of all chance
     dtype: torch.dtype = torch.float32
+    silence: int | None = None  # tokens that a stream may read before the first that was foretold; None for any number
     drawn_from: Tensor = field(init=False)  # state of the generator before the present streams were drawn
     next_token: int = field(init=False, default=0)  # first token of the present streams that has not been given out
 
@@ -133,6 +142,9 @@ class StreamSampler:
         self._ends = patch_ends(longest, patch, self.generator, overlap=self.overlap, grid=self._grid)
         places = [(max(one.length - longest, 0) + patch - 1) // self._grid + 1 for one in self._chosen]
         self._starts = [self._grid * int(torch.randint(0, most, (), generator=self.generator)) for most in places]
+        if self.silence is not None:
+            earliest = [_first_foretold(one) - self.silence * patch for one in self._chosen]
+            self._starts = [max(at, row - row % self._grid) for at, row in zip(self._starts, earliest, strict=True)]
         self.next_token = 0
 
 
@@ -173,7 +185,10 @@ class Training(Run):
         training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
         segment, batch = config.segment, config.batch_size
         overlap = 0.0 if phase == "recollection" else config.overlap  # its errors are counted in whole patches
-        self.sampler = StreamSampler(training_part, network.config, batch, segment, overlap, generator, dtype=network.dtype)
+        silence = 4 * segment if phase == "recollection" else None  # of long series more would be read than there are steps
+        self.sampler = StreamSampler(
+            training_part, network.config, batch, segment, overlap, generator, dtype=network.dtype, silence=silence
+        )
         self.optimize(parameter_groups(network, config, phase))
         self.best.waited = 0
         if phase == "recollection" and network.recollection is not None:
