@@ -40,6 +40,7 @@ class LanguageTrainingConfig(RunConfig):
     weight_decay: float = 0.01
     direct_factor: float = 2.0  # learning rate of the mixture of contexts, as a multiple
     evaluate_every: int = 100
+    patience: int = 30  # evaluations; the error falls most while the learning rate falls, and that is last
 
 
 class LanguageTraining(Run):
