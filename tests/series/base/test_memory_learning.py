@@ -104,7 +104,13 @@ def test_keys_that_tell_of_noise_are_not_believed():
 
 def test_a_stream_is_foretold_by_keys_of_the_half_it_is_not_in_while_others_learn():
     made, _, (rows, ends, expected, size) = what_hardly_varies(8)
+    unit = memory_learning._measured(made, rows, ends, size)
+    memory_learning._find_directions(made, rows, ends, expected, unit)
+    _, (_, of_first, of_second) = memory_learning._find_keys(made, rows, ends, expected, unit)
     learned = learn(made, rows, ends, expected, size)
+    for half, of_other in zip(learned.apart, (of_second, of_first), strict=True):
+        torch.testing.assert_close(half.whitening, of_other)
+    assert not torch.allclose(of_first, of_second)
     whole, halves = made.whitening.clone(), [half.whitening for half in learned.apart]
     said = read_apart(made, learned, rows, ends, expected, size)
     assert torch.equal(made.whitening, whole)
