@@ -84,7 +84,7 @@ class Setting:
     longer: tuple[int, ...] = (1, 4, 16, 64)  # multiples of the length that are scored
     sequences: tuple[int, ...] = (192, 96, 48, 24)  # scored at each multiple
     batch_size: int = 32
-    steps: int = 400  # at most; see `recall_training.Curriculum`
+    steps: int = 500  # at most; see `recall_training.Curriculum`
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
 
 
