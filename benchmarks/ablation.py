@@ -39,10 +39,11 @@ from titans_ts.backbones.stack import State
 from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
 from titans_ts.datasets.streams import make_streams
 from titans_ts.learn.acceptance import SHARES
+from titans_ts.learn.run import Losses
 from titans_ts.memory.gates import TokenGates
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.series.learning import fitting
-from titans_ts.series.learning.objective import ValidationForecast, block_errors, point_loss
+from titans_ts.series.learning.objective import ValidationForecast, block_errors, point_losses
 from titans_ts.series.learning.training import StreamSampler, Training
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.settings import Phase, TrainingConfig
@@ -107,17 +108,17 @@ def kept(answer: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return kept_answer
 
 
-def hiding(loss: Callable[..., tuple[Tensor, State]]) -> Callable[..., tuple[Tensor, State]]:
-    """Return a loss that at a share of the steps hides token and attention from the head: memory-only supervision."""
+def hiding(losses: Callable[..., tuple[Losses, State]]) -> Callable[..., tuple[Losses, State]]:
+    """Return losses that at a share of the steps hides token and attention from the head: memory-only supervision."""
 
-    def partly_hidden(run: Training, tokens: Tokens, state: State) -> tuple[Tensor, State]:
+    def partly_hidden(run: Training, tokens: Tokens, state: State) -> tuple[Losses, State]:
         if run.phase != "memory" or float(torch.rand((), generator=run.sampler.generator)) >= HIDDEN:
-            return loss(run, tokens, state)
+            return losses(run, tokens, state)
         network = run.network
         layers = network.config.backbone.layers
         hidden, carried = heard_alone(network, tokens, state[:layers])
         assert tokens.base is not None
-        return point_loss(tokens.base + network.head(hidden), tokens), (*carried, *state[layers:])
+        return point_losses(tokens.base + network.head(hidden), tokens), (*carried, *state[layers:])
 
     return partly_hidden
 
@@ -173,7 +174,7 @@ BEFORE: Constants = {
 }
 HIDING: Constants = {
     (NeuralMemory, "answer"): kept(NeuralMemory.answer),
-    (Training, "_loss_and_state"): hiding(Training._loss_and_state),
+    (Training, "_losses_and_state"): hiding(Training._losses_and_state),
 }
 LAST: Constants = {(TitansForecaster, "_training_config"): not_averaged(TitansForecaster._training_config)}
 SETTINGS: dict[str, tuple[Constants, dict[str, Any]]] = {

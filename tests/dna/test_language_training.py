@@ -72,9 +72,9 @@ def test_segments_follow_each_other_along_crops_of_either_strand():
     run = training(batch_size=30)
     parts, begins = [], []
     for _ in range(6):
-        run.state = None
+        run.states = {0: None}
         parts.append(run._segment())
-        begins.append(run.state is not None)  # a fresh one
+        begins.append(not run.states)  # a fresh one
     assert begins == [True, False, False, True, False, False]
     assert [part.shape for part in parts] == [(30, 20), (30, 20), (30, 10)] * 2
     texts = [(one.tobytes(), reverse_complement(one).tobytes()) for one in RECORDS]

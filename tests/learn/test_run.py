@@ -1,6 +1,7 @@
 """What every training shares: the run itself, schedule, best weights, patience, device, and number format."""
 
 import copy
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 from titans_ts.learn.run import (
     PRECISIONS,
     BestWeights,
+    Losses,
     Run,
     RunConfig,
     choose_device,
@@ -44,8 +46,12 @@ class ToyRun(Run):
                 self.order.append(f"step {number}")
                 self.rates.append(self.optimizer.param_groups[0]["lr"])
                 noise = torch.randn(4, 3, generator=self.generator) + float(self.chance.normal())
-                self.done(self.network.train()(noise).square().mean(), lambda: next(self.errors))
+                self.done(partial(self.losses, noise), len(noise), lambda: next(self.errors))
         return self
+
+    def losses(self, inputs, piece):
+        found = self.network.train()(inputs[piece.places]).square()
+        return Losses(found.sum(), torch.tensor(len(found)))
 
     def _data(self):
         return [torch.zeros(2)]
@@ -112,7 +118,7 @@ def test_without_an_evaluation_the_averaged_weights_are_kept_where_there_are_any
     for average in (0.0, 0.9):
         run = ToyRun(average=average)
         for _ in run.take(4):
-            run.done(run.network(torch.ones(2, 3)).square().mean())
+            run.done(partial(run.losses, torch.ones(2, 3)), 2)
         last = run.network.weight.detach().clone()
         run.keep_best()
         assert torch.equal(run.network.weight, run.averaged["weight"] if average else last)
@@ -126,7 +132,7 @@ def test_an_error_in_an_evaluation_puts_the_last_weights_back():
         raise RuntimeError
 
     for _ in run.take(3):
-        run.done(run.network(torch.ones(2, 3)).square().mean())
+        run.done(partial(run.losses, torch.ones(2, 3)), 2)
     run.last = run.network.weight.detach().clone()
     with pytest.raises(RuntimeError):
         run.evaluate(fail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,19 @@ def map_tensors(change: Callable[[Tensor], Tensor], state: Any) -> Any:
         parts = [map_tensors(change, part) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
     return state
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Concatenate states, or tokens, of one form along the batch axis; what is no tensor is the first's."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    if isinstance(first, tuple):
+        joined = [join(same) for same in zip(*parts, strict=True)]
+        return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
+    return first
 
 
 def pack(state: Any, *, prefix: str = "") -> dict[str, Tensor]:

@@ -28,10 +28,9 @@ from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import POSITIVE
 from titans_ts.learn.fitting import Augmentation
-from titans_ts.learn.losses import Objective
 from titans_ts.learn.run import choose_device, number_type
 from titans_ts.learn.supervised import LabelsMixin, NumbersMixin, Split, Start
-from titans_ts.learn.two_paths import Averaging
+from titans_ts.learn.two_paths import Averaging, Objective
 
 """There are 65,536 words of that length; each is a coefficient."""
 

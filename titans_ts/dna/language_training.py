@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ from titans_ts.dna.bases import Codes, N, reverse_complement
 from titans_ts.dna.language import LanguageCarry, LanguageNetwork, log_likelihoods
 from titans_ts.dna.strands import as_codes, reverse_complement_codes
 from titans_ts.files.facts import fits, require
-from titans_ts.learn.run import Run, RunConfig, mixed_precision
+from titans_ts.learn import distributed
+from titans_ts.learn.run import Losses, Piece, Run, RunConfig, mixed_precision
 
 VALIDATION_BASES = 131_072
 """Bases that an evaluation reads, at most: the first of the validation part, in as many streams as a step has."""
@@ -84,7 +87,8 @@ class LanguageTraining(Run):
         """Train to the end and restore the best weights."""
         with self.begun():
             for _ in self.take(self.config.max_steps):
-                self.done(self._loss(self._segment()), self._error if self.validation else None)
+                segment = self._segment()
+                self.done(partial(self._losses, segment), len(segment), self._error if self.validation else None)
         self.best.restore(self.network)
 
     def _segment(self) -> Tensor:
@@ -98,25 +102,26 @@ class LanguageTraining(Run):
                 crop = record[begin : begin + config.crop]
                 crops.append(reverse_complement(crop) if self.chance.random() < 0.5 else crop)
             self.streams, _ = as_codes(crops, self.network.device)
-            self.read, self.state = 0, self.network.initial_state(len(crops))
+            self.read, self.states = 0, {}
         found = self.streams[:, self.read : self.read + config.segment]
         self.read += config.segment
         return found
 
-    def _loss(self, codes: Tensor) -> Tensor:
-        """Return the nats a base of a segment; the state goes on, its gradient does not."""
-        network = self.network.train()
+    def _losses(self, segment: Tensor, piece: Piece) -> Losses:
+        """Return the nats of the bases of some streams of a segment; their state goes on, its gradient does not."""
+        network, codes = self.network.train(), segment[piece.places]
+        state = self.states[piece.number] if piece.number in self.states else network.initial_state(len(codes))
         with mixed_precision(self.config.precision, network.device):
-            logits, state = self._read(codes)
-        self.state = map_tensors(Tensor.detach, state)
+            logits, state = self._read(codes, state)
+        self.states[piece.number] = map_tensors(Tensor.detach, state)
         targets = codes.long().masked_fill(codes >= N, -1)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum")
-        return loss / (targets >= 0).sum().clamp_min(1)
+        return Losses(loss, (targets >= 0).sum())
 
-    def _read(self, codes: Tensor) -> tuple[Tensor, LanguageCarry]:
+    def _read(self, codes: Tensor, state: LanguageCarry) -> tuple[Tensor, LanguageCarry]:
         """Return logits of codes, and the state after them; both sides of a base are those within the segment."""
         network = self.network
-        logits, _, after = network(codes, map_tensors(Tensor.detach, self.state), held_out=True)
+        logits, _, after = network(codes, map_tensors(Tensor.detach, state), held_out=True)
         if network.config.both_sides:
             lengths = torch.full((len(codes),), codes.shape[1], device=codes.device)
             turned = reverse_complement_codes(codes, lengths)
@@ -126,7 +131,12 @@ class LanguageTraining(Run):
 
     def _error(self) -> float:
         """Return the validation part's nats a base."""
-        values = np.concatenate(log_likelihoods(self.network, self.validation, batch_size=len(self.validation)))
+
+        def read(places: slice) -> list[np.ndarray]:
+            some = self.validation[places]
+            return log_likelihoods(self.network, some, batch_size=len(some))
+
+        values = np.concatenate(list(chain.from_iterable(distributed.shared(read, len(self.validation)))))
         return -float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else 0.0
 
     def _data(self) -> Iterable[Any]:
@@ -147,7 +157,7 @@ class LanguageTraining(Run):
         self.streams, self.read = streams.to(self.network.device), read
         first = self.network.initial_state(len(streams))
         after = self.network.backbone.state_after(len(streams), min(read, streams.shape[1]))
-        self.restore_state(first._replace(backbone=after), tensors)
+        self.restore_state(first._replace(backbone=after), tensors, len(streams))
 
 
 def _streams(records: list[Codes], batch: int) -> list[Codes]:

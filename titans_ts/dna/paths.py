@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from titans_ts.dna.bases import BASES, Codes, N, reverse_complement, words
 from titans_ts.dna.strands import reverse_each
 from titans_ts.learn.fitting import Examples
-from titans_ts.learn.losses import Objective, sequence_loss
-from titans_ts.learn.two_paths import SilentLinear
+from titans_ts.learn.two_paths import Objective, SilentLinear, sequence_loss
 
 WORDS_AT_ONCE = 65_536
 """Places at which words are counted in one go; bounds what a long sequence holds and changes no count."""

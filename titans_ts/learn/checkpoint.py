@@ -11,6 +11,7 @@ from torch import Tensor
 
 from titans_ts.files.facts import require, same
 from titans_ts.files.tensors import digest, parsed_json, read_tensors, write_tensors
+from titans_ts.learn import distributed
 
 
 class Checkpoint:
@@ -18,7 +19,8 @@ class Checkpoint:
 
     Give it to any estimator: ``TitansForecaster(random_state=0, callbacks=[Checkpoint("run.safetensors")])``. After an
     interruption call ``fit`` again with the same data and arguments: training goes on from where it was written, and the
-    numbers are those of a run that was never interrupted.
+    numbers are those of a run that was never interrupted. In a torch.distributed group the first process writes the file,
+    and the run may go on with another number of processes.
 
     Parameters
     ----------
@@ -64,14 +66,15 @@ class Checkpoint:
         """Write the run if it is time to; never stops training."""
         if report.step % self.every == 0 or report.step == report.steps:
             tensors, facts = run.kept()
-            write_tensors(self.path, tensors, {"checkpoint": facts})
+            distributed.decided(lambda: write_tensors(self.path, tensors, {"checkpoint": facts}))
         return False
 
     def resume(self, run: Any) -> None:
         """Put a run back to where the file left it; without a file, do nothing."""
-        if not self.path.exists():
+        read = distributed.decided(lambda: read_tensors(self.path) if self.path.exists() else None)
+        if read is None:
             return
-        tensors, header = read_tensors(self.path)
+        tensors, header = read
         found = header.get("checkpoint")
         if not isinstance(found, dict) or found.get("run") != run.identity():
             raise ValueError(

@@ -21,7 +21,7 @@ from titans_ts import __version__
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.variants import VARIANTS
 from titans_ts.blocks.chance import drawing
-from titans_ts.learn import saving
+from titans_ts.learn import distributed, saving
 from titans_ts.learn.arguments import argument, constraints, with_arguments
 from titans_ts.learn.callbacks import CallbackSupportMixin
 from titans_ts.learn.run import PRECISIONS, RunConfig, choose_device, number_type
@@ -154,6 +154,7 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
         for callback in self.callbacks or ():
             if not callable(callback):
                 raise TypeError(f"callbacks holds {callback!r}, which is no function of a run and a report")
+        distributed.check_group()
         self._backbone_config()
         choose_device(self.device)
 
@@ -179,7 +180,7 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
     def _draw_seed(self) -> int:
         """Return the seed of a fit; with ``random_state=None`` from the system, numpy's global generator untouched."""
         if self.random_state is None:
-            return int(np.random.SeedSequence().generate_state(1)[0] >> 2)
+            return distributed.decided(lambda: int(np.random.SeedSequence().generate_state(1)[0] >> 2))
         if isinstance(self.random_state, np.random.RandomState):
             return int(self.random_state.randint(2**30))
         return int(self.random_state) % 2**30

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.blocks.chance import dropping_by, seeded_generator
+from titans_ts.learn import distributed
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.learn.batches import BatchSampler
-from titans_ts.learn.losses import Objective, sequence_loss
-from titans_ts.learn.run import AdamW, Run, RunConfig, mixed_precision
-from titans_ts.learn.two_paths import Averaging, TwoPaths, answer_all
+from titans_ts.learn.run import AdamW, Losses, Piece, Run, RunConfig, mixed_precision
+from titans_ts.learn.two_paths import Averaging, Objective, TwoPaths, answer_all, sequence_loss
 
 Augmentation = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 """Maps a batch ``(b, c, t)``, its lengths ``(b,)`` and chance to a batch with the same targets."""
@@ -98,7 +99,8 @@ class SupervisedTraining(Run):
         """Train to the end, restore the best weights, and use as much of the correction as validation supports."""
         with self.begun():
             for _ in self.take(0 if self.network.is_linear else self.config.max_steps):
-                self.done(self._loss(self.examples.part(next(self.batches))), self._error if self.validation else None)
+                places = next(self.batches)
+                self.done(partial(self._losses, places), len(places), self._error if self.validation else None)
         self._finish()
 
     def ended_here(self) -> SupervisedTraining:
@@ -119,21 +121,24 @@ class SupervisedTraining(Run):
             self.best.restore(self.network)
             self._judge(self.validation)
 
-    def _loss(self, batch: Examples) -> Tensor:
-        network = self.network.train()
+    def _losses(self, places: list[int], piece: Piece) -> Losses:
+        network, batch = self.network.train(), self.examples.part(places[piece.places])
         inputs, lengths = network.batch(batch.items)
         if self.augment is not None:
-            inputs = self.augment(inputs, lengths, self.chance)
+            inputs = self.augment(inputs, lengths, piece.chance)
         with mixed_precision(self.config.precision, network.device):
             answers = network.memory_answer(inputs, lengths)
-        return batch.losses(self.objective, answers).mean()
+        return Losses(batch.losses(self.objective, answers).sum(), torch.tensor(len(batch.items)))
 
     def _error(self) -> float:
         assert self.validation is not None
         return float(self.validation.losses(self.objective, self._answers(self.validation)).mean())
 
     def _answers(self, examples: Examples) -> Tensor:
-        return answer_all(self.network, examples.items, average=self.average, by="memory")
+        def answered(places: slice) -> Tensor:
+            return answer_all(self.network, examples.items[places], average=self.average, by="memory")
+
+        return torch.cat(distributed.shared(answered, len(examples.items)))
 
     def _judge(self, validation: Examples) -> None:
         """Choose the balance that is best on validation, and go there as far as can be told from luck."""

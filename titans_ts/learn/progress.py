@@ -10,6 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from titans_ts.learn.distributed import is_first
+
 SHOWN_AFTER = 3.0
 """Seconds that work takes before a bar nobody asked for appears."""
 
@@ -37,7 +39,10 @@ def shows_progress(verbose: int | None) -> bool:
     """Say whether bars are shown: never with 0, always with 1 or more, with None where somebody watches a terminal.
 
     Several fits of a search would write over each other's bars: with None those of other threads and processes are silent.
+    Of a torch.distributed group the first process alone shows any.
     """
+    if not is_first():
+        return False
     if verbose is not None:
         return verbose >= 1
     alone = threading.current_thread() is threading.main_thread() and parent_process() is None

@@ -5,7 +5,10 @@ takes the gradient step, evaluates now and then, tells whoever asked, and knows 
 
     with self.begun():
         for _ in self.take(config.max_steps):
-            self.done(loss, validate)
+            self.done(losses, len(batch), validate)
+
+In a group of processes (:mod:`titans_ts.learn.distributed`) every process draws the same batches, computes the losses of its
+pieces of each, and steps by the gradients of all.
 """
 
 from __future__ import annotations
@@ -17,16 +20,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from titans_ts.backbones.state import map_tensors, pack, unpack_checked
+from titans_ts.backbones.state import join, map_tensors, pack, unpack_checked
 from titans_ts.blocks.chance import dropping_by, seeded_generator
 from titans_ts.files.facts import fits, require
 from titans_ts.files.tensors import under
+from titans_ts.learn import distributed
 from titans_ts.learn.progress import progress_bar
 from titans_ts.memory.gates import gates_apart
 
@@ -55,6 +60,29 @@ class RunConfig:
     average: float = 0.0  # share of the averaged weights that a step leaves; they are what is judged and kept; 0 for none
     precision: str = "auto"  # see mixed_precision
     seed: int = 0  # source of all chance
+
+
+class Piece(NamedTuple):
+    """The part of a batch whose losses are asked for at once: all of it, or in a group of processes an eighth."""
+
+    number: int
+    places: slice  # in the batch
+    chance: np.random.Generator  # for what is drawn while its losses are computed
+
+
+class Losses(NamedTuple):
+    """Losses that were added up, and how many they are; both without dimensions."""
+
+    total: Tensor
+    number: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Their mean; 0 where there are none."""
+        return self.total / self.number.clamp_min(1)
+
+
+LossesOf = Callable[[Piece], Losses]
 
 
 @dataclass(frozen=True)
@@ -86,7 +114,6 @@ class Run:
 
     phase: Any = None  # what is being trained, where one thing is after another
     label = "memory"  # what a progress bar says, where there is no phase
-    state: Any = None  # what the network carries from step to step, if anything
 
     def __init__(
         self,
@@ -100,6 +127,7 @@ class Run:
         self.best = BestWeights(config.patience)
         self.averaged: dict[str, Tensor] = {}  # weights averaged over steps, where the settings ask for them
         self.history: list[Report] = []
+        self.states: dict[int, Any] = {}  # what the network carries from step to step, by the piece of the batch
         self.chance = np.random.default_rng(config.seed)
         self.generator = seeded_generator(config.seed, network.device)  # of dropout
         self.step = self.steps = 0  # done, and at most, in this phase
@@ -129,11 +157,15 @@ class Run:
     @contextmanager
     def begun(self) -> Iterator[None]:
         """Take up what a callback kept, and let dropout draw from the run's own generator while the run lasts."""
+        if distributed.in_group():
+            distributed.check_alike(self.identity())
         for callback in self.callbacks:
             if hasattr(callback, "resume"):
                 callback.resume(self)
+        distributed.agree(self.network)
         with dropping_by(self.generator, self.network):
             yield
+        distributed.agree(self.network)
         self.network.eval()
 
     def take(self, steps: int) -> Iterator[int]:
@@ -155,17 +187,16 @@ class Run:
                     errors = {"validation": f"{self.report.validation:.4f}", "best": f"{self.best.error:.4f}"}
                     bar.set_postfix(errors, refresh=False)  # or it would appear before its time
                 bar.update()
-                for callback in self.callbacks:
-                    self.halted |= bool(callback(self, self.report))
+                halted = [bool(callback(self, self.report)) for callback in self.callbacks]
+                self.halted |= bool(halted) and distributed.decided(partial(any, halted))
 
     def _title(self, what: str) -> str:
         """Return what a bar says of a phase: which of how many it is, where there are several."""
         return what
 
-    def done(self, loss: Tensor, validate: Callable[[], float] | None = None) -> None:
-        """End a step: lower its loss, and evaluate where that is due."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+    def done(self, losses: LossesOf, count: int, validate: Callable[[], float] | None = None) -> None:
+        """End a step: lower the mean of the losses of a batch of ``count`` places, and evaluate where that is due."""
+        loss = self._differentiate(losses, count)
         nn.utils.clip_grad_norm_(self.trained, self.config.gradient_bound)
         self.optimizer.step()
         self.step += 1
@@ -175,6 +206,41 @@ class Run:
         self.report = Report(self.phase, self.step, self.steps, float(loss.detach()), error)
         if error is not None:
             self.history.append(self.report)
+
+    def _differentiate(self, losses: LossesOf, count: int) -> Tensor:
+        """Return the mean loss of a batch, whose gradient is left in the parameters.
+
+        In a group the sums of all pieces and of their gradients are added in an order that no number of processes changes.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        if not distributed.in_group():
+            loss = losses(Piece(0, slice(0, count), self.chance)).mean
+            loss.backward()
+            return loss.detach()
+        sizes = [n for x in self.trained for n in (x.numel(), 1)] + [1, 1]
+        like = self.trained[0].new_zeros(sum(sizes))
+        parts = []
+        for number, places in distributed.mine(count):
+            key = np.random.SeedSequence([self.config.seed, self.step, number])
+            self.generator.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))  # dropout's
+            self.optimizer.zero_grad(set_to_none=True)
+            found = losses(Piece(number, places, np.random.default_rng(key)))
+            found.total.backward()
+            parts.append((number, self._gradient(found, like)))
+        *columns, total, counted = distributed.added(parts, like).split(sizes)
+        for x, slope, pieces in zip(self.trained, columns[::2], columns[1::2], strict=True):
+            x.grad = (slope / counted.clamp_min(1)).view_as(x).to(x.dtype) if pieces > 0 else None
+        return (total / counted.clamp_min(1))[0]
+
+    def _gradient(self, found: Losses, like: Tensor) -> Tensor:
+        """Return the gradients as one vector, after each whether there is one, and at its end the losses."""
+        there, nothing = like.new_ones(1), like.new_zeros(1)
+        columns = [
+            part
+            for x in self.trained
+            for part in ((x.grad.flatten().to(like), there) if x.grad is not None else (like.new_zeros(x.numel()), nothing))
+        ]
+        return torch.cat([*columns, found.total.detach().to(like)[None], found.number.to(like)[None]])
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -215,7 +281,7 @@ class Run:
         """Measure the error on validation, and note the weights if it is the least so far."""
         self.network.eval()
         with self.with_averaged():
-            error = validate()
+            error = distributed.decided(partial(float, validate()))
             self.best.see(error, self.step, self.network)
         return error
 
@@ -251,7 +317,8 @@ class Run:
         tensors |= {f"averaged.{name}": x for name, x in self.averaged.items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(x) for name, x in values.items()}
-        tensors |= pack(self.state, prefix="state")
+        if states := distributed.gathered(self.states):
+            tensors |= pack(join(list(states.values())), prefix="state")
         tensors[f"chance.{self._kind_of_chance}"] = self.generator.get_state()
         facts = {
             "run": self.identity(),
@@ -298,10 +365,18 @@ class Run:
     def _kind_of_chance(self) -> str:
         return "cuda" if self.generator.device.type == "cuda" else "torch"
 
-    def restore_state(self, like: Any, tensors: dict[str, Tensor]) -> None:
-        """Put back what the network carried, if it has the form and the whole numbers of ``like``, and is finite."""
+    def restore_state(self, like: Any, tensors: dict[str, Tensor], count: int, *, streams: int = 1) -> None:
+        """Put back what the network carried, if it has the form and the whole numbers of ``like``, and is finite.
+
+        The batch has ``count`` places of so many streams each.
+        """
         state = unpack_checked(like, under("state.", tensors))
-        self.state = map_tensors(lambda x: x.to(self.network.device), state)
+
+        def part(places: slice) -> Any:
+            some = slice(places.start * streams, places.stop * streams)
+            return map_tensors(lambda x: x[some].to(self.network.device), state)
+
+        self.states = {number: part(places) for number, places in distributed.mine(count)}
 
 
 @dataclass

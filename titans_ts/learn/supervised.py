@@ -26,8 +26,7 @@ from titans_ts.learn import saving as persistence
 from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.learn.estimator import BaseTitans, all_or_nothing
 from titans_ts.learn.fitting import Augmentation, Examples, SupervisedConfig, SupervisedTraining
-from titans_ts.learn.losses import Objective
-from titans_ts.learn.two_paths import Averaging, Path, TwoPaths, answer_all
+from titans_ts.learn.two_paths import Averaging, Objective, Path, TwoPaths, answer_all
 
 LONGEST_LABEL = 2**20
 """Bytes of a label that a file may ask room for."""

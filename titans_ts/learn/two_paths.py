@@ -6,12 +6,28 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.backbones.stack import Backbone
 from titans_ts.blocks.chance import Dropout
 from titans_ts.learn.batches import batches_by_length
+
+Objective = Literal["binary", "classes", "numbers"]
+"""What is asked of a sequence: one of two classes, one of several, or numbers."""
+
+
+def sequence_loss(objective: Objective, answers: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of answers ``(n, outputs)``, ``(n,)``: cross-entropy in nats, or the mean squared error.
+
+    Targets are class indices ``(n,)`` or numbers ``(n, outputs)``; two classes are answered by one log-odds.
+    """
+    if objective == "binary":
+        return F.binary_cross_entropy_with_logits(answers[:, 0], targets.to(answers.dtype), reduction="none")
+    if objective == "classes":
+        return F.cross_entropy(answers, targets, reduction="none")
+    return (answers - targets).square().mean(1)
 
 
 class Pooled(NamedTuple):

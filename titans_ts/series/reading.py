@@ -19,14 +19,14 @@ from torch import Tensor
 
 from titans_ts.backbones.observing import observed_writes
 from titans_ts.backbones.stack import State, require_memory
-from titans_ts.backbones.state import map_tensors
+from titans_ts.backbones.state import join, map_tensors
 from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
 from titans_ts.series.base.base import BaseForecast
 from titans_ts.series.intervals import quantiles_at
 from titans_ts.series.network import Forecast, ForecastNetwork
 from titans_ts.series.settings import ForecastConfig
 from titans_ts.series.state import SeriesState
-from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, join, look_back, on_lookback_scale, to_device
+from titans_ts.series.tensors import Covariates, Lookback, SeriesTensors, look_back, on_lookback_scale, to_device
 
 TOKENS_AT_ONCE = 1024
 """Tokens read in one call; bounds what a long history holds and never changes an answer."""

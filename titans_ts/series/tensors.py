@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from titans_ts.backbones.state import map_tensors
+from titans_ts.backbones.state import join, map_tensors
 from titans_ts.blocks.scale import FARTHEST, Scale, long_run_scale, on_long_run_scale
 from titans_ts.frames.clock import to_wall
 from titans_ts.frames.panel import HOLIDAY_COLUMNS, Panel, Series
@@ -441,19 +441,6 @@ def _rows_before(table: Tensor, ends: Tensor, count: int) -> Tensor:
     first = max(int(ends.min()) - count, 0)
     padded = F.pad(table[first : int(ends.max())], (0, 0, count, 0), value=float("nan"))
     return padded.unfold(0, count, 1)[ends - first].transpose(1, 2)
-
-
-def join(parts: Sequence[Any]) -> Any:
-    """Concatenate tokens, or states, of one form along the batch axis; what is no tensor is the first's."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    if isinstance(first, Tensor):
-        return torch.cat(list(parts))
-    if isinstance(first, tuple):
-        joined = [join(same) for same in zip(*parts, strict=True)]
-        return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
-    return first
 
 
 def to_device(parts: Any, device: torch.device) -> Any:

@@ -19,10 +19,9 @@ from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import POSITIVE, all_or_nothing
 from titans_ts.learn.fitting import Examples, take_pass
-from titans_ts.learn.losses import Objective
 from titans_ts.learn.run import choose_device, number_type
 from titans_ts.learn.supervised import LabelsMixin, NumbersMixin, Split, Start, SupervisedTitans
-from titans_ts.learn.two_paths import TwoPaths
+from titans_ts.learn.two_paths import Objective, TwoPaths
 from titans_ts.windows.containers import WindowEstimator
 from titans_ts.windows.linear import fit_kernel_path
 from titans_ts.windows.network import WindowConfig, WindowNetwork

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any, Self
 
@@ -13,12 +14,13 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
 from titans_ts.files import facts
+from titans_ts.learn import distributed
 from titans_ts.learn import saving as persistence
 from titans_ts.learn.arguments import argument, with_arguments
 from titans_ts.learn.batches import batches_by_length
 from titans_ts.learn.callbacks import followed
 from titans_ts.learn.estimator import all_or_nothing
-from titans_ts.learn.run import Run, RunConfig, choose_device, mixed_precision, number_type
+from titans_ts.learn.run import Losses, Piece, Run, RunConfig, choose_device, mixed_precision, number_type
 from titans_ts.windows.containers import Window, WindowEstimator, common_scale
 from titans_ts.windows.reader import ReaderConfig, ReaderNetwork
 
@@ -62,7 +64,9 @@ class Foretelling(Run):
         """Train to the end and restore the best weights."""
         with self.begun():
             for _ in self.take(self.config.max_steps):
-                self.done(self._loss(), self._error if self.validation else None)
+                drawn = self.chance.choice(len(self.sequences), size=self.config.batch_size, p=self.shares)
+                crops = [self._crop(self.sequences[i]) for i in drawn]
+                self.done(partial(self._losses, crops), len(crops), self._error if self.validation else None)
         self.best.restore(self.network)
 
     def _crop(self, one: Window) -> Window:
@@ -71,19 +75,22 @@ class Foretelling(Run):
         first = int(self.chance.integers(max(len(one) - most, 0) + 1))
         return one[first : first + most]
 
-    def _loss(self) -> Tensor:
+    def _losses(self, crops: list[Window], piece: Piece) -> Losses:
         network = self.network.train()
-        drawn = self.chance.choice(len(self.sequences), size=self.config.batch_size, p=self.shares)
         with mixed_precision(self.config.precision, network.device):
-            losses: Tensor = network.losses(*network.batch([self._crop(self.sequences[i]) for i in drawn]))
-        return losses.mean()
+            losses: Tensor = network.losses(*network.batch(crops[piece.places]))
+        return Losses(losses.sum(), torch.tensor(len(losses)))
+
+    def _error(self) -> float:
+        return sum(distributed.shared(self._errors, len(self.validation))) / len(self.validation)
 
     @torch.no_grad()
-    def _error(self) -> float:
-        network, total = self.network, 0.0
-        for places in batches_by_length([len(one) for one in self.validation], self.config.batch_size):
-            total += float(network.losses(*network.batch([self.validation[i] for i in places])).sum())
-        return total / len(self.validation)
+    def _errors(self, some: slice) -> float:
+        """Return the sum of the errors of some sequences of the validation part."""
+        network, validation, total = self.network, self.validation[some], 0.0
+        for places in batches_by_length([len(one) for one in validation], self.config.batch_size):
+            total += float(network.losses(*network.batch([validation[i] for i in places])).sum())
+        return total
 
     def _data(self) -> Iterable[Any]:
         return [*self.sequences, *self.validation]

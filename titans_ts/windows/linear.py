@@ -18,7 +18,7 @@ from torch import Tensor
 from titans_ts.blocks.scale import Scale
 from titans_ts.learn.batches import batches_by_length
 from titans_ts.learn.fitting import Examples
-from titans_ts.learn.losses import Objective, sequence_loss
+from titans_ts.learn.two_paths import Objective, sequence_loss
 from titans_ts.windows.containers import batch_of_windows, common_scale
 from titans_ts.windows.kernels import KERNELS, SUMMARIES, KernelShares, dilations, summary
 

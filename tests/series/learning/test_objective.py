@@ -1,15 +1,17 @@
 """What is measured on validation rows, against a slow loop."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from memory.cases import tokens
 from series.cases import ALL_COVARIATES, make_network, make_series
 from series.training_cases import foretold
 
 from titans_ts.series.learning import objective
-from titans_ts.series.learning.objective import block_errors, point_loss, validation_error
+from titans_ts.series.learning.objective import block_errors, point_losses, validation_error
 from titans_ts.series.settings import BaseConfig
 from titans_ts.series.tensors import look_back, read_tokens
 
@@ -132,4 +134,52 @@ def test_point_loss_is_in_units_of_the_long_run_spread():
     origins = read_tokens(one, torch.tensor([20, 40, 58]), network.config, dtype=torch.float64)
     point = torch.zeros_like(origins.target)
     error = (origins.target * origins.lookback.spread[..., None]).abs()
-    assert point_loss(point, origins).item() == pytest.approx(np.nanmean(error.numpy()), rel=1e-12)
+    assert point_losses(point, origins).mean.item() == pytest.approx(np.nanmean(error.numpy()), rel=1e-12)
+
+
+# --- what was not observed counts for nothing ------------------------------------------------------------------------
+
+
+def loss_of(point, target, spread):
+    return point_losses(point, SimpleNamespace(target=target, lookback=SimpleNamespace(spread=spread[..., 0]))).mean
+
+
+NAN = float("nan")
+
+
+def case(missing: bool = True):
+    target, weight = tokens(2, 3, 5), tokens(2, 3, 1, seed=1).abs() + 0.1
+    if missing:
+        target[0, 1, 2:] = NAN
+        target[1, 0] = NAN
+    return target, weight
+
+
+def test_absolute_error_is_the_weighted_mean_of_what_was_observed():
+    target, weight = case()
+    point = tokens(2, 3, 5, seed=2)
+    error = np.abs(point.numpy() - target.numpy()) * weight.numpy()
+    assert loss_of(point, target, weight).item() == pytest.approx(np.nanmean(error), rel=1e-12)
+
+
+def test_missing_targets_give_no_gradient_and_nothing_that_is_not_finite():
+    target, weight = case()
+    guess = tokens(2, 3, 5, seed=2).requires_grad_()
+    weight.requires_grad_()
+    value = loss_of(guess, target, weight)
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(guess.grad).all()
+    assert torch.isfinite(weight.grad).all()
+    missing = target.isnan()
+    assert (guess.grad[missing] == 0).all()
+    assert (guess.grad[~missing] != 0).all()
+
+
+def test_nothing_observed_is_no_loss():
+    target = torch.full((2, 3), NAN)
+    guess = torch.randn(2, 3, requires_grad=True)
+    value = loss_of(guess, target, torch.ones(1))
+    value.backward()
+    assert value.item() == 0.0
+    assert torch.equal(guess.grad, torch.zeros_like(guess))

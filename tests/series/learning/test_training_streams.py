@@ -37,6 +37,10 @@ def sampler_of(series, config, seed: int = 0, **settings) -> StreamSampler:
     return StreamSampler(series, config, **{**sizes, **settings}, generator=generator(seed))
 
 
+def tokens_of(segment, config):
+    return segment.tokens(config, torch.float32)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_targets_are_what_followed_and_end_with_the_series(channels):
     config = config_of(channels=channels)
@@ -45,7 +49,7 @@ def test_targets_are_what_followed_and_end_with_the_series(channels):
     segments = sampler.segments()
     at_the_end = 0
     for _ in range(60):
-        _, origins = next(segments)
+        origins = tokens_of(next(segments), config)
         windows = origins.lookback
         last = (windows.values[..., -1] * windows.spread + windows.level).double().round()
         rows = last - 1000 * origins.covariates.channel.reshape(-1, 1, 1)
@@ -77,7 +81,7 @@ def test_the_validation_part_is_never_read_in_training():
             run.begin(phase)
             assert sorted(one.length for one in run.sampler.series) == sorted(run.starts)
             segments = run.sampler.segments()
-            pairs.append([next(segments)[1] for _ in range(20)])
+            pairs.append([tokens_of(next(segments), config) for _ in range(20)])
         for a, b in zip(*pairs, strict=True):
             assert torch.equal(a.target.nan_to_num(), b.target.nan_to_num())
             assert torch.equal(a.base, b.base)
@@ -90,7 +94,8 @@ def test_a_stream_goes_on_from_segment_to_segment_and_says_when_it_begins():
     segments = sampler_of([numbered(400, 1)], config, overlap=0.0).segments()
     last, begun = None, 0
     for _ in range(60):
-        begins, origins = next(segments)
+        segment = next(segments)
+        begins, origins = segment.begins, tokens_of(segment, config)
         windows = origins.lookback
         rows = (windows.values[..., -1] * windows.spread + windows.level).round()[:, 0] % 10_000
         begun += begins
@@ -116,10 +121,11 @@ def test_streams_begin_no_longer_before_what_was_foretold_than_is_said(first, si
 
 
 def test_streams_begin_anywhere_also_between_patches():
-    segments = sampler_of([numbered(400, 1)], config_of(), overlap=0.0, segment=1000).segments()
+    config = config_of()
+    segments = sampler_of([numbered(400, 1)], config, overlap=0.0, segment=1000).segments()
     phases = set()
     for _ in range(40):
-        _, origins = next(segments)
+        origins = tokens_of(next(segments), config)
         windows = origins.lookback
         first = (windows.values[:, 0, 0, -1] * windows.spread[:, 0, 0] + windows.level[:, 0, 0]).round() + 1
         phases |= set((first % 4).tolist())
@@ -135,7 +141,7 @@ def test_tokens_end_where_something_was_foretold(length, step):
     segments = sampler_of([one], config, segment=1000).segments()
     phases = set()
     for _ in range(80):
-        _, origins = next(segments)
+        origins = tokens_of(next(segments), config)
         windows = origins.lookback
         end = ((windows.values[..., -1] * windows.spread + windows.level).double().round() % 10_000 + 1).flatten()
         assert (end % step == 0).all() or (end[end % step != 0] == length).all()
@@ -171,9 +177,10 @@ def test_taking_up_gives_the_same_segments(taken):
     other = sampler_of(many, config, seed=99)
     other.resume(drawn_from, next_token)
     again = other.segments()
-    for begins, origins in true:
-        found_begins, found = next(again)
-        assert found_begins == begins
+    for segment in true:
+        follows = next(again)
+        assert follows.begins == segment.begins
+        origins, found = tokens_of(segment, config), tokens_of(follows, config)
         assert torch.equal(found.target.nan_to_num(), origins.target.nan_to_num())
         for a, b in zip([*found.lookback, *found.covariates], [*origins.lookback, *origins.covariates], strict=True):
             assert torch.equal(a, b)
@@ -185,13 +192,13 @@ def test_taking_up_gives_the_same_segments(taken):
 def test_streams_side_by_side_count_channels(channels, mixed, streams):
     config = config_of(channels=channels, mixed=mixed)
     sampler = sampler_of([make_series(config, 60)], config)
-    assert sampler.streams == streams
-    assert len(next(sampler.segments())[1].target) == streams
+    assert sampler.crops * config.streams == streams
+    assert len(tokens_of(next(sampler.segments()), config).target) == streams
 
 
 def test_a_series_shorter_than_a_patch_is_read_without_error():
     config = config_of()
     segments = sampler_of([numbered(2, 1), numbered(3, 2)], config).segments()
     for _ in range(20):
-        _, origins = next(segments)
+        origins = tokens_of(next(segments), config)
         assert torch.isfinite(origins.lookback.values).all()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from titans_ts.backbones.config import BackboneConfig
 from titans_ts.frames.covariates.categories import learn_categories
 from titans_ts.frames.panel import Panel
+from titans_ts.learn import distributed
 from titans_ts.learn.acceptance import MemoryGain
 from titans_ts.learn.estimator import validation_rows
 from titans_ts.learn.progress import shows_progress
@@ -75,6 +79,8 @@ def fit_panel(
 ) -> Fitted:
     """Solve a base, train the memory that ``start`` begins on what the base missed, and let both read the panel."""
     clock = [time.perf_counter()]
+    if distributed.in_group():
+        distributed.check_alike(_identity(panel, plan, config))
     training_rows = [len(one) - validation_rows(len(one), plan.validation_fraction) for one in panel]
     sizes = _sizes(panel, training_rows, plan)
     panel = learn_categories(panel, training_rows)
@@ -110,6 +116,7 @@ def fit_panel(
     clock.append(time.perf_counter())
     network = start(replace(shape, base=solved.base.config), targets)
     network.base = solved.base
+    distributed.agree(network)
     clock.append(time.perf_counter())
     training = _train(network, list(series.values()), training_rows, solved, config, watching)
     network.eval()
@@ -121,7 +128,7 @@ def fit_panel(
     statics = {one.id: one.static for one in panel} if panel.layout.static_apart else {}
     facts = (network, preparation, panel.layout, scales, rows, firsts, spreads)
     reader = Reader(*facts, n_jobs=n_jobs, verbose=watching["verbose"], statics=statics)
-    read = reader.read(panel, {}, series)
+    read = _read(reader, panel, series)
     clock.append(time.perf_counter())
     return Fitted(
         reader,
@@ -133,6 +140,25 @@ def fit_panel(
         solved.coverage,
         _seconds(clock),
     )
+
+
+def _identity(panel: Panel, plan: Plan, config: TrainingConfig) -> str:
+    """Return a digest of what is fitted, and how."""
+    found = hashlib.sha256(f"{replace(plan, target_transform=None)} {config}".encode())
+    for one in panel:
+        found.update(f"{one.id!r} {one.values.shape}".encode())
+        found.update(np.ascontiguousarray(one.values).data)
+    return found.hexdigest()
+
+
+def _read(reader: Reader, panel: Panel, series: Mapping[Hashable, SeriesTensors]) -> Reading:
+    """Return the states of a panel's series."""
+    parts = distributed.shared(lambda some: reader.read(replace(panel, series=panel.series[some]), {}, series), len(panel))
+    read, *others = parts
+    for part in others:
+        read.states.update(part.states)
+        read.last_times.update(part.last_times)
+    return read
 
 
 def _sizes(panel: Panel, training_rows: Sequence[int], plan: Plan) -> Sizes:

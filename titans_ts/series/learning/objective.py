@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from titans_ts.learn.losses import masked_absolute_error
+from titans_ts.learn import distributed
+from titans_ts.learn.run import Losses
 from titans_ts.series.network import ForecastNetwork
 from titans_ts.series.settings import Phase
 from titans_ts.series.tensors import SeriesTensors, Tokens, to_device, tokens_at
@@ -17,9 +18,11 @@ STREAMS_AT_ONCE, TOKENS_AT_ONCE = 64, 256
 """Streams and tokens that an evaluation holds at once; they change nothing else."""
 
 
-def point_loss(point: Tensor, tokens: Tokens) -> Tensor:
-    """Return the mean absolute error in units of each channel's long-run spread."""
-    return masked_absolute_error(point, tokens.target, tokens.lookback.spread[..., None])
+def point_losses(point: Tensor, tokens: Tokens) -> Losses:
+    """Return the absolute errors of observed targets, which are not NaN, in units of each channel's long-run spread."""
+    observed = ~tokens.target.isnan()
+    error = torch.where(observed, point - tokens.target.nan_to_num(), 0).abs() * tokens.lookback.spread[..., None]
+    return Losses(error.sum(), observed.sum())
 
 
 class ValidationForecast(NamedTuple):
@@ -40,11 +43,16 @@ def validation_error(
 
     What is trained in phases later than ``after`` is left out.
     """
-    total = count = 0.0
-    for found in _validation_forecasts(network, series, starts, after=after):
-        errors, observed = _absolute_errors(found.tokens, found.point)
-        total += float(errors.double().sum())
-        count += float(observed.sum())
+
+    def added(places: slice) -> tuple[float, float]:
+        total = count = 0.0
+        for found in _validation_forecasts(network, series[places], starts[places], after=after):
+            errors, observed = _absolute_errors(found.tokens, found.point)
+            total += float(errors.double().sum())
+            count += float(observed.sum())
+        return total, count
+
+    total, count = map(sum, zip(*distributed.shared(added, len(series)), strict=True))
     return total / count if count else float("nan")
 
 
@@ -62,18 +70,24 @@ def block_errors(
     ``forecasts`` turns a forecast into those to measure, each ``(b, c, n, f)``; blocks with few observed rows are left out.
     """
     most = max(one.length for one in series) // network.config.horizon + 1  # blocks of a series
-    count = torch.zeros(len(series) * most, dtype=torch.float64)
-    totals: list[Tensor] = []
-    for found in _validation_forecasts(network, series, starts, after=after):
-        place = (found.blocks[:, 0] * most + found.blocks[:, 1]).flatten()  # b n
-        measured = forecasts(found)
-        totals = totals or [torch.zeros_like(count) for _ in measured]
-        for total, point in zip(totals, measured, strict=True):
-            errors, observed = _absolute_errors(found.tokens, point)
-            total.index_add_(0, place, errors.double().sum(dim=(1, 3)).cpu().flatten())
-        count.index_add_(0, place, observed.double().sum(dim=(1, 3)).cpu().flatten())
+
+    def added(places: slice) -> tuple[Tensor, Tensor]:
+        some = series[places]
+        count = torch.zeros(len(some) * most, dtype=torch.float64)
+        totals: list[Tensor] = []
+        for found in _validation_forecasts(network, some, starts[places], after=after):
+            place = (found.blocks[:, 0] * most + found.blocks[:, 1]).flatten()  # b n
+            measured = forecasts(found)
+            totals = totals or [torch.zeros_like(count) for _ in measured]
+            for total, point in zip(totals, measured, strict=True):
+                errors, observed = _absolute_errors(found.tokens, point)
+                total.index_add_(0, place, errors.double().sum(dim=(1, 3)).cpu().flatten())
+            count.index_add_(0, place, observed.double().sum(dim=(1, 3)).cpu().flatten())
+        return torch.stack(totals), count
+
+    totals, count = (torch.cat(parts, dim=-1) for parts in zip(*distributed.shared(added, len(series)), strict=True))
     full = (count > 0) & (count >= count.max() / 2)
-    return torch.stack(totals)[:, full] / count[full]
+    return totals[:, full] / count[full]
 
 
 @torch.no_grad()
@@ -85,15 +99,21 @@ def origin_errors(
     An error counts for at most ``largest`` ``(f,)`` of them. Streams are the channels of each series in turn; NaN where
     nothing was observed.
     """
-    found = torch.full_like(size, float("nan"))
-    for said in _validation_forecasts(network, series, starts):
-        errors, observed = _absolute_errors(said.tokens, said.point)
-        errors, observed = (x.flatten(0, 1).double().cpu() for x in (errors, observed))  # s n f
-        place = int(said.blocks[0, 0, 0]) * network.config.channels
-        streams, tokens = slice(place, place + len(errors)), slice(said.first, said.first + errors.shape[1])
-        scaled = (errors / size[streams, tokens, None]).clamp_max(largest)
-        found[streams, tokens] = (scaled * observed).sum(-1) / observed.sum(-1)
-    return found
+    sizes = size.unflatten(0, (len(series), -1))
+
+    def measured(places: slice) -> Tensor:
+        own = sizes[places].flatten(0, 1)
+        found = torch.full_like(own, float("nan"))
+        for said in _validation_forecasts(network, series[places], starts[places]):
+            errors, observed = _absolute_errors(said.tokens, said.point)
+            errors, observed = (x.flatten(0, 1).double().cpu() for x in (errors, observed))  # s n f
+            place = int(said.blocks[0, 0, 0]) * network.config.channels
+            streams, tokens = slice(place, place + len(errors)), slice(said.first, said.first + errors.shape[1])
+            scaled = (errors / own[streams, tokens, None]).clamp_max(largest)
+            found[streams, tokens] = (scaled * observed).sum(-1) / observed.sum(-1)
+        return found
+
+    return torch.cat(distributed.shared(measured, len(series)))
 
 
 def _absolute_errors(tokens: Tokens, point: Tensor) -> tuple[Tensor, Tensor]:

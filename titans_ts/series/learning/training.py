@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +21,11 @@ from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.chance import seeded_generator
 from titans_ts.files.facts import fits, require
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
-from titans_ts.learn.run import BestWeights, Run, mixed_precision
+from titans_ts.learn.run import BestWeights, Losses, Piece, Run, mixed_precision
 from titans_ts.series.learning.objective import (
     ValidationForecast,
     block_errors,
-    point_loss,
+    point_losses,
     validation_error,
 )
 from titans_ts.series.network import ForecastNetwork
@@ -82,6 +83,19 @@ def _first_foretold(series: SeriesTensors) -> int:
     return first if first < series.length else 0
 
 
+class Segment(NamedTuple):
+    """What the streams of a step read next."""
+
+    begins: bool  # whether they begin with it
+    series: list[SeriesTensors]  # each makes as many streams as it has channels, or one
+    starts: list[int]  # first row of each
+    ends: Tensor  # n, rows after which patches end, counted from there
+
+    def tokens(self, config: ForecastConfig, dtype: torch.dtype, some: slice = slice(None)) -> Tokens:
+        """Return the tokens of some of the series."""
+        return tokens_at(self.series[some], self.starts[some], self.ends, config, dtype=dtype)
+
+
 @dataclass
 class StreamSampler:
     """Training segments without end, which can be taken up again at the same segment."""
@@ -92,7 +106,6 @@ class StreamSampler:
     segment: int  # tokens of a step
     overlap: float  # share of patches that overlap the one before
     generator: torch.Generator  # source of all chance
-    dtype: torch.dtype = torch.float32
     silence: int | None = None  # tokens that a stream may read before the first that was foretold; None for any number
     drawn_from: Tensor = field(init=False)  # state of the generator before the present streams were drawn
     next_token: int = field(init=False, default=0)  # first token of the present streams that has not been given out
@@ -104,9 +117,9 @@ class StreamSampler:
         self._draw()
 
     @property
-    def streams(self) -> int:
-        """Streams read side by side."""
-        return len(self._chosen) * self.config.streams
+    def crops(self) -> int:
+        """Series, or pieces of them, read side by side."""
+        return len(self._chosen)
 
     @property
     def given(self) -> int:
@@ -120,8 +133,8 @@ class StreamSampler:
         self._draw()
         self.next_token = next_token
 
-    def segments(self) -> Iterator[tuple[bool, Tokens]]:
-        """Yield segments without end: whether streams begin with it, and its tokens."""
+    def segments(self) -> Iterator[Segment]:
+        """Yield segments without end."""
         while True:
             if self.next_token >= len(self._ends):
                 self.drawn_from = self.generator.get_state()
@@ -129,7 +142,7 @@ class StreamSampler:
             begins = self.next_token == 0
             part = self._ends[self.next_token : self.next_token + self.segment]
             self.next_token += self.segment
-            yield begins, tokens_at(self._chosen, self._starts, part, self.config, dtype=self.dtype)
+            yield Segment(begins, self._chosen, self._starts, part)
 
     def _draw(self) -> None:
         """Choose series, where each begins, and where patches end."""
@@ -180,15 +193,13 @@ class Training(Run):
     def begin(self, phase: Phase) -> None:
         """Set up the first step of a phase."""
         config, network = self.config, self.network
-        self.phase, self.step, self.state = phase, 0, None
+        self.phase, self.step, self.states = phase, 0, {}
         generator = seeded_generator(config.seed)
         training_part = [one.head(start) for one, start in zip(self.series, self.starts, strict=True) if start > 0]
         segment, batch = config.segment, config.batch_size
         overlap = 0.0 if phase == "recollection" else config.overlap  # its errors are counted in whole patches
         silence = 4 * segment if phase == "recollection" else None  # of long series more would be read than there are steps
-        self.sampler = StreamSampler(
-            training_part, network.config, batch, segment, overlap, generator, dtype=network.dtype, silence=silence
-        )
+        self.sampler = StreamSampler(training_part, network.config, batch, segment, overlap, generator, silence=silence)
         self.optimize(parameter_groups(network, config, phase))
         self.best.waited = 0
         if phase == "recollection" and network.recollection is not None:
@@ -215,8 +226,10 @@ class Training(Run):
             self.evaluate(validate)
         segments = self.sampler.segments()
         for _ in self.take(self.steps_of_phases[self.phase]):
-            begins, tokens = next(segments)
-            self.done(self._loss(begins, to_device(tokens, self.network.device)), validate)
+            segment = next(segments)
+            if segment.begins:
+                self.states = {}
+            self.done(partial(self._losses, segment), len(segment.series), validate)
 
     def _title(self, what: str) -> str:
         phases = list(self.steps_of_phases)
@@ -256,25 +269,24 @@ class Training(Run):
         with torch.no_grad():
             self.network.recollection.trust.mul_(self.recollection_gain.share)
 
-    def _loss(self, begins: bool, tokens: Tokens) -> Tensor:
-        """Return the loss on a segment; the state goes on, its gradient does not."""
+    def _losses(self, segment: Segment, piece: Piece) -> Losses:
+        """Return the losses of some series of a segment; their state goes on, its gradient does not."""
         network = self.network
         if network.training != (self.phase == "memory"):
             network.train(self.phase == "memory")
-        if begins or self.state is None:
-            self.state = network.initial_state(len(tokens.target))
-        state = map_tensors(Tensor.detach, self.state)
+        tokens = to_device(segment.tokens(network.config, network.dtype, piece.places), network.device)
+        state = self.states[piece.number] if piece.number in self.states else network.initial_state(len(tokens.target))
         with mixed_precision(self.config.precision, network.device):
-            loss, state = self._loss_and_state(tokens, state)
-        self.state = map_tensors(Tensor.detach, state)
-        return loss
+            losses, state = self._losses_and_state(tokens, map_tensors(Tensor.detach, state))
+        self.states[piece.number] = map_tensors(Tensor.detach, state)
+        return losses
 
-    def _loss_and_state(self, tokens: Tokens, state: State) -> tuple[Tensor, State]:
+    def _losses_and_state(self, tokens: Tokens, state: State) -> tuple[Losses, State]:
         with torch.set_grad_enabled(self.phase == "memory"):
             point, _, state = self.network.corrected(tokens.lookback, tokens.covariates, state, tokens.base)
         if self.phase == "recollection":
             point, state = self.network.recollect(tokens.lookback, point, state)
-        return point_loss(point, tokens), state
+        return point_losses(point, tokens), state
 
     def _error(self) -> float:
         return validation_error(self.network, self.series, self.starts, after=self.phase)
@@ -300,4 +312,5 @@ class Training(Run):
         self.gain, self.recollection_gain = (None if gain is None else MemoryGain(**gain) for gain in facts["gains"])
         require(fits(facts["next_token"], int) and facts["next_token"] > 0, "its tokens are no count")
         self.sampler.resume(tensors["sampler"], facts["next_token"])
-        self.restore_state(self.network.state_after(self.sampler.streams, self.sampler.given), tensors)
+        crops, streams = self.sampler.crops, self.network.config.streams
+        self.restore_state(self.network.state_after(crops * streams, self.sampler.given), tensors, crops, streams=streams)

@@ -1,0 +1,183 @@
+"""One fit on several processes of a torch.distributed group, to the numbers that one process gives.
+
+Work is cut into :data:`PIECES` pieces whatever the number of processes is. A piece has the same shapes wherever it is worked
+on, and sums over pieces are those of a balanced tree, of which every process adds a whole branch. So any number of processes
+that divides the number of pieces gives the same bits on one kind of processor. All know all results, and go on alike; what
+is decided is decided by the first. Outside a group everything is one piece, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import chain, pairwise
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+PIECES = 8
+"""Pieces that work is cut into; a group has as many processes, or a half, a quarter or an eighth of them."""
+
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+class _Failed(NamedTuple):
+    """What a process tells the others instead of a result."""
+
+    error: Exception
+
+
+def in_group() -> bool:
+    """Tell whether work is shared with other processes, or at least cut as it would be."""
+    return dist.is_available() and dist.is_initialized() and not _ALONE.get()
+
+
+def is_first() -> bool:
+    """Tell whether this process is the one that decides, writes and prints."""
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+
+
+def check_group() -> None:
+    """Refuse a group among whose processes the pieces cannot be divided evenly."""
+    if in_group() and PIECES % dist.get_world_size():
+        *numbers, last = (str(number) for number in range(1, PIECES + 1) if PIECES % number == 0)
+        raise ValueError(
+            f"this torch.distributed group has {dist.get_world_size()} processes, among which fit cannot share out evenly "
+            f"the {PIECES} pieces that it cuts its work into; start {', '.join(numbers)} or {last}"
+        )
+
+
+def check_alike(identity: str) -> None:
+    """Refuse processes that were given unlike things; ``identity`` is a digest of what must agree."""
+    if not in_group():
+        return
+    others = [rank for rank, one in enumerate(_of_all(identity)) if one != identity]
+    if others:
+        raise ValueError(
+            f"process {dist.get_rank()} of this torch.distributed group fits other data, or with other arguments, than "
+            f"process {', '.join(map(str, others))}: give every process all of the data and the same arguments and "
+            "random_state; fit shares out the work itself"
+        )
+
+
+def mine(count: int) -> list[tuple[int, slice]]:
+    """Return the pieces of ``count`` places that this process works on, by number; empty ones are left out.
+
+    >>> mine(5)
+    [(0, slice(0, 5, None))]
+    """
+    if not in_group():
+        return [(0, slice(0, count))]
+    size, rank = dist.get_world_size(), dist.get_rank()
+    edges = [count * number // PIECES for number in range(PIECES + 1)]
+    pieces = [slice(*pair) for pair in pairwise(edges)]
+    each = PIECES // size
+    return [
+        (number, pieces[number]) for number in range(rank * each, (rank + 1) * each) if edges[number] < edges[number + 1]
+    ]
+
+
+def shared(work: Callable[[slice], T], count: int) -> list[T]:
+    """Return what work gives for every piece of ``count`` places, in order; each is done by one process, and all know it.
+
+    >>> shared(lambda places: sum(range(5)[places]), 5)
+    [10]
+    """
+    if not in_group():
+        return [work(slice(0, count))]
+
+    own = mine(count)
+    found = _of_all(_tried(lambda: [work(places) for _, places in own]))
+    return list(chain.from_iterable(map(_raised, found)))
+
+
+def decided(work: Callable[[], T]) -> T:
+    """Return what work gives in the first process; the others do not work."""
+    if not in_group():
+        return work()
+    found: list[Any] = [_tried(work) if is_first() else None]
+    with _answered():
+        dist.broadcast_object_list(found, src=0)
+    return _raised(found[0])
+
+
+def agree(network: nn.Module) -> None:
+    """Give a network the weights that it has in the first process."""
+    if in_group():
+        network.load_state_dict(decided(lambda: {name: x.cpu() for name, x in network.state_dict().items()}))
+
+
+def gathered(parts: dict[int, T]) -> dict[int, T]:
+    """Return what all processes keep of pieces, by the pieces' numbers."""
+    if not in_group():
+        return parts
+    return dict(sorted(chain.from_iterable(one.items() for one in _of_all(parts))))
+
+
+def added(parts: Sequence[tuple[int, Tensor]], like: Tensor) -> Tensor:
+    """Return the sum of what all pieces gave, ``(n,)`` each, as a balanced tree; ``parts`` are this process's, by number.
+
+    A piece that is left out counts as nothing, in the form of ``like``.
+    """
+    each, first = PIECES // dist.get_world_size(), dist.get_rank() * (PIECES // dist.get_world_size())
+    given = dict(parts)
+    branch = _tree([given[number] if number in given else torch.zeros_like(like) for number in range(first, first + each)])
+    everyone = [torch.empty_like(branch) for _ in range(dist.get_world_size())]
+    with _answered():
+        dist.all_gather(everyone, branch)
+    return _tree(everyone)
+
+
+def _tree(parts: list[Tensor]) -> Tensor:
+    """Return the sum of neighbours, of these sums again, and so on."""
+    while len(parts) > 1:
+        parts = [one + two for one, two in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _tried(work: Callable[[], T]) -> T | _Failed:
+    """Return what work gives alone, or its error, which the others raise too."""
+    token = _ALONE.set(True)
+    try:
+        return work()
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return _Failed(RuntimeError(f"{type(error).__name__}: {error}"))
+        return _Failed(error)
+    finally:
+        _ALONE.reset(token)
+
+
+def _raised(found: Any) -> Any:
+    if isinstance(found, _Failed):
+        raise found.error
+    return found
+
+
+def _of_all(value: Any) -> list[Any]:
+    """Return what every process holds here, in order."""
+    found: list[Any] = [None] * dist.get_world_size()
+    with _answered():
+        dist.all_gather_object(found, value)
+    return found
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Say what is wrong where another process does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"process {dist.get_rank()} of {dist.get_world_size()} stops, since another process of this torch.distributed "
+            f"group ended or did not answer ({str(error).strip().splitlines()[0]}). Start all of them again; with "
+            "callbacks=[titans_ts.Checkpoint(path)] fit then goes on from the last step that was written"
+        ) from error
