@@ -65,7 +65,7 @@ def killed(rank, step):
 def test_a_process_that_is_killed_stops_the_others_with_a_message():
     first, second = in_group(2, killed, 3)
     assert second is None
-    assert first.startswith("RuntimeError: process 0 of 2 stops, since another process of this torch.distributed group")
+    assert first.startswith("ConnectionError: process 0 of 2 stops, since another process of this torch.distributed group")
     assert "Checkpoint" in first
 
 

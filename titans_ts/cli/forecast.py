@@ -21,6 +21,9 @@ from titans_ts.cli._shared import (
     training_of,
 )
 
+LEVEL: dict[str, Any] = {
+    "type": float, "nargs": "*", "metavar": "P", "default": [80.0], "help": "intervals, %% (default: 80)"
+}  # fmt: skip
 _COLUMNS = {
     "--time": "time_column",
     "--id": "id_column",
@@ -34,7 +37,7 @@ _FITTED = (
     | {f"--{name}": name for name in ("freq", "lookback", "layers", "holidays", "minimum")}
     | {"--transform": "target_transform"}
 )  # what a fitted model brings with it
-_WORDS = {
+WORDS = {
     "id_column": "--id",
     "time_column": "--time",
     "target_columns": "--target",
@@ -77,8 +80,18 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help=f"draw the file's last series ({', '.join(PICTURES)})",
     )
-    forecast.add_argument("--level", type=float, nargs="*", metavar="P", default=[80.0], help="intervals, %% (default: 80)")
-    columns = forecast.add_argument_group("columns of the file")
+    forecast.add_argument("--level", **LEVEL)
+    add_columns(forecast)
+    forecast.add_argument(
+        "--future-file", type=Path, metavar="FILE", help="the rows to forecast: ids, time stamps and the columns of --future"
+    )
+    add_model(forecast)
+    add_options(forecast, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes", "--overwrite")
+
+
+def add_columns(command: argparse.ArgumentParser) -> None:
+    """Add what says which columns of a file are what, and how text is written."""
+    columns = command.add_argument_group("columns of the file")
     columns.add_argument(
         *("--id", "--id-column"), dest="id_column", metavar="NAME", help="series ids (default: unique_id, if it is there)"
     )
@@ -93,18 +106,19 @@ def add(commands: Any) -> None:
     columns.add_argument("--future", nargs="+", metavar="NAME", help="covariates known in advance, such as holidays")
     columns.add_argument("--static", nargs="+", metavar="NAME", help="covariates constant within a series")
     columns.add_argument(
-        "--future-file", type=Path, metavar="FILE", help="the rows to forecast: ids, time stamps and the columns of --future"
-    )
-    columns.add_argument(
         "--holidays", nargs="+", metavar="CODE", help="holidays to know of: countries, DE, or parts of them, US-CA"
     )
     columns.add_argument("--freq", metavar="STEP", help="step of the time stamps, as pandas spells it (default: inferred)")
-    text = forecast.add_argument_group(
-        "text files", "By default the header and the numbers tell; the forecast is written alike."
+    text = command.add_argument_group(
+        "text files", "By default the header and the numbers tell; a forecast is written alike."
     )
     text.add_argument("--sep", metavar="CHAR", help="what separates columns, such as ';', or tab")
     text.add_argument("--decimal", choices=(".", ","), metavar="CHAR", help="what precedes decimals: . or ,")
-    model = forecast.add_argument_group("the model")
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    """Add what says how a forecaster is made."""
+    model = command.add_argument_group("the model")
     model.add_argument("--lookback", type=int, metavar="ROWS", help="rows that scale a forecast (default: 336)")
     model.add_argument("--layers", type=int, metavar="N", help="layers of the network; 0 is a linear model (default: 2)")
     model.add_argument("--minimum", type=float, metavar="X", help="what no target lies below, such as 0 for counts")
@@ -115,8 +129,7 @@ def add(commands: Any) -> None:
         help="what targets are turned into to be learned, such as log1p",
     )
     skipped = "leave out series that cannot be used, with a warning (default: refuse them)"
-    forecast.add_argument("--skip", dest="on_error", action="store_const", const="skip", help=skipped)
-    add_options(forecast, "--variant", "--seed", "--model", "--save", "--max-steps", "--max-minutes", "--overwrite")
+    command.add_argument("--skip", dest="on_error", action="store_const", const="skip", help=skipped)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -124,7 +137,7 @@ def run(arguments: argparse.Namespace) -> None:
     from titans_ts.files.tables import SUFFIXES, TextForm, read_table, table_suffix, text_form, write_table
     from titans_ts.frames.stream import Tail, read_pieces
 
-    arguments.words = {**_WORDS, "X": str(arguments.file), "future": f"--future-file {arguments.future_file}"}
+    arguments.words = {**WORDS, "X": str(arguments.file), "future": f"--future-file {arguments.future_file}"}
     suffix = table_suffix(arguments.file)
     stem = arguments.file.name[: -len(suffix)]
     out = arguments.out or arguments.file.with_name(f"{stem}-forecast{suffix}")
@@ -135,15 +148,11 @@ def run(arguments: argparse.Namespace) -> None:
     check_out(plot, "--plot", PICTURES, **keep)
     if plot is not None and find_spec("matplotlib") is None:
         raise ImportError("--plot needs matplotlib; `pip install 'titans-ts[plot]'`")
-    fractions = [level for level in arguments.level if 0 < level < 1]
-    if fractions:
-        raise OptionError(f"--level {fractions[0]:g}: levels are percentages; did you mean --level {100 * fractions[0]:g}?")
-    if not all(0 < level < 100 for level in arguments.level):
-        raise OptionError(f"--level {arguments.level}: intervals are percentages between 0 and 100, such as --level 80 95")
+    check_levels(arguments)
     if arguments.horizon is None and arguments.model is None:
         raise OptionError("--horizon is needed to fit a model: the rows to forecast, such as --horizon 24")
-    forecaster = _new(arguments) if arguments.model is None else _loaded(arguments)
-    given = TextForm({"tab": "\t", "\\t": "\t"}.get(arguments.sep, arguments.sep), arguments.decimal)
+    forecaster = new_forecaster(arguments) if arguments.model is None else _loaded(arguments)
+    given = given_form(arguments)
     form = text_form(arguments.file, given)
     names = {"time_column": forecaster.time_column, "id_column": forecaster.id_column, "form": given}
     future = _future(arguments, forecaster, names)
@@ -154,8 +163,7 @@ def run(arguments: argparse.Namespace) -> None:
         frame = tail.frame
     else:
         frame = read_table(arguments.file, **names)
-        _check_columns(frame, arguments)
-        forecaster.set_params(time_column=_time_column(frame, arguments))
+        take_columns(forecaster, frame, arguments)
         if future is not None:
             forecaster._check_future(frame, future)
         say(arguments, f"read {frame.height:,} rows of {arguments.file}; fitting")
@@ -170,6 +178,22 @@ def run(arguments: argparse.Namespace) -> None:
         last = frame[forecaster.id_column][-1] if forecaster.id_column in frame.columns else None
         save_figure(plot_forecast(frame, found, unique_id=last, **names), plot)
         print(f"picture: {plot}")
+
+
+def check_levels(arguments: argparse.Namespace) -> None:
+    """Refuse levels that are no percentages."""
+    fractions = [level for level in arguments.level if 0 < level < 1]
+    if fractions:
+        raise OptionError(f"--level {fractions[0]:g}: levels are percentages; did you mean --level {100 * fractions[0]:g}?")
+    if not all(0 < level < 100 for level in arguments.level):
+        raise OptionError(f"--level {arguments.level}: intervals are percentages between 0 and 100, such as --level 80 95")
+
+
+def given_form(arguments: argparse.Namespace) -> Any:
+    """Return how text is written, as far as the options say it."""
+    from titans_ts.files.tables import TextForm
+
+    return TextForm({"tab": "\t", "\\t": "\t"}.get(arguments.sep, arguments.sep), arguments.decimal)
 
 
 def _loaded(arguments: argparse.Namespace) -> Any:
@@ -187,7 +211,7 @@ def _loaded(arguments: argparse.Namespace) -> Any:
     return forecaster.set_params(verbose=0 if arguments.quiet else None, on_error=on_error)
 
 
-def _new(arguments: argparse.Namespace) -> Any:
+def new_forecaster(arguments: argparse.Namespace) -> Any:
     """Return a forecaster, not yet fitted, as the options say."""
     from titans_ts import TitansForecaster
 
@@ -233,6 +257,23 @@ def _future(arguments: argparse.Namespace, forecaster: Any, names: dict[str, Any
     return frame
 
 
+def named_files(arguments: argparse.Namespace) -> str:
+    """Return the files of a history, as a message names them."""
+    return " ".join(map(str, getattr(arguments, "files", None) or [arguments.file]))
+
+
+def take_columns(forecaster: Any, frame: Any, arguments: argparse.Namespace) -> None:
+    """Tell a forecaster its column of time stamps; columns that were named and are not there are refused."""
+    named = {option: getattr(arguments, name) or [] for option, name in _COLUMNS.items()}
+    for option, names in named.items():
+        for name in [names] if isinstance(names, str) else names:
+            if name not in frame.columns:
+                raise OptionError(
+                    f"{option} {name}: {named_files(arguments)} has no such column, but {closest(name, frame.columns)}"
+                )
+    forecaster.set_params(time_column=_time_column(frame, arguments))
+
+
 def _time_column(frame: Any, arguments: argparse.Namespace) -> str:
     """Return the column of time stamps: the one named, ds, or the only one that holds dates."""
     from titans_ts.files.tables import date_columns
@@ -240,18 +281,7 @@ def _time_column(frame: Any, arguments: argparse.Namespace) -> str:
     dates = date_columns(frame)
     if arguments.time_column is None and "ds" not in frame.columns and dates:
         if len(dates) > 1:
-            raise OptionError(f"{arguments.file} has several columns of dates, {dates}; name one with --time")
+            raise OptionError(f"{named_files(arguments)} has several columns of dates, {dates}; name one with --time")
         say(arguments, f"time stamps: column {dates[0]!r}")
         return dates[0]
     return arguments.time_column or "ds"
-
-
-def _check_columns(frame: Any, arguments: argparse.Namespace) -> None:
-    """Refuse columns that were named and are not there."""
-    named = {option: getattr(arguments, name) or [] for option, name in _COLUMNS.items()}
-    for option, names in named.items():
-        for name in [names] if isinstance(names, str) else names:
-            if name not in frame.columns:
-                raise OptionError(
-                    f"{option} {name}: {arguments.file} has no such column, but {closest(name, frame.columns)}"
-                )

@@ -87,7 +87,7 @@ def text_form(path: str | os.PathLike[str], form: TextForm = ANY_FORM) -> TextFo
 def read_table(
     path: str | os.PathLike[str], *, time_column: str = "ds", id_column: str = "unique_id", form: TextForm = ANY_FORM
 ) -> Any:
-    """Read a file of rows, CSV or parquet by its suffix, as a polars frame.
+    """Read a file of rows, CSV or parquet by its suffix, or a folder of parquet files, as a polars frame.
 
     Commas, semicolons, tabs or bars separate columns; beside semicolons a column may have decimal commas. Ids stay text.
     Time stamps put the year first: 01/02/2024 is two days, and nobody can tell which. Elsewhere NA, NaN, null, none and ?
@@ -131,7 +131,7 @@ def count_rows(path: str | os.PathLike[str]) -> int | None:
     if suffix != ".parquet":
         return None
     try:
-        return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+        return int(_scan(path).select(pl.len()).collect().item())
     except _failures() as error:
         raise _unreadable(path, error) from error
 
@@ -176,10 +176,28 @@ def _iso(column: Any) -> Any:
 def _existing_table(path: str | os.PathLike[str]) -> tuple[Path, str]:
     """Return a table's path and suffix, if there is such a file."""
     path = Path(path)
+    if path.is_dir():
+        if not _parts(path):
+            raise FileNotFoundError(f"{path}: is a folder in which there are no parquet files")
+        return path, ".parquet"
     suffix = table_suffix(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
+        raise FileNotFoundError(f"{path}: no such file")
     return path, suffix
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the parquet files of a folder and its folders, whose names may hold columns: ``id=west/part-0.parquet``."""
+    return sorted(one for one in path.rglob("*.parquet") if one.is_file())
+
+
+def _scan(path: Path) -> Any:
+    """Return the lazy frame of a parquet file, or of a folder of such files."""
+    import polars as pl
+
+    if path.is_dir():
+        return pl.scan_parquet(_parts(path), glob=False, hive_partitioning=True)
+    return pl.scan_parquet(path, glob=False)
 
 
 def _typed_batches(path: Path, suffix: str, rows: int, time_column: str, id_column: str, form: TextForm) -> Iterator[Any]:
@@ -192,7 +210,7 @@ def _typed_batches(path: Path, suffix: str, rows: int, time_column: str, id_colu
             separator = _check_text(path, form.separator)
             plan = pl.scan_csv(path, separator=separator, infer_schema=False, glob=False)
         else:
-            plan = pl.scan_parquet(path, glob=False)
+            plan = _scan(path)
         schema = plan.collect_schema()
         names = [name for name, dtype in schema.items() if dtype == pl.String and name != id_column]
         decimals = form.decimal or (".," if separator == ";" else ".")
@@ -263,7 +281,8 @@ def _unreadable(path: Path, error: Exception, where: str = "") -> ValueError:
     what = "the file is empty" if path.stat().st_size == 0 else str(error).strip().split("\n")[0] + where
     if isinstance(error, UnicodeDecodeError):
         what = f"it is no UTF-8 text (byte 0x{error.object[error.start]:02x}){where}; save it as UTF-8"
-    return ValueError(f"{path} cannot be read as {table_suffix(path)[1:]}: {what}")
+    kind = "parquet" if path.is_dir() else table_suffix(path)[1:]
+    return ValueError(f"{path} cannot be read as {kind}: {what}")
 
 
 @dataclass

@@ -8,6 +8,7 @@ is decided is decided by the first. Outside a group everything is one piece, and
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,21 @@ def in_group() -> bool:
 def is_first() -> bool:
     """Tell whether this process is the one that decides, writes and prints."""
     return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Be in the group of the processes that torchrun started inside the block; elsewhere do nothing."""
+    if not (dist.is_available() and dist.is_torchelastic_launched()) or dist.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def check_group() -> None:
@@ -176,7 +192,7 @@ def _answered() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RuntimeError(
+        raise ConnectionError(
             f"process {dist.get_rank()} of {dist.get_world_size()} stops, since another process of this torch.distributed "
             f"group ended or did not answer ({str(error).strip().splitlines()[0]}). Start all of them again; with "
             "callbacks=[titans_ts.Checkpoint(path)] fit then goes on from the last step that was written"
