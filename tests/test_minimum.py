@@ -9,7 +9,13 @@ import titans_ts
 
 HOUSE = Path(titans_ts.__file__).parents[1]
 TOOLS = ("pyarrow", "pytest")  # what `make test-minimum` takes from dev
-ELSEWHERE = ("dev", "fev", "panels")  # the last two are what `make test-extras` runs, in an environment of its own
+ELSEWHERE = (
+    "dev",
+    "fev",
+    "panels",
+    "ray",
+    "dask",
+)  # all but the first are what `make test-extras` runs, in an environment of its own
 
 
 def declared() -> dict[str, str]:

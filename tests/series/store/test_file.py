@@ -80,15 +80,15 @@ def test_of_threads_that_give_the_same_rows_one_succeeds(stamped, tmp_path):
 def test_a_reader_sees_one_moment_and_waits_for_nobody(store, listed):
     before, forecast = everything(store), [x.tolist() for x in store.predict()]
     with MemoryStore(store.path, listed) as other:
-        with store._file.writing() as tables:
+        with store._kept.file.writing() as tables:
             tables.drop(0)
             tables.drop(1)
             assert everything(other) == before
-            other._file.timeout = 0.01
+            other._kept.file.timeout = 0.01
             with pytest.raises(StoreInUseError):
                 other.forget(0)
         assert other.n_seen_ == {2: 30}
-        with other._file.reading() as tables:
+        with other._kept.file.reading() as tables:
             store.update(listed_rows(3))
             assert [(row.name, row.n_seen) for row in tables.rows()] == [(2, 30)]
         assert other.n_seen_ == {2: 33, 0: 3, 1: 3}
@@ -107,7 +107,7 @@ def test_another_writer_is_waited_for_and_then_named(store):
         assert isinstance(error.value, ValueError)
     assert 0.15 < time.monotonic() - began < 5
     assert store.n_seen_ == dict.fromkeys(range(3), 30)
-    store._file.timeout = 20
+    store._kept.file.timeout = 20
     threading.Timer(0.1, held.ask, ["ROLLBACK"]).start()
     assert store.update(listed_rows(3, first=30)).n_seen_ == dict.fromkeys(range(3), 33)
     held.close()
@@ -115,11 +115,11 @@ def test_another_writer_is_waited_for_and_then_named(store):
 
 def test_processes_forked_from_one_that_has_the_store_open(store):
     def update():
-        store._file.timeout = 20
+        store._kept.file.timeout = 20
         store.update(listed_rows(1))
 
     children = [forked(update) for _ in range(3)]
-    store._file.timeout = 20
+    store._kept.file.timeout = 20
     for _ in range(3):
         store.update(listed_rows(1))
     assert ended_well(*children) == [True] * 3
@@ -133,7 +133,7 @@ def test_a_process_forked_in_the_middle_of_a_call_is_refused_and_disturbs_nothin
             with pytest.raises(ValueError, match=r"wells.memory' (is|was) in use by .*fork"):
                 ask()
 
-    with store._file.writing() as tables:
+    with store._kept.file.writing() as tables:
         tables.drop(0)
         assert ended_well(forked(use)) == [True]
         assert ended_well(forked(lambda: None)) == [True]
@@ -230,7 +230,7 @@ def test_links_are_followed(listed, tmp_path):
 
 def test_making_a_store_leaves_one_that_another_made_and_clears_what_a_dead_one_left(store, tmp_path):
     (tmp_path / ".wells.memory.0.partial").write_bytes(b"half a store")
-    store._file._make()
+    store._kept.file._make()
     assert store.n_seen_ == dict.fromkeys(range(3), 30)
     store.close()
     assert os.listdir(tmp_path) == ["wells.memory"]
@@ -288,14 +288,14 @@ def test_a_read_only_store_is_read_and_says_why_it_is_not_written(listed, file, 
 def test_a_read_only_store_that_changes_while_it_is_read_is_refused(store, monkeypatch):
     store.close()
     monkeypatch.setattr(store_file.os, "access", lambda path, mode: mode == os.R_OK)
-    reader = StoreFile(store.path, store._file.model, 1.0)
+    reader = StoreFile(store.path, store._kept.file.model, 1.0)
     with reader.reading() as tables:
         assert len(tables) == 3
 
     def read():
         with reader.reading():
             monkeypatch.undo()
-            writer = StoreFile(store.path, store._file.model, 1.0)
+            writer = StoreFile(store.path, store._kept.file.model, 1.0)
             with writer.writing() as other:
                 other.drop(1)
             writer.close()
@@ -313,14 +313,14 @@ def test_a_full_disk_keeps_what_was_there(store, monkeypatch):
         ((pages,),) = connection.ask("PRAGMA page_count")
         connection.ask(f"PRAGMA max_page_count = {pages + 1}")
 
-    store._file._close_idle()
+    store._kept.file._close_idle()
     monkeypatch.setattr(StoreFile, "_set_up", full)
     before = everything(store)
     with pytest.raises(OSError, match=r"wells.memory': the disk is full; nothing of the rows was kept"):
         store.update(listed_rows(30, series=40, first=30))
     assert everything(store) == before
     monkeypatch.undo()
-    store._file._close_idle()
+    store._kept.file._close_idle()
     assert len(store.update(listed_rows(30, series=40, first=30))) == 40
 
 

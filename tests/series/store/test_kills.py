@@ -12,7 +12,8 @@ from titans_ts import MemoryStore, load
 HOURS = 40
 BEFORE = """
 from series.store.store_cases import stamped_rows
-model, path, log = load(arguments[0]), arguments[1], arguments[2]
+import shutil
+model, path, log, shards = load(arguments[0]), arguments[1], arguments[2], {shards}
 rows = stamped_rows({hours}, series=4)
 hours = [part for _, part in rows.groupby("ds")]
 
@@ -22,7 +23,7 @@ def rows_told():  # of the updates that were told to be done
         return max([int(line) for line in file.read().split("\\n")[:-1]], default=0)
 """
 WORK = """
-with MemoryStore(path, model, batch_size=2) as store:
+with MemoryStore(path, model, batch_size=2, shards=shards) as store:
     while (done := max(store.n_seen_.values(), default=0)) < len(hours):
         try:
             store.update(hours[done])
@@ -33,25 +34,25 @@ with MemoryStore(path, model, batch_size=2) as store:
             file.write(f"{done + 1}\\n")
 """
 AFTER = """
-with MemoryStore(path, model) as store:
+with MemoryStore(path, model, shards=shards) as store:
     counts = set(store.check().n_seen_.values())
     assert len(counts) <= 1 and len(store) in (0, 4), store.n_seen_
     done = max(counts, default=0)
     assert done >= rows_told(), (done, rows_told())
 assert set(os.listdir(os.path.dirname(path))) <= {os.path.basename(path), os.path.basename(log)}, os.listdir()
 if done == len(hours):  # it was done before it could be killed: begin anew
-    os.unlink(path)
+    (os.unlink if shards is None else shutil.rmtree)(path)
     os.unlink(log)
 """
 
 
 @KILLS
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_writers_of_a_store_lose_nothing_and_absorb_nothing_twice(workers, kills, tmp_path):
+@pytest.mark.parametrize(("workers", "shards"), [(1, None), (2, None), (2, 3)])
+def test_killed_writers_of_a_store_lose_nothing_and_absorb_nothing_twice(workers, shards, kills, tmp_path):
     (tmp_path / "store").mkdir()
     paths = [tmp_path / "model.titans", tmp_path / "store" / "wells.memory", tmp_path / "store" / "told"]
     made(stamped_rows).save(paths[0])
-    lines = {"before": BEFORE.format(hours=HOURS), "after": AFTER}
+    lines = {"before": BEFORE.format(hours=HOURS, shards=shards), "after": AFTER}
     kill_at_random(WORK, *paths, kills=kills, longest=0.1 * workers, workers=workers, **lines)
     model = load(paths[0])
     alone = model.forget().update(stamped_rows(HOURS, series=4)).state_

@@ -15,7 +15,7 @@ from series.store.store_cases import asked
 from titans_ts import MemoryStore, TitansForecaster, load
 from titans_ts.frames.faults import SkippedSeries
 from titans_ts.series import reader
-from titans_ts.series.store import memory_store
+from titans_ts.series.store import one_file
 from titans_ts.series.store.tables import Tables
 
 ARGUMENTS = {"horizon": 4, "lookback": 24, "patch_length": 4, "width": 16}
@@ -141,7 +141,7 @@ def test_bad_rows_change_nothing(store):
 
 def test_an_error_half_way_through_is_rolled_back(store, monkeypatch):
     store.update(frame(0, 50))
-    calls, real = [], memory_store.absorb_together
+    calls, real = [], one_file.absorb_together
 
     def failing(*arguments):
         calls.append(1)
@@ -149,7 +149,7 @@ def test_an_error_half_way_through_is_rolled_back(store, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(memory_store, "absorb_together", failing)
+    monkeypatch.setattr(one_file, "absorb_together", failing)
     with pytest.raises(KeyboardInterrupt):
         store.update(frame(50, 9))
     assert store.n_seen_ == dict.fromkeys(IDS, 50)

@@ -1,4 +1,4 @@
-"""The memories of many series in one file: read by id, written in batches, never all in memory."""
+"""The memories of many series in a file or a folder of shards: read by id, written in batches, never all in memory."""
 
 from __future__ import annotations
 
@@ -7,55 +7,68 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from titans_ts.backbones.state import pack, unpack
-from titans_ts.frames.faults import Faults
-from titans_ts.frames.panel import Series
 from titans_ts.frames.stream import is_stream, rows_of
-from titans_ts.frames.write import Forecast, forecast_container
-from titans_ts.learn.progress import progress_bar
+from titans_ts.frames.write import forecast_container
 from titans_ts.series.forecaster import TitansForecaster
-from titans_ts.series.reader import Reading, chosen, last_time, some
-from titans_ts.series.reading import absorb_together, completes_patch, forecast_together
-from titans_ts.series.state import MemoryState, SeriesState
-from titans_ts.series.store.file import StoreFile
-from titans_ts.series.store.tables import LastTimes, Row, Tables
+from titans_ts.series.reader import Reading, chosen, some
+from titans_ts.series.state import MemoryState
+from titans_ts.series.store.folder import Folder, ShardError
+from titans_ts.series.store.folder_view import FolderView
+from titans_ts.series.store.one_file import FileView, OneFile
+
+MOST_SHARDS = 99_999
 
 
 class MemoryStore:
-    """Keep what a forecaster has read of many series in one file, and let it read on.
+    """Keep what a forecaster has read of many series in a file or a folder, and let it read on.
 
-    For each series the memory lies apart from the rows that wait for their patch to be complete: a row that completes none
-    touches only these. An update is written whole or not at all, whatever interrupts it.
+    An update is written whole or not at all, whatever interrupts it. One file serves some thousands of series. A folder of
+    shards (``shards=64``) serves a million: series lie in shards by a hash of their id, new rows go to a log, and a shard
+    reads them on once they fill patches, many series side by side. Forecasts read the rows that wait in the log, too.
 
-    Any number of processes and threads may use one file. An update, ``remember`` and ``forget`` begin by locking it against
+    Work on a folder is joblib's: ``with joblib.parallel_config(backend="loky", n_jobs=8)`` decides who does it, and so do
+    ``"threading"``, ``"ray"`` and ``"dask"``. A worker gets shards that lie side by side, and the path; with workers on
+    several machines all see the folder at that path. Each works with one thread on fixed blocks of series, so that numbers
+    are the same to the last digit, whoever works. Without a configuration it is the forecaster's ``n_jobs`` threads.
+
+    Any number of processes and threads may use one store. An update, ``remember`` and ``forget`` begin by locking it against
     other writers and read only then what was absorbed, so that rows which another has absorbed meanwhile are refused as any
     others that overlap. They hold the lock until they are done: minutes, for many rows. Readers never wait; what they see
     is the store as it was when they began, the same moment for all series.
 
-    Everything is held against checksums as it is read: what is damaged, lost, or another series' is refused by name.
+    Everything is held against checksums as it is read: what is damaged or lost is refused by name.
 
     Parameters
     ----------
     path : str or Path
-        The file (SQLite); made where there is none. While it is open, files that end in ``-wal`` and ``-shm`` lie beside it
-        and belong to it. From a read-only file or folder a store is read, but not updated.
+        The file (SQLite), or the folder; made where there is none. While a file is open, files that end in ``-wal`` and
+        ``-shm`` lie beside it and belong to it. From a read-only file or folder a store is read, but not updated.
     forecaster : TitansForecaster
         Fitted on series by id. Its own ``states_`` are neither read nor written.
+    shards : int, optional
+        Make a folder of so many shards; one file by default. Where there is a folder, it knows. Some thousand series a
+        shard are well; see :meth:`rebalance`.
     batch_size : int, default=256
-        Series worked on at once; bounds what lies in memory and never changes an answer.
+        Series worked on at once; bounds what lies in memory. A folder keeps that of its making.
     timeout : float, default=30
         Seconds to wait for another writer to be done; ``float("inf")`` for as long as it takes.
 
     Raises
     ------
     ValueError
-        If the file belongs to other weights, is empty or damaged, or was written by a newer version.
+        If the store belongs to other weights, is empty or damaged, was written by a newer version, or has another number of
+        shards.
     FileNotFoundError, IsADirectoryError, PermissionError
-        If there is no such folder, the path is a folder, or the file may not be read, or not be made.
+        If there is no such folder, the path is a folder of other files, or may not be read, or not be made.
     TimeoutError
         If others go on writing for longer than ``timeout``; it is a ValueError, too. Nothing is changed then.
+
+    Notes
+    -----
+    A folder holds ``store.json``, ``log/``, one file a change, and ``shards/``. No file is written to twice: the name of a
+    shard says which changes are in it, so that each is read once, whatever is interrupted. A shard takes its part of the log
+    once a quarter of its series have a full patch there, or the rows are half as large as the shard, or 1,000 changes old.
 
     Examples
     --------
@@ -71,7 +84,13 @@ class MemoryStore:
     """
 
     def __init__(
-        self, path: str | Path, forecaster: TitansForecaster, *, batch_size: int = 256, timeout: float = 30.0
+        self,
+        path: str | Path,
+        forecaster: TitansForecaster,
+        *,
+        shards: int | None = None,
+        batch_size: int = 256,
+        timeout: float = 30.0,
     ) -> None:
         self.reader = forecaster.reader_
         if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
@@ -80,9 +99,16 @@ class MemoryStore:
             raise ValueError(f"timeout must be a number of seconds, 0 or more, got {timeout!r}")
         if self.reader.layout.is_single:
             raise ValueError("forecaster was fitted on one series without an id; fit on a long frame or a list to keep many")
-        self.path, self.batch_size = Path(path), batch_size
-        self._form = self.reader.fresh_state()  # what a state in the file looks like
-        self._file = StoreFile(path, self.reader.fingerprint, float(timeout))
+        if shards is not None:
+            _check_shards(shards)
+        self.path, self.batch_size = Path(path), int(batch_size)
+        self._kept: OneFile | Folder
+        if self.path.is_dir() or (shards is not None and not self.path.exists()):
+            self._kept = Folder(self.path, self.reader, timeout=float(timeout), shards=shards, block=self.batch_size)
+        elif shards is not None:
+            raise ValueError(f"shards={shards}: {str(path)!r} is a file, which has none; leave shards out, or name a folder")
+        else:
+            self._kept = OneFile(self.path, self.reader, timeout=float(timeout), block=self.batch_size)
 
     def __enter__(self) -> MemoryStore:
         return self
@@ -92,19 +118,19 @@ class MemoryStore:
 
     def close(self) -> None:
         """Close the file; the store can be used no more."""
-        self._file.close()
+        self._kept.close()
 
     def __len__(self) -> int:
-        with self._file.reading() as tables:
-            return len(tables)
+        with self._kept.reading() as series:
+            return len(series)
 
     def __contains__(self, name: object) -> bool:
-        with self._file.reading() as tables:
-            return name in tables
+        with self._kept.reading() as series:
+            return name in series
 
     def __iter__(self) -> Iterator[Hashable]:
-        with self._file.reading() as tables:
-            names = list(tables)
+        with self._kept.reading() as series:
+            names = list(series)
         return iter(names)
 
     def __getitem__(self, name: Hashable) -> MemoryState:
@@ -115,17 +141,17 @@ class MemoryStore:
         KeyError
             If there is none of that id.
         """
-        with self._file.reading() as tables:
-            row = tables.find(name) if name in tables else None
+        with self._kept.reading() as series:
+            row: Any = series.find(name) if name in series else None
             if row is None:
                 raise KeyError(f"there is no series {name!r} in {str(self.path)!r}")
-            return self.reader.portable(row.name, self._state(tables, row), row.time)
+            return self.reader.portable(row.name, series.state(row), row.time)
 
     @property
     def n_seen_(self) -> dict[Hashable, int]:
         """Rows read, by id."""
-        with self._file.reading() as tables:
-            return {row.name: row.n_seen for row in tables.rows()}
+        with self._kept.reading() as series:
+            return {row.name: row.n_seen for row in series.rows()}
 
     def check(self) -> MemoryStore:
         """Read the whole file and hold it against its checksums; what is damaged otherwise shows only when it is read.
@@ -142,20 +168,8 @@ class MemoryStore:
         ValueError
             If anything is not what was written; it names the series.
         """
-        with self._file.reading() as tables:
-            tables.hold_structure()
-            damaged = []
-            for part in self._batches(tables.rows()):
-                for row in part:
-                    try:
-                        self._state(tables, row)
-                    except ValueError:
-                        damaged.append(row.name)
-        if damaged:
-            raise ValueError(
-                f"{str(self.path)!r} is damaged at {len(damaged)} series: {some(damaged)}; forget() them and read their "
-                "rows again"
-            )
+        with self._kept.reading() as series:
+            series.check()
         return self
 
     def update(self, X: Any, *, static: Any = None) -> MemoryStore:
@@ -179,7 +193,8 @@ class MemoryStore:
         ------
         ValueError
             If rows overlap what was read, by this process or another, or X does not fit; of that piece nothing is absorbed
-            then.
+            then. A ``ShardError`` says that all was absorbed, but some shards could not take rows from the log; it names
+            them, and the next update takes them up again.
         PermissionError, TimeoutError
             If the store is read-only, or others write to it for longer than ``timeout``.
         """
@@ -188,12 +203,14 @@ class MemoryStore:
         for piece in self.reader.pieces(X) if is_stream(X) else [X]:
             faults.nothing_left = False
             try:
-                with self._file.writing() as tables:
-                    known: dict[str, Any] = {"follow": LastTimes(tables), "static": given, "begun": tables, "faults": faults}
+                with self._kept.writing() as series:
+                    known: dict[str, Any] = {"follow": series.last_times, "static": given, "begun": series, "faults": faults}
                     panel = self.reader.panel(piece, first_row=done if is_stream(X) else None, **known)
-                    read = sum(self._absorb(tables, part, faults) for part in self._batches(list(panel)))
+                    read = series.absorb(panel, faults)
                     faults.settle(others=read > 0)
                     absorbed = True
+            except ShardError:
+                raise  # the rows of this piece are absorbed
             except (ValueError, TypeError) as error:
                 if is_stream(X) and faults.nothing_left and faults.may_skip:
                     pass  # nothing of this piece, which says nothing of the others
@@ -243,23 +260,15 @@ class MemoryStore:
             If there is no series of an id, ``future`` does not fit, ``horizon`` is longer than what was learned, or a level
             or a quantile is out of range.
         """
-        reader, config, faults = self.reader, self.reader.network.config, self.reader.faults
+        reader, faults = self.reader, self.reader.faults
         rows, asked = reader.horizon(horizon), reader.asked(level, quantiles)
-        known = bool(reader.layout.future_columns) or future is not None
-        found: dict[Hashable, Forecast] = {}
-        with self._file.reading() as tables:
-            series = _asked_for(tables, ids)
-            if known:  # of all at once, before any is forecast
-                last_times = {row.name: row.time for row in series}
+        with self._kept.reading() as series:
+            entries, given = _asked_for(series, ids), None
+            if reader.layout.future_columns or future is not None:  # of all at once, before any is forecast
+                last_times = {entry.name: entry.time for entry in entries}
                 given = reader.ahead(Reading({}, last_times, reader.layout), rows, future, faults)
-                series = [row for row in series if row.name in given]
-            for part in self._batches(series):
-                states = [self._state(tables, row) for row in part]
-                last = Reading({}, {row.name: row.time for row in part}, reader.layout)
-                ahead = [given[row.name] for row in part] if known else list(reader.ahead(last, config.horizon).values())
-                forecasts = forecast_together(reader.network, states, ahead, asked.shares)
-                for row, one in zip(part, forecasts, strict=True):
-                    found[row.name] = reader.answer(one, row.time, asked, rows)
+                entries = [entry for entry in entries if entry.name in given]
+            found = series.forecast(entries, given, asked, rows)
         faults.tell()
         return forecast_container(reader.layout, found)
 
@@ -284,8 +293,8 @@ class MemoryStore:
             If there is no series of an id, nothing was read of one, or ``horizon`` is longer than what was learned.
         """
         rows = self.reader.horizon(horizon)
-        with self._file.reading() as tables:
-            return self.reader.future_frame({row.name: row.time for row in _asked_for(tables, ids)}, rows)
+        with self._kept.reading() as series:
+            return self.reader.future_frame({row.name: row.time for row in _asked_for(series, ids)}, rows)
 
     def remember(self, states: MemoryState | Iterable[MemoryState] | Mapping[Hashable, MemoryState]) -> MemoryStore:
         """Put states in, in place of what was kept of their series; see :meth:`TitansForecaster.remember`.
@@ -305,9 +314,33 @@ class MemoryStore:
         TypeError, ValueError
             If one is no state, belongs to other weights, or is damaged; nothing is changed then.
         """
-        with self._file.writing() as tables:
+        with self._kept.writing() as series:
             for kept, state in self.reader.taken_back(states):
-                _save(tables, kept.id, state, kept.last_time, with_memory=True)
+                series.put(kept.id, state, kept.last_time)
+        return self
+
+    def rebalance(self, shards: int) -> MemoryStore:
+        """Distribute the series of a folder over another number of shards.
+
+        Parameters
+        ----------
+        shards : int
+            A multiple of the number there is, or a part of it, so that each shard is cut, or joined with others.
+
+        Returns
+        -------
+        MemoryStore
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If the store is one file, or ``shards`` is no such number; a store stays as it was.
+        """
+        _check_shards(shards)
+        if not isinstance(self._kept, Folder):
+            raise ValueError(f"{str(self.path)!r} is one file; make a folder and let it remember() the states of this store")
+        self._kept.rebalance(shards)
         return self
 
     def forget(self, ids: Hashable | Iterable[Hashable] | None = None) -> MemoryStore:
@@ -328,76 +361,25 @@ class MemoryStore:
         ValueError
             If there is no series of an id; none is forgotten then.
         """
-        with self._file.writing() as tables:
+        with self._kept.writing() as series:
             if ids is None:
-                tables.clear()
+                series.clear()
             else:
-                for name in dict.fromkeys(chosen(ids, tables)):
-                    tables.drop(name)
+                for name in dict.fromkeys(chosen(ids, series)):
+                    series.drop(name)
         return self
 
-    # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _batches(self, items: list[Any]) -> Iterator[list[Any]]:
-        firsts = range(0, len(items), self.batch_size)
-        shown = progress_bar(self.reader.verbose, "series", unit="batch", iterable=firsts)
-        return (items[first : first + self.batch_size] for first in shown)
-
-    def _absorb(self, tables: Tables, series: list[Series], faults: Faults) -> int:
-        """Read the rows of those of a batch of series that can be read on; returns how many these are."""
-        reader = self.reader
-        rows = {one.id: tables.find(one.id) for one in series}
-        states, writes = {}, set()
-        for one in series:
-            row = rows[one.id]
-            kept = None if row is None else self._state(tables, row, with_memory=False)
-            try:
-                state = reader.begin(one, kept)
-            except ValueError as error:
-                faults.note(one.id, str(error))
-                continue
-            if completes_patch(reader.network, state, len(one)) or row is None:
-                writes.add(one.id)
-                state = state if row is None or not row.n_seen else self._state(tables, row)
-            states[one.id] = state
-        series = [one for one in series if one.id in states]
-        if not series:
-            return 0
-        tensors = [reader.preparation.tensors(one, states[one.id].scale) for one in series]
-        found = absorb_together(reader.network, [states[one.id] for one in series], tensors)
-        for one, after in zip(series, found, strict=True):
-            _save(tables, one.id, after, last_time(one, after), with_memory=one.id in writes)
-        return len(series)
-
-    def _state(self, tables: Tables, row: Row, *, with_memory: bool = True) -> SeriesState:
-        """Return the state of one series; without memory, with nothing in its place."""
-        form = self._form if with_memory else self._form._replace(backbone=())
-        try:
-            state: SeriesState = unpack(form, tables.tensors(row, with_memory=with_memory))
-        except KeyError:
-            raise tables.damaged_at(row) from None
-        if state.n_seen != row.n_seen:
-            raise tables.damaged_at(row)
-        return state
-
-
-def _asked_for(tables: Tables, ids: Hashable | Iterable[Hashable] | None) -> list[Row]:
-    """Return the rows of the series that were asked for, all by default; one that has read nothing is refused."""
-    series = tables.rows() if ids is None else [tables[name] for name in chosen(ids, tables)]
-    if not series:
+def _asked_for(series: FileView | FolderView, ids: Hashable | Iterable[Hashable] | None) -> list[Any]:
+    """Return what is known of the series that were asked for, all by default; one that has read nothing is refused."""
+    entries: Any = series.rows() if ids is None else [series.find(name) for name in chosen(ids, series)]
+    if not entries:
         raise ValueError("there is no series to forecast; update() with rows first, or name one")
-    if unread := [row.name for row in series if not row.n_seen]:
+    if unread := [entry.name for entry in entries if not entry.n_seen]:
         raise ValueError(f"ids: nothing was read of {some(unread)}; update() with rows of them first")
-    return series
+    return entries  # type: ignore[no-any-return]
 
 
-def _save(tables: Tables, name: Hashable, state: SeriesState, last_time: Any, *, with_memory: bool) -> None:
-    """Write a state, its memory only if that was written to."""
-    memory = _encoded(pack(state.backbone, prefix="backbone")) if with_memory else None
-    tables.put(name, state.n_seen, last_time, _encoded(pack(state._replace(backbone=()))), memory)
-
-
-def _encoded(tensors: Mapping[str, Tensor]) -> bytes:
-    from safetensors.numpy import save  # the bytes that safetensors.torch writes, in a third of the time
-
-    return save({name: x.detach().cpu().numpy() for name, x in tensors.items()})
+def _check_shards(shards: Any) -> None:
+    if isinstance(shards, bool) or not isinstance(shards, int | np.integer) or not 1 <= shards <= MOST_SHARDS:
+        raise ValueError(f"shards must be a whole number from 1 to {MOST_SHARDS:,}, got {shards!r}")
