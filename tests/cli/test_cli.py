@@ -320,7 +320,18 @@ def test_a_missing_matplotlib_is_told_before_the_fit(tmp_path, monkeypatch, caps
     assert "--plot needs matplotlib; `pip install 'titans-ts[plot]'`" in capsys.readouterr().err
 
 
-COMMANDS = [["demo"], ["forecast"], ["evaluate"], ["classify"], ["score"], ["bench", "recall"], ["bench", "history"]]
+COMMANDS = [
+    ["demo"],
+    ["forecast"],
+    ["evaluate"],
+    ["classify"],
+    ["score"],
+    ["update"],
+    ["predict"],
+    ["rebalance"],
+    ["bench", "recall"],
+    ["bench", "history"],
+]
 COMMANDS += [["bench", "tasks"], ["bench", "reading"], ["bench", "tables"]]
 
 

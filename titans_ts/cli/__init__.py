@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from titans_ts import __version__
-from titans_ts.cli import bench, classify, demo, evaluate, fit, forecast, score
+from titans_ts.cli import bench, classify, demo, evaluate, fit, forecast, score, store
 from titans_ts.cli._shared import OptionError, in_options
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
@@ -55,6 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"titans-ts {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (demo, fit, forecast, evaluate, classify, score, bench):
+    for command in (demo, fit, forecast, store, evaluate, classify, score, bench):
         command.add(commands)
     return parser

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from titans_ts.files.replacing import replacing
@@ -148,11 +149,7 @@ def write_table(frame: Any, path: str | os.PathLike[str], *, form: TextForm = AN
 
     What the form leaves open is a point for decimals, and a comma between columns, a tab in a file called .tsv.
     """
-    import polars as pl
-
-    suffix = table_suffix(path)
-    if not isinstance(frame, pl.DataFrame):
-        frame = pl.DataFrame({name: pl.Series(frame[name].to_numpy()) for name in frame.columns})
+    suffix, frame = table_suffix(path), _as_polars(frame)
     with replacing(path) as temporary:
         if suffix == ".parquet":
             frame.write_parquet(temporary)
@@ -162,6 +159,28 @@ def write_table(frame: Any, path: str | os.PathLike[str], *, form: TextForm = AN
             comma = form.decimal == "," and separator != ","  # or a number would be two
             content = table.write_csv(separator=separator, decimal_comma=comma).encode()
             temporary.write_bytes(gzip.compress(content, mtime=0) if suffix.endswith(".gz") else content)
+
+
+def write_parts(frame: Any, path: str | os.PathLike[str], column: str) -> None:
+    """Write a frame to a folder of parquet files, one a value of a column (``id=west/0.parquet``), whole or not at all.
+
+    A folder that is there is replaced.
+    """
+    path = Path(path)
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
+        new, old = Path(temporary, "new"), Path(temporary, "old")
+        _as_polars(frame).write_parquet(new, partition_by=[column])
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+
+
+def _as_polars(frame: Any) -> Any:
+    import polars as pl
+
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    return pl.DataFrame({name: pl.Series(frame[name].to_numpy()) for name in frame.columns})
 
 
 def _iso(column: Any) -> Any:

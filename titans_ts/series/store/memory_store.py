@@ -153,6 +153,12 @@ class MemoryStore:
         with self._kept.reading() as series:
             return {row.name: row.n_seen for row in series.rows()}
 
+    @property
+    def last_times_(self) -> dict[Hashable, Any]:
+        """Time stamp of the last row read, by id; its number without stamps. Series without a row are not in it."""
+        with self._kept.reading() as series:
+            return {row.name: row.time for row in series.rows() if row.n_seen}
+
     def check(self) -> MemoryStore:
         """Read the whole file and hold it against its checksums; what is damaged otherwise shows only when it is read.
 
