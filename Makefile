@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-minimum test-extras check bench
+.PHONY: help setup compiled demo test test-minimum test-extras check bench
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 15
@@ -13,6 +13,9 @@ setup: .venv/.stamp  ## make .venv with everything a developer needs, at pinned 
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
+
+compiled:  ## compile the loops of the base beside their source, for runs from this folder
+	$(PYTHON) -m titans_ts.series.base.compiled.build
 
 demo: setup  ## forecast from a long history and show the memory at work
 	$(BIN)/titans-ts demo --overwrite

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,16 @@ def join(parts: Sequence[Any]) -> Any:
         joined = [join(same) for same in zip(*parts, strict=True)]
         return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
     return first
+
+
+def parted(state: Any, streams: int) -> Iterator[Any]:
+    """Return the states of a batch, ``streams`` of it at a time, each a copy of its own, which keeps no larger tensor."""
+    if isinstance(state, Tensor):
+        return (x.clone() for x in state.split(streams))
+    if not isinstance(state, tuple) or not state:
+        return iter(lambda: state, object())  # the same for all
+    columns = zip(*(parted(part, streams) for part in state), strict=False)
+    return (type(state)(*parts) if hasattr(state, "_fields") else parts for parts in columns)
 
 
 def pack(state: Any, *, prefix: str = "") -> dict[str, Tensor]:

@@ -24,6 +24,17 @@ class Bar(tqdm):
 
     monitor_interval = 0  # no thread that would hold it while a process forks
 
+    def __new__(cls, *given: Any, disable: bool = False, **shown: Any) -> Bar:
+        """Return a bar; one that is not shown takes no place among the others, and no lock."""
+        return object.__new__(cls) if disable else super().__new__(cls, *given, disable=disable, **shown)
+
+    def __init__(self, iterable: Any = None, *given: Any, disable: bool = False, **shown: Any) -> None:
+        if not disable:
+            super().__init__(iterable, *given, disable=disable, **shown)
+            return
+        self.iterable, self.disable, self.pos, self.leave = iterable, True, 0, False
+        self.n, self.total = shown.get("initial", 0), shown.get("total")
+
     @classmethod
     def renew_lock(cls) -> None:
         """Take a lock that nobody holds, as a forked process must: no thread is there that could give back the old one."""

@@ -881,7 +881,8 @@ class TitansForecaster(BaseTitans):
     @property
     def reader_(self) -> Reader:
         """What was fitted, apart from scikit-learn: the network with all that it reads by."""
-        check_is_fitted(self)
+        if not hasattr(self, "network_"):
+            check_is_fitted(self)
         return Reader(
             self.network_,
             self.preparation_,

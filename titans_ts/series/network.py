@@ -238,17 +238,14 @@ class ForecastNetwork(nn.Module):
             return self(lookback, covariates, state, base=base)[2]
         return self.backbone(self.embedding(lookback, covariates), state)[1]
 
-    def forecast(
-        self,
-        lookback: Lookback,
-        covariates: Covariates,
-        state: State,
-        ahead: Tensor | None = None,
-        base: Forecast | None = None,
-    ) -> Forecast:
-        """Return the forecast, quantiles included: those round the base's forecast move with it."""
-        point, hidden, _ = self(lookback, covariates, state, ahead, None if base is None else base.point)
-        if base is None:
-            assert self.quantile_head is not None
-            return Forecast(point, self.quantile_head(point, hidden))
-        return Forecast(point, base.quantiles + (point - base.point)[..., None])
+    def forecast(self, lookback: Lookback, covariates: Covariates, state: State, ahead: Tensor | None = None) -> Forecast:
+        """Return the forecast of a network without a base, quantiles included."""
+        assert self.quantile_head is not None
+        point, hidden, _ = self(lookback, covariates, state, ahead)
+        return Forecast(point, self.quantile_head(point, hidden))
+
+    def correction(
+        self, lookback: Lookback, covariates: Covariates, state: State, ahead: Tensor | None, base: Tensor
+    ) -> Tensor:
+        """Return what the memory adds to the base's forecast, ``(b, c, n, f)``, both on the scale of the look-back."""
+        return self(lookback, covariates, state, ahead, base)[0] - base

@@ -555,7 +555,11 @@ class Reader:
 
     def in_parallel(self, tasks: Iterable[Any]) -> list[Any]:
         """Return the answers of delayed tasks, ``n_jobs`` threads at a time."""
-        return list(Parallel(n_jobs=self.n_jobs, backend="threading")(tasks))
+        some = list(tasks)
+        if len(some) == 1:
+            [(work, given, named)] = some
+            return [work(*given, **named)]
+        return list(Parallel(n_jobs=self.n_jobs, backend="threading")(some))
 
 
 def _side_by_side(panel: Panel) -> Iterator[list[Series]]:

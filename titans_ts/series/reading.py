@@ -14,12 +14,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from titans_ts.backbones.observing import observed_writes
 from titans_ts.backbones.stack import State, require_memory
-from titans_ts.backbones.state import join, map_tensors
+from titans_ts.backbones.state import join, map_tensors, parted
 from titans_ts.blocks.scale import Scale, long_run_scale, on_long_run_scale
 from titans_ts.series.base.base import BaseForecast
 from titans_ts.series.intervals import quantiles_at
@@ -151,36 +153,34 @@ def forecast_together(
     waiting = [_waiting_forecast(network, state, future) for state, future in zip(states, futures, strict=True)]
     found: list[Any] = [None] * len(states)
     at, streams = torch.tensor([network.config.lookback]), network.config.streams
-    season = 1 if network.base is None else network.base.config.season
-    keys = [(state.n_seen % season, *form_of(parts[1])) for state, parts in zip(states, waiting, strict=True)]
+    turn = 1 if network.base is None else network.base.turn
+    keys = [(state.n_seen % turn, *form_of(parts[1])) for state, parts in zip(states, waiting, strict=True)]
     for group in _groups(keys, streams):
-        lookback, covariates = join([seen_at(network, waiting[i][0], at) for i in group])
-        ahead = _rows_ahead(network, [states[i].n_seen for i in group]).repeat_interleave(streams)
-        base = bounds = None
-        if network.base is not None:
-            carry, scale = (
-                join([waiting[i][2] for i in group]),
-                join([_scale_of_streams(network, waiting[i][0]) for i in group]),
-            )
-            nothing = torch.zeros(*scale.level.shape, 0, dtype=torch.float64)
-            said_by_base, _ = network.base.read(
-                nothing,
+        some, seen = [waiting[i] for i in group], [states[i].n_seen for i in group]
+        if network.listens or network.base is None or network.config.future:
+            lookback, covariates = join([seen_at(network, known, at) for known, _, _ in some])
+            ahead = _rows_ahead(network, seen).repeat_interleave(streams)
+        if network.base is None:
+            said = network.forecast(lookback, covariates, join([backbone for _, backbone, _ in some]), ahead)
+            answers = _without_base(network, said, lookback, [known.scale for known, _, _ in some])
+        else:
+            rows, _, scale = _rows_of_base(network, [known for known, _, _ in some], 0)
+            foretold, _ = network.base.read_each(
+                rows,
                 scale,
-                carry,
-                first=states[group[0]].n_seen,
+                [base for _, _, base in some],
+                firsts=seen,
                 ends=torch.tensor([0]),
                 levels=_levels_of(network, asked, group),
+                keep=False,
             )
-            base = _base_forecast(network, said_by_base, lookback, covariates)
-            bounds = said_by_base.bounds.to(network.device)
-        said = network.forecast(lookback, covariates, join([waiting[i][1] for i in group]), ahead, base)
-        if bounds is not None:
-            said = _within(said, bounds, lookback)
-        for place, i in enumerate(group):
-            here = slice(place * streams, (place + 1) * streams)
-            own = Lookback(*(x[here] for x in lookback))
-            limits = None if bounds is None else bounds[here]
-            answer = _in_units(Forecast(*(x[here] for x in said)), own, waiting[i][0].scale, limits)
+            if network.config.future:
+                foretold = _with_effect(network, foretold, covariates)
+            if network.listens:
+                backbone = join([one for _, one, _ in some])
+                foretold = _corrected(network, foretold, lookback, covariates, backbone, ahead)
+            answers = _in_units(foretold, join([known.scale for known, _, _ in some]))
+        for i, answer in zip(group, answers, strict=True):
             found[i] = _at_levels(network, answer, asked)
     return found
 
@@ -204,35 +204,43 @@ def rolling_forecasts(
     if state is None:
         state = start_state(network, static=series.static, scale=series.scale)
     backbone, base_carry, based = state.backbone, state.base, state.n_seen
-    all_rows = () if network.base is None else _rows_of_base(network, series)
+    if network.base is not None:
+        *all_rows, long_run = _rows_of_base(network, [series], series.length)
     absorbed = tokens_read(network.config, state.n_seen, unknown=False)
     groups: dict[int, list[int]] = {}
     for origin in origins:
         groups.setdefault((origin - 1) // patch, []).append(origin)
     for tokens, group in groups.items():
         ends = torch.arange(absorbed + 1, tokens + 1) * patch
-        before = base = bounds = None
+        before = foretold = None
         if network.base is not None:
             asked = torch.tensor(group) if network.recollection is None else torch.cat([ends, torch.tensor(group)])
             rows, actual = (x[..., based : group[-1]] for x in all_rows)
-            scale = _scale_of_streams(network, series)
-            foretold, base_carry = network.base.read(
-                rows, scale, base_carry, first=based, ends=asked - based, levels=levels, actual=actual
+            foretold, (base_carry,) = network.base.read_each(
+                rows, long_run, [base_carry], firsts=[based], ends=asked - based, levels=levels, actual=actual
             )
-            found, based = _base_forecast(network, foretold, *seen_at(network, series, asked)), group[-1]
-            before = found.point[:, :, : -len(group)]
-            base = Forecast(*(_each_alone(x[:, :, -len(group) :]) for x in found))
-            bounds = _each_alone(foretold.bounds[:, :, -len(group) :]).to(network.device)
+            based = group[-1]
+            if network.config.future:
+                foretold = _with_effect(network, foretold, seen_at(network, series, asked)[1])
+            if network.recollection is not None and len(ends):
+                before = foretold.point[:, :, : len(ends)].to(network.device)
+                before = on_lookback_scale(before, seen_at(network, series, ends)[0])
+            foretold = _mapped(lambda x: x[:, :, -len(group) :], foretold)  # noqa: B023
         backbone = _read_patches(network, series, backbone, ends, before, told=told)
         absorbed = tokens
-        lookback, covariates = seen_at(network, series, torch.tensor(group))
-        fork = map_tensors(partial(torch.repeat_interleave, repeats=len(group), dim=0), backbone)
-        lookback, covariates = _as_batch(lookback, covariates)
-        ahead = _rows_ahead(network, group).repeat(network.config.streams)
-        found = network.forecast(lookback, covariates, fork, ahead, base)
-        if bounds is not None:
-            found = _within(found, bounds, lookback)
-        yield group, _at_levels(network, _in_units(found, lookback, series.scale, bounds, origins=len(group)), levels)
+        if foretold is None or network.listens:
+            lookback, covariates = _as_batch(*seen_at(network, series, torch.tensor(group)))
+            fork = map_tensors(partial(torch.repeat_interleave, repeats=len(group), dim=0), backbone)
+            ahead = _rows_ahead(network, group).repeat(network.config.streams)
+        if foretold is None:
+            said = network.forecast(lookback, covariates, fork, ahead)
+            answers = _without_base(network, said, lookback, [series.scale], origins=len(group))
+        else:
+            if network.listens:
+                foretold = _corrected(network, _mapped(_each_alone, foretold), lookback, covariates, fork, ahead)
+                foretold = _mapped(partial(_together, origins=len(group)), foretold)
+            answers = _in_units(foretold, series.scale)
+        yield group, _at_levels(network, answers[0], levels)
 
 
 @torch.no_grad()
@@ -382,36 +390,47 @@ def _read_bases(
         first = 0 if _is_unknown(state.scale) else state.n_seen
         firsts.append(first)
         lengths.append(0 if _is_unknown(known.scale) else state.n_seen - first + known.length - network.config.lookback)
-    turn = math.lcm(network.config.patch_length, base.config.season)
-    keys = [(rows, first % turn) if rows else None for rows, first in zip(lengths, firsts, strict=True)]
+    keys = [(rows, first % base.turn) if rows else None for rows, first in zip(lengths, firsts, strict=True)]
     for group in _groups(keys, network.config.streams):
-        first, length = firsts[group[0]], lengths[group[0]]
-        rows, actual = join([tuple(x[..., -length:] for x in _rows_of_base(network, waiting[i][0])) for i in group])
-        scale = join([_scale_of_streams(network, waiting[i][0]) for i in group])
+        length = lengths[group[0]]
+        rows, actual, scale = _rows_of_base(network, [waiting[i][0] for i in group], length)
         asked = torch.zeros(0, dtype=torch.long)
         if network.recollection is not None:
             known, ends = waiting[group[0]]
             asked = ends - (known.length - length)
-        before = join([carries[i] for i in group])
-        found, carry = base.read(rows, scale, before, first=first, ends=asked, actual=actual)
-        for place, (i, one) in enumerate(zip(group, parted(carry, network.config.streams), strict=False)):
+        before, begun = [carries[i] for i in group], [firsts[i] for i in group]
+        found, after = base.read_each(rows, scale, before, firsts=begun, ends=asked, actual=actual)
+        for place, (i, one) in enumerate(zip(group, after, strict=True)):
             carries[i] = one
             here = slice(place * network.config.streams, (place + 1) * network.config.streams)
             foretold[i] = found.point[here] if len(asked) else None
     return foretold, carries
 
 
-def _base_forecast(network: ForecastNetwork, found: BaseForecast, lookback: Lookback, covariates: Covariates) -> Forecast:
-    """Return what the base forecasts on the scale of each look-back, with the effect of covariates known in advance."""
+def _with_effect(network: ForecastNetwork, found: BaseForecast, covariates: Covariates | None) -> BaseForecast:
+    """Return what the base forecasts with the effect of covariates known in advance."""
+    if not network.config.future or covariates is None:
+        return found
     assert network.base is not None
-    level, spread = lookback.level.cpu()[..., None], lookback.spread.cpu()[..., None]
-    shift = -level
-    if network.config.future:
-        shift = shift + network.base.effect_of(covariates.future.cpu(), covariates.channel.cpu())
-    point = (found.point + shift) / spread
-    empty = point[..., None][..., :0]
-    quantiles = empty if found.quantiles is None else (found.quantiles + shift[..., None]) / spread[..., None]
-    return Forecast(*(x.to(lookback.values.device, lookback.values.dtype) for x in (point, quantiles)))
+    effect = network.base.effect_of(covariates.future.cpu(), covariates.channel.cpu())
+    quantiles = None if found.quantiles is None else found.quantiles + effect[..., None]
+    return found._replace(point=found.point + effect, quantiles=quantiles)
+
+
+def _corrected(
+    network: ForecastNetwork,
+    found: BaseForecast,
+    lookback: Lookback,
+    covariates: Covariates,
+    state: State,
+    ahead: Tensor,
+) -> BaseForecast:
+    """Return the base's forecast, quantiles included, with what the memory adds to it."""
+    level, spread = lookback.level.double().cpu()[..., None], lookback.spread.double().cpu()[..., None]
+    base = ((found.point - level) / spread).to(lookback.values)
+    added = network.correction(lookback, covariates, state, ahead, base).double().cpu() * spread
+    quantiles = None if found.quantiles is None else found.quantiles + added[..., None]
+    return found._replace(point=found.point + added, quantiles=quantiles)
 
 
 def _levels_of(
@@ -432,11 +451,10 @@ def _at_levels(network: ForecastNetwork, found: Forecasts, levels: Sequence[floa
     return found._replace(quantiles=torch.from_numpy(quantiles))
 
 
-def _within(found: Forecast, bounds: Tensor, lookback: Lookback) -> Forecast:
-    """Return forecasts that stop where rows do, by bounds ``(b, c, n, 2)`` on the long-run scale."""
-    low, high = on_lookback_scale(bounds, lookback)[..., None].unbind(-2)
-    point = torch.maximum(torch.minimum(found.point, high), low)
-    return Forecast(point, torch.maximum(torch.minimum(found.quantiles, high[..., None]), low[..., None]))
+def _mapped(change: Callable[[Tensor], Tensor], found: BaseForecast) -> BaseForecast:
+    """Return a forecast of the base with a function applied to each of its parts."""
+    quantiles = None if found.quantiles is None else change(found.quantiles)
+    return BaseForecast(change(found.point), quantiles, change(found.bounds))
 
 
 def _each_alone(x: Tensor) -> Tensor:
@@ -444,19 +462,38 @@ def _each_alone(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(0, 1)[:, :, None]
 
 
-def _rows_of_base(network: ForecastNetwork, series: SeriesTensors) -> tuple[Tensor, Tensor]:
-    """Return what the base reads: rows on their long-run scale less the effect of covariates, and with it, ``(b, c, t)``."""
+def _together(x: Tensor, origins: int) -> Tensor:
+    """Turn what :func:`_each_alone` made of ``n`` origins back into ``(b, c, n, ...)``."""
+    return x.squeeze(2).unflatten(0, (-1, origins)).transpose(1, 2)
+
+
+def _without_base(
+    network: ForecastNetwork, said: Forecast, lookback: Lookback, scales: Sequence[Scale], *, origins: int = 1
+) -> list[Forecasts]:
+    """Return forecasts of a network without a base, ``(b n, c, 1, f)`` on their look-backs' scales, in units."""
+    level, spread = lookback.level[..., None], lookback.spread[..., None]
+    parts = said.point * spread + level, said.quantiles * spread[..., None] + level[..., None]
+    point, quantiles = (_together(x, origins).double().cpu() for x in parts)
+    free = point.new_tensor([-math.inf, math.inf]).expand(*point.shape[:-1], 2)
+    return _in_units(BaseForecast(point, quantiles, free), join(scales))
+
+
+def _rows_of_base(network: ForecastNetwork, series: Sequence[SeriesTensors], length: int) -> tuple[Tensor, Tensor, Scale]:
+    """Return what the base reads of the last ``length`` rows of some series, ``(b, c, t)``.
+
+    Rows on their long-run scale less the effect of covariates, the same with it, and that scale ``(b, c)``.
+    """
     assert network.base is not None
-    actual = on_long_run_scale(series.rows[None], series.scale)[0]
-    rows = actual
+    end = series[0].length
+    raw = torch.stack([one.rows[:, one.length - length :] for one in series])
+    scale = join([one.scale for one in series])
+    rows = actual = on_long_run_scale(raw, scale)
     if network.config.future:
-        rows = actual - network.base.effect @ series.future[: actual.shape[1]].double().T
-    return (rows[None], actual[None]) if network.config.mixed else (rows[:, None], actual[:, None])
-
-
-def _scale_of_streams(network: ForecastNetwork, series: SeriesTensors) -> Scale:
-    """Return the long-run scale of each stream's channels, ``(b, c)``."""
-    return series.scale if network.config.mixed else Scale(series.scale.level.mT, series.scale.spread.mT)
+        future = torch.stack([one.future[end - length : end] for one in series]).double()
+        rows = actual - torch.einsum("cx,gtx->gct", network.base.effect, future)
+    if network.config.mixed:
+        return rows, actual, scale
+    return *(x.flatten(0, 1)[:, None] for x in (rows, actual)), Scale(*(x.reshape(-1, 1) for x in scale))  # type: ignore[return-value]
 
 
 def _is_unknown(scale: Scale) -> bool:
@@ -474,40 +511,32 @@ def _rows_ahead(network: ForecastNetwork, seen: Sequence[int]) -> Tensor:
     return torch.tensor(seen, device=network.device) % network.config.patch_length
 
 
-def _in_units(
-    found: Forecast, lookback: Lookback, scale: Scale, bounds: Tensor | None = None, *, origins: int = 1
-) -> Forecasts:
-    """Return a series' forecasts at one origin a stream, ``(b n, c, 1, f)``, in its own units.
+def _in_units(found: BaseForecast, scale: Scale) -> list[Forecasts]:
+    """Return the forecasts of ``g`` series ``(b, c, n, f)`` in their own units, by their scales ``(g, channels)``.
 
-    What stopped at one of ``bounds`` ``(b n, c, 1, 2)``, on the long-run scale, is that bound to the last digit: a quantile
-    of rain that is a rounding error above 0 would miss every dry hour.
+    What stops at a bound is that bound to the last digit: a quantile of rain that is a rounding error above 0 would miss
+    every dry hour.
     """
-    level, spread = lookback.level[..., None], lookback.spread[..., None]
-
-    def back(x: Tensor) -> Tensor:
-        x = x.squeeze(2).unflatten(0, (-1, origins)).transpose(1, 2).flatten(0, 1).double()  # channels, n, f ...
-        shape = (-1, *[1] * (x.ndim - 1))
-        return (x * scale.spread.reshape(shape) + scale.level.reshape(shape)).movedim(0, -1)
-
-    point = back(found.point * spread + level)
-    quantiles = back(found.quantiles * spread[..., None] + level[..., None]).transpose(-1, -2)
-    if bounds is not None:
-        rounded = back(on_lookback_scale(bounds, lookback) * spread + level)
-        size = torch.maximum(scale.level.abs(), scale.spread).flatten()
-        for limit, near, side in zip(back(bounds).unbind(1), rounded.unbind(1), (1, -1), strict=True):  # n channels
-            exact = _to_digits(limit, size)[:, None]
-            reached = side * (point - near[:, None]) <= 0
-            point = side * torch.where(reached, side * exact, torch.maximum(side * point, side * exact))
-            reached = side * (quantiles - near[:, None, :, None]) <= 0
-            exact = exact[..., None]
-            quantiles = side * torch.where(reached, side * exact, torch.maximum(side * quantiles, side * exact))
-    return Forecasts(point, quantiles)
+    level, spread = (x.numpy()[..., None, None] for x in scale)
+    parts = [found.point.numpy()[..., None]]  # a last axis: nothing, or quantiles
+    parts += [] if found.quantiles is None or not found.quantiles.shape[-1] else [found.quantiles.numpy()]
+    values = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
+    values = values.reshape(*scale.level.shape, *values.shape[2:])  # g channels n f (1 + q)
+    raw = values * spread[..., None] + level[..., None]
+    bounds = found.bounds.numpy().reshape(*scale.level.shape, *found.bounds.shape[2:])  # g channels n 2
+    if np.isfinite(bounds).any():
+        exact = _to_digits(bounds * spread + level, np.maximum(np.abs(level), spread))
+        low, high, least, most = (x[..., i, None, None] for x in (bounds, exact) for i in (0, 1))
+        raw = np.where(values <= low, least, np.maximum(raw, least))
+        raw = np.where(values >= high, most, np.minimum(raw, most))
+    answers = torch.from_numpy(raw).movedim(1, -2)  # g n f channels (1 + q)
+    return [Forecasts(one[..., 0], one[..., 1:]) for one in answers.unbind()]
 
 
-def _to_digits(x: Tensor, size: Tensor) -> Tensor:
+def _to_digits(x: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return numbers rounded to 13 digits of their size: what a scale and its inverse add is gone."""
-    digits = 10.0 ** (13 - size.clamp(1e-200, 1e200).log10().ceil())
-    return torch.where(x.isfinite(), (x * digits).round() / digits, x)
+    digits = 10.0 ** (13 - np.ceil(np.log10(np.clip(size, 1e-200, 1e200))))
+    return np.where(np.isfinite(x), np.round(x * digits) / digits, x)
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -535,16 +564,6 @@ def form_of(state: Any) -> tuple[Any, ...]:
     if isinstance(state, tuple):
         return tuple(x for part in state for x in form_of(part))
     return () if state is None else (state,)
-
-
-def parted(state: Any, streams: int) -> Iterator[Any]:
-    """Return the states of a batch, ``streams`` of it at a time, each a copy of its own, which keeps no larger tensor."""
-    if isinstance(state, Tensor):
-        return (x.clone() for x in state.split(streams))
-    if not isinstance(state, tuple) or not state:
-        return iter(lambda: state, object())  # the same for all
-    columns = zip(*(parted(part, streams) for part in state), strict=False)
-    return (type(state)(*parts) if hasattr(state, "_fields") else parts for parts in columns)
 
 
 def _as_batch(lookback: Lookback, covariates: Covariates) -> tuple[Lookback, Covariates]:

@@ -275,6 +275,8 @@ def _without_effect(
 
 
 def _standardised(table: np.ndarray, moments: tuple[tuple[float, float], ...]) -> Tensor:
+    if not moments:
+        return torch.zeros(len(table), 0)
     mean, spread = np.array(moments, dtype=np.float64).reshape(-1, 2).T
     near = np.clip((table - mean) / spread, -FARTHEST, FARTHEST)
     return torch.from_numpy(near.astype(np.float32))

@@ -8,18 +8,21 @@ the rows alone, not on how they were cut or on who asked for a forecast.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from titans_ts.backbones.state import map_tensors
+from titans_ts.backbones.state import join, map_tensors, parted
 from titans_ts.blocks.scale import Scale
 from titans_ts.series.base import bounds, preference, spread
 from titans_ts.series.base.bank import Bank, BankCarry, BankSeen
 from titans_ts.series.base.bounds import BoundsCarry
+from titans_ts.series.base.compiled import reading as compiled
+from titans_ts.series.base.compiled.facts import Facts, facts_of
 from titans_ts.series.base.linear_memory import LinearMemory, LinearMemoryCarry
 from titans_ts.series.base.mixing import mix
 from titans_ts.series.base.preference import PreferenceCarry
@@ -59,6 +62,7 @@ class Base(nn.Module):
     holds zeros; :mod:`titans_ts.series.learning.solving` or a file fills it.
     """
 
+    _facts: Any = None  # what the compiled loops know, and of what
     mixing: Tensor  # k f, weight of each candidate at each step
     pace: Tensor  # scalar, how fast a stream's own weights move away from these
     effect: Tensor  # c x, of each covariate known in advance on each channel, in long-run spreads
@@ -93,6 +97,7 @@ class Base(nn.Module):
 
     def set_spread(self, learned: Spread) -> None:
         """Keep what was learned of the errors of forecasts."""
+        self._facts = None
         parts = {name: x for name, x in learned._asdict().items() if isinstance(x, Tensor) and (name != "young" or len(x))}
         self._of_spread: tuple[str, ...] = tuple(parts)
         for name, x in parts.items():
@@ -190,6 +195,82 @@ class Base(nn.Module):
         flat = flat._replace(bounds=extremes)
         return BaseForecast(*parts), map_tensors(lambda x: x.unflatten(0, streams), flat)
 
+    def read_each(
+        self,
+        rows: Tensor,
+        scale: Scale,
+        carries: Sequence[BaseCarry],
+        *,
+        firsts: Sequence[int],
+        ends: Tensor,
+        levels: Sequence[float] | Tensor = (),
+        actual: Tensor | None = None,
+        keep: bool = True,
+    ) -> tuple[BaseForecast, list[BaseCarry]]:
+        """Read rows of several series on, each from a carry of its own; compiled where that was built, see :meth:`read`.
+
+        ``firsts`` differ by multiples of :attr:`turn`. Without ``keep`` there are no carries after the rows.
+        """
+        if (ready := self._compiled()) is None:
+            both = self.read(rows, scale, join(carries), first=firsts[0], ends=ends, levels=levels, actual=actual)
+            return both[0], list(islice(parted(both[1], len(rows) // len(carries)), len(carries)))
+        code, facts = ready
+        level, long_run = (x.double().flatten() for x in scale)
+        zero, asked = level.nan_to_num(1.0) / long_run.nan_to_num(1.0), ends.tolist()
+        found, after = compiled.read(
+            code,
+            facts,
+            carries,
+            rows.flatten(0, 1).double(),
+            actual=(rows if actual is None else actual).flatten(0, 1).double(),
+            zero=zero,
+            least=-level / long_run if self.config.zero else torch.full_like(level, math.nan),
+            firsts=firsts,
+            ends=asked,
+            keep=keep,
+        )
+        quantiles, streams = None, rows.shape[:2]
+        if len(levels):
+            origins = torch.tensor(firsts).repeat_interleave(len(level) // len(carries))[:, None] + ends
+            quantiles = self._quantiles(found, origins, levels).unflatten(0, streams)
+        point, bounds = (x.view(*streams, *x.shape[1:]) for x in (found.point, found.limits))
+        return BaseForecast(point, quantiles, bounds), after
+
+    def _quantiles(self, found: compiled.Found, origins: Tensor, levels: Sequence[float] | Tensor) -> Tensor:
+        """Return quantiles ``(s, n, f, q)`` of what was found after ``origins`` ``(s, n)`` rows."""
+        known = spread.SpreadSeen(found.level, found.profile, found.factors)
+        size = spread.sizes(self.spread, known, found.features, origins=origins, age=found.age)
+        each = levels.flatten(0, 1)[:, None].numpy() if isinstance(levels, Tensor) else levels
+        return spread.quantiles(self.spread, known, found.point, size, each, age=found.age)
+
+    @property
+    def turn(self) -> int:
+        """By multiples of how many rows series may differ that :meth:`read_each` reads side by side."""
+        return math.lcm(self.config.patch_length, self.config.season) if compiled.library() is None else 1
+
+    def _compiled(self) -> tuple[Any, Facts] | None:
+        """Return the library, and what it needs to know of the base as it is now; None where there is no library."""
+        if (code := compiled.library()) is None:
+            return None
+        if (
+            self._facts is None
+            or self._facts[:2] != (self.config, self.memory)
+            or not all(map(_is_as_it_was, self._facts[2]))
+        ):
+            modules = (self, *self._all_ridges(), *(() if self.memory is None else (self.memory,)))
+            kept = [(each._buffers, name, x) for each in modules for name, x in each._buffers.items() if x is not None]
+            self._facts = self.config, self.memory, [(*one, one[2]._version) for one in kept], facts_of(self)
+        return code, self._facts[3]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_facts": None}  # they hold places in memory
+
+    def _all_ridges(self) -> Iterator[Ridge]:
+        for one in self.ridges:
+            while one is not None:
+                yield one
+                one = one.younger
+
     def _read_piece(
         self, rows: Tensor, scale: Scale, carry: BaseCarry, first: int, ends: Tensor, levels: Sequence[float] | Tensor
     ) -> tuple[tuple[Tensor, Tensor | None], BaseCarry]:
@@ -276,6 +357,12 @@ class Base(nn.Module):
         found = [self.bank.forecasts(seen, self.config.horizon)]
         found += [ridge.forecasts(known, ends, seen)[:, :, None] for ridge in self.ridges]
         return torch.cat(found, dim=2)
+
+
+def _is_as_it_was(kept: tuple[dict[str, Any], str, Tensor, int]) -> bool:
+    """Tell whether a buffer is the tensor that it was, with the same numbers."""
+    buffers, name, x, version = kept
+    return buffers[name] is x and x._version == version
 
 
 def features_of(seen: BankSeen) -> Tensor:
