@@ -113,18 +113,28 @@ def test_what_is_wrong_is_said_in_every_process():
 # --- estimators -----------------------------------------------------------------------------------------------------
 
 
-def panel(n=10, rows=160):
+def panel(n=10, rows=160, channels=1):
     chance = np.random.default_rng(0)
-    return [np.sin(np.arange(rows + 3 * i) * np.pi / 6 + i) + 0.3 * chance.normal(size=rows + 3 * i) for i in range(n)]
+    each = [np.arange(rows + 3 * i)[:, None] + np.arange(channels) for i in range(n)]
+    return [np.sin(at * np.pi / 6 + i) + 0.3 * chance.normal(size=at.shape) for i, at in enumerate(each)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"layers": 0}, {"solve_on": "training", "random_state": None}])
-def test_a_forecaster_fits_alike_on_any_number_of_processes(settings):
-    (one,) = in_group(1, fitted, panel(), settings)
+@pytest.mark.parametrize(
+    ("settings", "X"),
+    [
+        ({}, panel()),
+        ({"layers": 0}, panel(channels=3)),
+        ({"layers": 0, "season_length": 12}, panel(12, 700)),
+        ({"solve_on": "training", "random_state": None}, panel()),
+        ({}, panel(3)),
+    ],
+)
+def test_a_forecaster_fits_alike_on_any_number_of_processes(settings, X):
+    (one,) = in_group(1, fitted, X, settings)
     assert isinstance(one, tuple), one
     for size in (2, 4):
-        found = in_group(size, fitted, panel(), settings)
+        found = in_group(size, fitted, X, settings)
         assert found == found[:1] * size
         assert found[0] == one or settings.get("random_state", 0) is None
 

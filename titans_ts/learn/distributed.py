@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 T = TypeVar("T")
+Sums = TypeVar("Sums", bound=tuple[Tensor, ...])
 
 PIECES = 8
 """Pieces that work is cut into; a group has as many processes, or a half, a quarter or an eighth of them."""
@@ -37,6 +38,16 @@ class _Failed(NamedTuple):
 def in_group() -> bool:
     """Tell whether work is shared with other processes, or at least cut as it would be."""
     return dist.is_available() and dist.is_initialized() and not _ALONE.get()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Share nothing inside the block: every process of a group does all of the work."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def is_first() -> bool:
@@ -129,6 +140,18 @@ def agree(network: nn.Module) -> None:
         network.load_state_dict(decided(lambda: {name: x.cpu() for name, x in network.state_dict().items()}))
 
 
+def summed(work: Callable[[slice], Sums], count: int) -> Sums:
+    """Return the sum over all pieces of what work gives, tensors of one kind of number; no piece may be empty."""
+    if not in_group():
+        return work(slice(0, count))
+    parts = [(number, work(places)) for number, places in mine(count)]
+    vectors = [(number, torch.cat([x.flatten() for x in part])) for number, part in parts]
+    like = parts[0][1]
+    total = added(vectors, vectors[0][1]).split([x.numel() for x in like])
+    sums = [x.view_as(one) for x, one in zip(total, like, strict=True)]
+    return type(like)(*sums) if hasattr(like, "_fields") else type(like)(sums)
+
+
 def gathered(parts: dict[int, T]) -> dict[int, T]:
     """Return what all processes keep of pieces, by the pieces' numbers."""
     if not in_group():
@@ -159,17 +182,15 @@ def _tree(parts: list[Tensor]) -> Tensor:
 
 def _tried(work: Callable[[], T]) -> T | _Failed:
     """Return what work gives alone, or its error, which the others raise too."""
-    token = _ALONE.set(True)
     try:
-        return work()
+        with alone():
+            return work()
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:
             return _Failed(RuntimeError(f"{type(error).__name__}: {error}"))
         return _Failed(error)
-    finally:
-        _ALONE.reset(token)
 
 
 def _raised(found: Any) -> Any:

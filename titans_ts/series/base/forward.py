@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from titans_ts.learn import distributed
 from titans_ts.series.base.bank import BankSeen
 from titans_ts.series.base.ridge import (
     FARTHEST_TARGET,
@@ -105,18 +107,19 @@ def learn(
         shared = replace(spec, own=False)
         if shared not in kept:
             groups = channels if size <= OWN_BYTES and replace(spec, own=True) in specs else 1
-            kept = {shared: running_sums(spec, rows, ends, seen, horizon, edges, groups=groups)} | _only(kept, best)
+            sums = running_sums(spec, rows, ends, seen, horizon, edges, groups=groups, channels=channels)
+            kept = {shared: sums} | _only(kept, best)
         if float(kept[shared][-1].total.sum()) <= 0:
             continue
-        found = _judge(spec, kept[shared], rows, ends, seen, horizon, edges, penalties, best)
+        found = _judge(spec, kept[shared], rows, ends, seen, horizon, edges, penalties, best, channels=channels)
         losses |= {f"{spec} {key}": value for key, value in found.losses.items()}
-        if best is None or clearly_better(_of(found), _of(best)):
+        if best is None or clearly_better(_loss_of(found), _loss_of(best)):
             best, best_sums = found, kept[shared]
     if best is None or best_sums is None:
         return None
     final, forward = _solutions(best, best_sums)
     younger = _younger(best, best_sums[-1])
-    return best._replace(weights=final, younger=younger, forward=forward, losses={**losses, "chosen": _of(best)})
+    return best._replace(weights=final, younger=younger, forward=forward, losses={**losses, "chosen": _loss_of(best)})
 
 
 def _only(kept: dict[RidgeSpec, list[Sums]], best: Learned | None) -> dict[RidgeSpec, list[Sums]]:
@@ -125,21 +128,51 @@ def _only(kept: dict[RidgeSpec, list[Sums]], best: Learned | None) -> dict[Ridge
 
 
 def running_sums(
-    spec: RidgeSpec, rows: Tensor, ends: Tensor, seen: BankSeen, horizon: int, edges: Tensor, *, groups: int = 1
+    spec: RidgeSpec,
+    rows: Tensor,
+    ends: Tensor,
+    seen: BankSeen,
+    horizon: int,
+    edges: Tensor,
+    *,
+    groups: int = 1,
+    channels: int = 1,
 ) -> list[Sums]:
     """Return, for each block's end, the sums of all windows whose targets are read by then.
 
-    A stream's first sizes are those of a few rows, so a block's windows are measured by the size at its end.
+    A stream's first sizes are those of a few rows, so a block's windows are measured by the size at its end. Processes of a
+    group add up their pieces of the series, which are so many channels each.
     """
-    done = _wide(ends, rows) + horizon
+
+    def of_block(j: int, places: slice) -> Sums:
+        some = streams_of(places, channels)
+        own, at, known = rows[some], of_streams(ends, some), seen_of(seen, some)
+        begin, end = (of_streams(edges, some)[..., i, None] for i in (j, j + 1))
+        done = _wide(at, own) + horizon
+        settled = (_wide(at, own) <= end).sum(-1, keepdim=True).sub(1).clamp_min(0)
+        known = known._replace(size=known.size.gather(1, settled).expand_as(known.size))
+        return add_up(spec, own, at, known, horizon, (done <= end) & ((done > begin) | (j == 0)), groups=groups)
+
     found: list[Sums] = []
     for j in range(edges.shape[-1] - 1):
-        begin, end = edges[..., j, None], edges[..., j + 1, None]
-        settled = (_wide(ends, rows) <= end).sum(-1, keepdim=True).sub(1).clamp_min(0)
-        known = seen._replace(size=seen.size.gather(1, settled).expand_as(seen.size))
-        here = add_up(spec, rows, ends, known, horizon, (done <= end) & ((done > begin) | (j == 0)), groups=groups)
+        here = distributed.summed(partial(of_block, j), len(rows) // channels)
         found.append(found[-1].plus(here) if found else here)
     return found
+
+
+def streams_of(places: slice, channels: int) -> slice:
+    """Return the streams that series of so many channels make."""
+    return slice(places.start * channels, places.stop * channels)
+
+
+def seen_of(seen: BankSeen, some: slice) -> BankSeen:
+    """Return what is seen of some streams."""
+    return type(seen)(*(each[some] for each in seen))
+
+
+def of_streams(places: Tensor, some: slice) -> Tensor:
+    """Return the places of some streams, of ``(k,)``, which are those of all, or of ``(s, k)``."""
+    return places if places.ndim == 1 else places[some]
 
 
 def _wide(ends: Tensor, rows: Tensor) -> Tensor:
@@ -157,6 +190,8 @@ def _judge(
     edges: Tensor,
     penalties: Sequence[float],
     before: Learned | None,
+    *,
+    channels: int = 1,
 ) -> Learned:
     """Return a spec's best penalty by the mean log loss of its forward blocks; weights are solved later."""
     steps = torch.arange(0, horizon, -(-horizon // JUDGED_STEPS))
@@ -168,6 +203,12 @@ def _judge(
         tried = [(shared, own) for own in OWN_PENALTIES]
     losses: dict[tuple[float, float | None], list[float]] = {each: [] for each in tried}
     start = _wide(ends, rows)
+
+    def of_some(weights: list[Tensor], at: Tensor, counted: Tensor, series: slice) -> tuple[Tensor]:
+        some = streams_of(series, channels)
+        given = weights, rows[some], of_streams(ends, some), seen_of(seen, some), at, counted[some], steps
+        return (_added_losses(spec, *given),)
+
     for j, known in enumerate(sums[:-1]):
         counted = (start >= edges[..., j + 1, None]) & (start < edges[..., j + 2, None])
         places = counted.any(0).nonzero()[:, 0]
@@ -179,9 +220,10 @@ def _judge(
             weights = [own_weights(spec, some, penalty, own or 0.0) for penalty, own in tried]
         else:
             weights = solve_each(spec, known.together().at_steps(steps), [penalty for penalty, _ in tried])
-        for each, loss in zip(tried, _losses(spec, weights, rows, ends, seen, places, counted, steps), strict=True):
+        (total,) = distributed.summed(partial(of_some, weights, places, counted), len(rows) // channels)
+        for each, loss in zip(tried, _mean_logs(total), strict=True):
             losses[each].append(loss)
-        if before is not None and len(losses[tried[0]]) == ENOUGH and _worse(losses.values(), _of(before)):
+        if before is not None and len(losses[tried[0]]) == ENOUGH and _worse(losses.values(), _loss_of(before)):
             break
     chosen = min(tried, key=lambda each: sum(losses[each]))
     report = {f"{a:g}" if b is None else f"{a:g}, own {b:g}": losses[a, b] for a, b in tried}
@@ -189,7 +231,7 @@ def _judge(
     return Learned(spec, chosen[0], chosen[1], empty, (), (), {**report, "chosen": losses[chosen]})
 
 
-def _losses(
+def _added_losses(
     spec: RidgeSpec,
     weights: Sequence[Tensor],
     rows: Tensor,
@@ -198,8 +240,8 @@ def _losses(
     places: Tensor,
     counted: Tensor,
     steps: Tensor,
-) -> list[float]:
-    """Return, for each of ``weights``, the mean of the logarithms of mean squared and of squared mean absolute error."""
+) -> Tensor:
+    """Return squared and absolute errors that were added up, and how many, for each of ``weights`` ``(w, 3)``."""
     total = torch.zeros(len(weights), 3, dtype=torch.float64)
     reach = int(steps[-1]) + 1
     padded = F.pad(rows, (0, reach), value=float("nan"))
@@ -213,6 +255,11 @@ def _losses(
             there = ~error.isnan() & counted[:, part, None]
             error = torch.where(there, error, 0.0)
             total[i] += torch.stack([error.square().sum(), error.abs().sum(), there.sum().double()])
+    return total
+
+
+def _mean_logs(total: Tensor) -> list[float]:
+    """Return the mean of the logarithms of mean squared and of squared mean absolute error, of sums ``(w, 3)``."""
     squared, absolute, count = total.unbind(1)
     logs = (torch.stack([squared, absolute]) / count.clamp_min(1.0)).clamp_min(1e-300).log()
     return ((logs[0] + 2 * logs[1]) / 2).tolist()
@@ -223,7 +270,7 @@ def _worse(tried: Iterable[list[float]], best: list[float]) -> bool:
     return all(mine > its for losses in tried for mine, its in zip(losses, best, strict=False))
 
 
-def _of(learned: Learned) -> list[float]:
+def _loss_of(learned: Learned) -> list[float]:
     return learned.losses["chosen"]
 
 

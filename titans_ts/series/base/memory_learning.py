@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from titans_ts.backbones.state import join
+from titans_ts.learn import distributed
 from titans_ts.learn.acceptance import MemoryGain, by_stretch, memory_gain
 from titans_ts.series.base.linear_memory import (
     BEGUN,
@@ -111,7 +114,7 @@ def read_apart(memory: LinearMemory, learned: Learned, rows: Tensor, ends: Tenso
     So what follows learns from errors that these have not seen.
     """
     if not learned.apart:
-        return memory.read(rows, ends, expected, size, memory.initial(len(rows)))[0]
+        return _read(memory, rows, ends, expected, size)
     whitening, prior = memory.whitening.clone(), memory.prior.clone()
     some = _evenly(len(rows), WINDOWS // max(len(ends), 1))
     cut, said = int(some[len(some) // 2]), []
@@ -119,10 +122,21 @@ def read_apart(memory: LinearMemory, learned: Learned, rows: Tensor, ends: Tenso
         memory.whitening.copy_(half.whitening)
         memory.prior.copy_(half.prior)
         each = rows[part], ends, expected[part], size[part]
-        said.append(memory.read(*each, memory.initial(len(each[0])))[0])
+        said.append(_read(memory, *each))
     memory.whitening.copy_(whitening)
     memory.prior.copy_(prior)
     return torch.cat(said)
+
+
+def _read(memory: LinearMemory, rows: Tensor, ends: Tensor, expected: Tensor, size: Tensor) -> Tensor:
+    """Return what a memory adds ``(s, n, f)`` to streams that begin."""
+
+    def read(some: slice) -> Tensor:
+        given = rows[some], ends, expected[some], size[some]
+        return memory.read(*given, memory.initial(len(given[0])))[0]
+
+    found: Tensor = join(distributed.shared(read, len(rows)))
+    return found
 
 
 def _judge_all(
@@ -145,10 +159,16 @@ def _judge_all(
     judged = [_Judged(*(x[kept] for x in (*written[b][1:], *errors[b]))) for b in blocks]
     own = [[prior[(kept >= half).long()] for prior in each] for each in priors]
     best: list[_Tried] = []
-    for half_life in HALF_LIVES:
-        decay = 0.5 ** (1 / half_life)
-        grams = memory.grams(keys[kept], writable[kept], keys.new_zeros(len(kept), len(memory._lower[0])), decay)
-        tried = [_try(memory, b, decay, keys[kept], grams, own[b], judged[b]) for b in blocks]
+
+    def try_some(some: slice) -> list[tuple[float, list[_Tried]]]:
+        found = []
+        for half_life in list(HALF_LIVES)[some]:
+            decay = 0.5 ** (1 / half_life)
+            grams = memory.grams(keys[kept], writable[kept], keys.new_zeros(len(kept), len(memory._lower[0])), decay)
+            found.append((decay, [_try(memory, b, decay, keys[kept], grams, own[b], judged[b]) for b in blocks]))
+        return found
+
+    for decay, tried in chain.from_iterable(distributed.shared(try_some, len(HALF_LIVES))):
         if not best or sum(one.error for one in tried) < sum(one.error for one in best):
             best = tried
             memory.decay.fill_(decay)

@@ -23,6 +23,8 @@ FEWEST_ROWS = 6
 """Rows, at least, after which the size of a stream is known; or two seasons and two rows."""
 NUMBERS_AT_ONCE = 2**22
 """Numbers of forecasts that are compared in one call."""
+BY_BASE = ("seasonal naive", "base", "reads on")
+"""Parts that answer without a memory."""
 LEVELS = (80, 95)
 """Intervals, in percent, whose coverage is told."""
 
@@ -54,7 +56,7 @@ def judge(alone: Tensor, expected: Tensor, truth: Tensor, seen: BankSeen, *, sea
     size = settled_size(seen, season)
     steps = torch.arange(truth.shape[-1])
     phase, most = steps % season, mixing.farthest(steps + 1, season)
-    errors = {name: torch.empty_like(size) for name in ("seasonal naive", "base", "reads on")}
+    errors = {name: torch.empty_like(size) for name in BY_BASE}
     for part in torch.arange(size.shape[1]).split(max(NUMBERS_AT_ONCE // truth[:, 0].numel(), 1)):
         answers = (seen.last[:, part][..., phase], alone[:, part], expected[:, part])
         for found, answer in zip(errors.values(), answers, strict=True):

@@ -11,7 +11,7 @@ on all before it forecast.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,7 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from titans_ts.backbones.state import join
 from titans_ts.blocks.scale import Scale, on_long_run_scale
+from titans_ts.learn import distributed
 from titans_ts.series.base import calibration, forward, memory_learning, mixing, preference, ridge
 from titans_ts.series.base.bank import NAMES, Bank, BankSeen
 from titans_ts.series.base.base import Base, features_of
@@ -115,13 +117,16 @@ def solve_base(
     and weights of candidates are not solved on them.
     """
     whole = _chosen(series, config)
+    if distributed.in_group() and len(whole.series) < distributed.PIECES:  # too few to be shared out
+        with distributed.alone():
+            return solve_base(series, config, sizes, zero=zero, first_rows=first_rows, reads_on=reads_on)
     streams = whole if first_rows is None else _first(whole, first_rows, config.channels)
     edges = block_edges(streams.lengths, config.horizon)
     effect = _effect(series, streams, edges, config, sizes)
     if config.future:
         whole, streams = (x._replace(rows=x.rows - effect_at(_future(series, x), effect)) for x in (whole, streams))
     found = _judged(streams, edges, config, sizes)
-    base, ridges = _assembled(found, _weights(found, streams), config, zero=zero)
+    base, ridges = _assembled(found, distributed.decided(lambda: _weights(found, streams)), config, zero=zero)
     base.effect.copy_(effect)
     if first_rows is not None:  # what is left is one more block
         edges = torch.cat([edges, whole.lengths[:, None]], dim=1)
@@ -170,12 +175,52 @@ def _heard(
     streams = whole.of(some)
     if len(some) < len(whole.rows):
         ridges = [one.of_channels(some) for one in ridges]
-    seen, _ = base.bank.read(streams.rows, streams.scale, base.bank.initial(len(some)), ends)
-    alone, expected = _out_of_block(base, ridges, streams, ends, seen, edges[some], learns=learns)
-    point = expected + _reading_on(base, streams, ends, expected, seen.size, learns=learns)
+    channels = base.config.channels
+    seen = _seen(base.bank, streams, ends, channels)
+    size, features = _shared(lambda some: (seen.size[some], features_of(forward.seen_of(seen, some))), len(some), channels)
+    alone, expected = _out_of_block(base, ridges, streams, ends, seen, size, edges[some], learns=learns)
+    point = expected + _reading_on(base, streams, ends, expected, size, learns=learns)
     truth = _truth(streams.rows, ends.expand(len(some), -1), point.shape[-1])
-    judged = earning.judge(alone, point, truth, seen, season=base.config.season)
-    return _Heard(point, truth, features_of(seen), judged)
+
+    def judge(some: slice) -> tuple[Tensor, ...]:
+        given = alone[some], point[some], truth[some], forward.seen_of(seen, some)
+        judged = earning.judge(*given, season=base.config.season)
+        return (*judged.errors.values(), judged.size)
+
+    *errors, settled = _shared(judge, len(some), channels)
+    return _Heard(point, truth, features, Judged(dict(zip(earning.BY_BASE, errors, strict=True)), settled))
+
+
+def _shared(work: Callable[[slice], tuple[Tensor, ...]], streams: int, channels: int) -> tuple[Tensor, ...]:
+    """Return what work gives for all streams, ``(s, ...)`` each; processes of a group share out the series."""
+    if streams % channels:  # some channels of one wide series
+        return work(slice(0, streams))
+    found: tuple[Tensor, ...] = join(
+        distributed.shared(lambda places: work(forward.streams_of(places, channels)), streams // channels)
+    )
+    return found
+
+
+def _seen(bank: Bank, streams: _Streams, ends: Tensor, channels: int, lengths: Tensor | None = None) -> BankSeen:
+    """Return what a bank sees of streams; a process of a group sees those of its pieces, and of the others zeros."""
+    s = len(streams.rows)
+
+    def see(some: slice) -> BankSeen:
+        scale = Scale(*(x[some] for x in streams.scale))
+        rows, at = streams.rows[some], forward.of_streams(ends, some)
+        return bank.read(rows, scale, bank.initial(len(rows)), at, None if lengths is None else lengths[some])[0]
+
+    if not distributed.in_group():
+        return see(slice(0, s))
+    found: BankSeen | None = None
+    for _, places in distributed.mine(s // channels):
+        some = forward.streams_of(places, channels)
+        part = see(some)
+        found = found or BankSeen(*(x.new_zeros(s, *x.shape[1:]) for x in part))
+        for into, x in zip(found, part, strict=True):
+            into[some] = x
+    assert found is not None
+    return found
 
 
 def _learned_from(streams: _Streams, numbers: int) -> Tensor:
@@ -253,8 +298,16 @@ def _assembled(found: _Found, weights: Tensor, config: ForecastConfig, *, zero: 
 
 
 def _out_of_block(
-    base: Base, ridges: Sequence[Learned], streams: _Streams, ends: Tensor, seen: BankSeen, edges: Tensor, *, learns: bool
-) -> tuple[Tensor, Tensor]:
+    base: Base,
+    ridges: Sequence[Learned],
+    streams: _Streams,
+    ends: Tensor,
+    seen: BankSeen,
+    size: Tensor,
+    edges: Tensor,
+    *,
+    learns: bool,
+) -> tuple[Tensor, ...]:
     """Return what the base foretells ``(s, n, f)`` with ridges that were solved before each origin's block, NaN without.
 
     By the weights that all streams share, and by each one's own. How fast these move is judged before, if it ``learns``.
@@ -264,34 +317,42 @@ def _out_of_block(
     heard = torch.empty(len(rows), len(ends), k, len(steps), dtype=torch.float64)
     slopes = torch.zeros(len(rows), len(ends), k, dtype=torch.float64)
 
-    def candidates(part: Tensor) -> Tensor:
-        here = ridge.part_of(seen, part)
-        each = [base.bank.forecasts(here, horizon)]
-        each += [forward.out_of_block(one, rows, ends[part], here, edges)[:, :, None] for one in ridges]
-        return torch.cat(each, dim=2)
+    def candidates(some: slice) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield places of ends, a few of them at a time, and what all candidates foretell of some streams there."""
+        own = rows[some]
+        for part in torch.arange(len(ends)).split(max(NUMBERS_AT_ONCE // (len(own) * k * horizon), 1)):
+            here = ridge.part_of(forward.seen_of(seen, some), part)
+            each = [base.bank.forecasts(here, horizon)]
+            each += [forward.out_of_block(one, own, ends[part], here, edges[some])[:, :, None] for one in ridges]
+            yield part, torch.cat(each, dim=2)
 
-    parts = torch.arange(len(ends)).split(max(NUMBERS_AT_ONCE // (len(rows) * k * horizon), 1))
+    def hear(some: slice) -> tuple[Tensor]:
+        for part, each in candidates(some):
+            heard[some][:, part] = each[..., steps]
+        return (heard[some],)
+
+    def mix(some: slice) -> tuple[Tensor, ...]:
+        found = torch.empty(len(rows[some]), len(ends), horizon, dtype=torch.float64)
+        alike = torch.empty_like(found) if base.pace > 0 else found
+        for part, each in candidates(some):
+            found[:, part] = (each * preference.weights_of(base.mixing, float(base.pace), slopes[some][:, part])).sum(2)
+            if base.pace > 0:
+                alike[:, part] = mixing.mix(each, base.mixing)
+        return alike, found
+
     tried = learns and k > 1 and _typical(streams, base) >= FEWEST_BOUNDARIES
     if tried or base.pace > 0:
-        for part in parts:
-            heard[:, part] = candidates(part)[..., steps]
+        (heard,) = _shared(hear, len(rows), base.config.channels)
     if tried:
-        base.pace.fill_(preference.learn(base.mixing, rows, ends, heard, seen.size, patch_length=patch))
+        base.pace.fill_(preference.learn(base.mixing, rows, ends, heard, size, patch_length=patch))
     if base.pace > 0:
         late = base.waits * patch
         known = F.pad(rows, (late, 0), value=float("nan"))
         start = preference.initial(len(rows), k, horizon, patch)
-        given = known, ends + late, heard, seen.size, start
+        given = known, ends + late, heard, size, start
         slopes = preference.read(base.mixing, float(base.pace), *given, patch_length=patch)[0][:, 1:]
     base.config = replace(base.config, prefers=bool(base.pace > 0))
-    found = torch.empty(len(rows), len(ends), horizon, dtype=torch.float64)
-    shared = torch.empty_like(found) if base.pace > 0 else found
-    for part in parts:
-        weights, each = preference.weights_of(base.mixing, float(base.pace), slopes[:, part]), candidates(part)
-        found[:, part] = (each * weights).sum(2)
-        if base.pace > 0:
-            shared[:, part] = mixing.mix(each, base.mixing)
-    return shared, found
+    return _shared(mix, len(rows), base.config.channels)
 
 
 def _of_the_young(base: Base, ridges: Sequence[Learned], streams: _Streams, edges: Tensor) -> Spread:
@@ -395,7 +456,7 @@ def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season
     solved = torch.arange(max(rows.shape[1] - horizon, 0), 0, -step).flip(0)
     scored = _scored(edges, horizon)
     both = torch.cat([solved.expand(len(rows), -1), scored], dim=1)
-    seen, _ = bank.read(rows, streams.scale, bank.initial(len(rows)), both, streams.lengths)
+    seen = _seen(bank, streams, both, config.channels, streams.lengths)
     part = ridge.part_of(seen, torch.arange(len(solved)))
     ridges = []
     windows = float((streams.lengths - horizon).clamp_min(0).sum())
@@ -403,10 +464,16 @@ def _candidates(streams: _Streams, edges: Tensor, config: ForecastConfig, season
     for alternatives in specs if len(solved) and enough else ():
         found = forward.learn(alternatives, rows, solved, part, horizon, edges, channels=config.channels)
         ridges += [found] if found else []
-    there = ridge.part_of(seen, torch.arange(len(solved), both.shape[1]))
-    forecasts = [bank.forecasts(there, horizon)]
-    forecasts += [forward.out_of_block(one, rows, scored, there, edges)[:, :, None] for one in ridges]
-    return _Found(bank, ridges, scored, torch.cat(forecasts, dim=2), there)
+    late = torch.arange(len(solved), both.shape[1])
+
+    def foretell(some: slice) -> tuple[Tensor, ...]:
+        there = ridge.part_of(forward.seen_of(seen, some), late)
+        forecasts = [bank.forecasts(there, horizon)]
+        forecasts += [forward.out_of_block(one, rows[some], scored[some], there, edges[some])[:, :, None] for one in ridges]
+        return torch.cat(forecasts, dim=2), *there
+
+    forecasts, *there = _shared(foretell, len(rows), config.channels)
+    return _Found(bank, ridges, scored, forecasts, BankSeen(*there))
 
 
 def _specs(sizes: Sizes, season: int, config: ForecastConfig) -> list[list[RidgeSpec]]:
