@@ -148,7 +148,7 @@ TABLES: dict[str, Source] = {
         f"recall, {task}": Source("recall.csv", RecallRow, _standard(_at_chosen_rates, task=task))
         for task in ("needle", "associative")
     },
-    "switches": Source("recall.csv", RecallRow, _standard(_switches, setting="standard, 500 steps", task="associative")),
+    "switches": Source("recall.csv", RecallRow, _standard(_switches, task="associative")),
     **{
         f"history, {data}": Source("history.csv", HistoryRow, _standard(history_table, data=data))
         for data in ("vic_elec", "mitbih100", "ETTm1", "weather")
