@@ -38,7 +38,7 @@ def values(seed, rows):
 
 def frame(ids, table, first, last):
     rows = table[first:last]
-    repeats = -(-len(ids) // READ)
+    repeats = -(-len(ids) // rows.shape[1])
     y = np.tile(rows, (1, repeats))[:, : len(ids)]
     times = np.repeat(HOURS[first:last], len(ids))
     return pd.DataFrame({"unique_id": np.tile(ids, last - first), "ds": times, "y": y.ravel()})
@@ -46,7 +46,8 @@ def frame(ids, table, first, last):
 
 def fill(store, ids, table):
     """Read the history of some hundred series, and put their states under the ids of all."""
-    store.update(frame(ids[:READ], table, 0, HISTORY))
+    for first in range(0, READ, 32):  # few at once, for little memory
+        store.update(frame(ids[first : first + 32], table[:, first : first + 32], 0, HISTORY))
     with store._kept.reading() as series:
         entries = [series.find(name) for name in ids[:READ]]
         states = [series.state(entry) for entry in entries]
@@ -119,15 +120,15 @@ def main():
     parser.add_argument("--backend", default="threading", choices=("threading", "loky"))
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--rows", type=int, default=600, help="rows of each series that the model is fitted on")
+    parser.add_argument("--layers", type=int, default=2, help="0: a neural memory that is never read")
     arguments = parser.parse_args()
-    peak = Peak()
-    peak.start()
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     ids = np.array([f"meter-{i:07d}" for i in range(arguments.series)])
     learned = values(1, arguments.rows)[:, :20]
     hours = pd.date_range("2023-01-01", periods=arguments.rows, freq="h")
     fit = [pd.DataFrame({"unique_id": f"learned-{i}", "ds": hours, "y": learned[:, i]}) for i in range(20)]
-    model = TitansForecaster(horizon=24, lookback=168, random_state=0, verbose=0).fit(pd.concat(fit, ignore_index=True))
+    model = TitansForecaster(horizon=24, lookback=168, layers=arguments.layers, random_state=0, verbose=0)
+    model.fit(pd.concat(fit, ignore_index=True))
     table = values(0, HISTORY + arguments.rounds)
     try:
         with (
@@ -135,7 +136,11 @@ def main():
             MemoryStore(folder / "store", model, shards=arguments.shards) as store,
         ):
             fill(store, ids, table)
-            print(f"{len(store):,} series in {arguments.shards} shards, patch {model.reader_.network.config.patch_length}")
+            config = model.reader_.network.config
+            heard = "read" if config.heard and arguments.layers else "not read"
+            print(f"{len(store):,} series in {arguments.shards} shards, patch {config.patch_length}; neural memory {heard}")
+            peak = Peak()
+            peak.start()
             parts = bytes_by_part(folder / "store")
             print("bytes a state at rest: " + ", ".join(f"{part} {size:,.0f}" for part, size in parts.items()))
             walls, cpus, written, before = [], [], [], sizes(folder / "store")

@@ -167,6 +167,12 @@ def test_states_go_from_one_store_to_another(store, make, tmp_path, model):
         np.testing.assert_allclose(one.predict()["y"], other.predict()["y"], rtol=1e-6)
 
 
+def test_a_state_keeps_no_block_in_memory(store):
+    store.update(rows(0, 21))
+    for x in store[IDS[0]].tensors.values():
+        assert x.untyped_storage().nbytes() == x.nbytes
+
+
 def test_rows_that_overlap_are_refused_and_nothing_is_written(store, make):
     store.update(rows(0, 21))
     before, there = everything(store), files(store, "log") + files(store, "shards")

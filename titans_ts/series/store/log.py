@@ -78,7 +78,7 @@ def members(
     order = np.argsort(head.shard, kind="stable")
     shards, begins = np.unique(head.shard[order], return_index=True)
     for shard, places in zip(shards.tolist(), np.split(order, begins[1:]), strict=True):
-        facts: dict[str, Any] = {"ids": names_to_json([head.ids[i] for i in places])}
+        facts: dict[str, Any] = {"kind": head.kind, "ids": names_to_json([head.ids[i] for i in places])}
         own: dict[str, np.ndarray] = {"place": head.place[places]}
         if head.kind == "rows":
             some = [series[i] for i in places]
@@ -104,9 +104,8 @@ def read_pending(
     archive: Archive, shard: int, pending: dict[Any, Pending], network: ForecastNetwork, form: SeriesState
 ) -> None:
     """Add what a change holds of a shard to what those before it hold, by :func:`index_key` of the id."""
-    kind = archive.arrays(HEAD)[0]["kind"]
     facts, arrays = archive.arrays(str(shard))
-    ids, places = names_from_json(facts["ids"]), arrays["place"].tolist()
+    kind, ids, places = facts["kind"], names_from_json(facts["ids"]), arrays["place"].tolist()
     if kind == "rows":
         for name, place, piece in zip(ids, places, _pieces(ids, facts, arrays), strict=True):
             one = pending.setdefault(index_key(name), Pending(name, place))

@@ -17,6 +17,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from titans_ts.backbones.state import map_tensors
 from titans_ts.series.reader import Reader, Reading, last_time
 from titans_ts.series.reading import absorb_together, forecast_together
 from titans_ts.series.state import SeriesState
@@ -268,10 +269,10 @@ def _moved(job: Job, slots: Sequence[tuple[Slot, Shard]]) -> tuple[list[Listed],
 
 
 def state_of(job: Job, source: Source, name: Hashable) -> SeriesState:
-    """Return the state of one series of a shard."""
+    """Return the state of one series of a shard, a copy of its own, which keeps no block in memory."""
     with one_thread(), Shard(source, job) as shard:
         slots = [slot for slot in shard.slots if index_key(slot.listed.name) == index_key(name)]
-        return shard.states(slots)[1][0]
+        return map_tensors(torch.clone, shard.states(slots)[1][0])  # type: ignore[no-any-return]
 
 
 def _outcomes(work: Callable[..., Any], parts: Sequence[Any]) -> list[Outcome]:
