@@ -76,9 +76,7 @@ def main() -> None:
     X, rows = panel(given.series, given.rows), given.series * given.rows
     arguments = {"batch_size": given.batch_size, "max_steps": given.max_steps, "layers": given.layers, "patience": 99}
     print(f"{platform.machine()}, torch {torch.__version__}; {given.series} series of {given.rows} rows\n")
-    print(
-        "| processes | rows a second | by processor | base | memory | reading | weights |\n|---|---|---|---|---|---|---|"
-    )
+    print("| processes | rows a second | by processor | base | memory | reading | weights |\n|---|---|---|---|---|---|---|")
     for size in (0, *given.processes):
         wall, cpu, parts, weights = measured(size, X, arguments)
         shown = " | ".join(f"{parts.get(name, 0.0):.1f} s" for name in ("base", "memory", "reading"))

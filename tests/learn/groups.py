@@ -42,6 +42,7 @@ def _member(rank: int, size: int, meeting: str, end: Any, work: Any, arguments: 
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
+    dist.barrier()  # or one that is done at once would be gone before others have found it
     try:
         found = work(rank, *arguments)
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,12 @@ def run(arguments: argparse.Namespace) -> None:
     check_out(arguments.checkpoint, "--checkpoint", (), read=(*inputs, arguments.out))
     check_levels(arguments)
     with distributed.joined():
+        if not distributed.is_first():
+            arguments.quiet = True
+            warnings.simplefilter("ignore")
         forecaster = new_forecaster(arguments)
         frame = _frame(arguments, forecaster)
         take_columns(forecaster, frame, arguments)
-        arguments.quiet |= not distributed.is_first()
         say(arguments, f"read {frame.height:,} rows of {named_files(arguments)}; fitting")
         if arguments.checkpoint is not None:
             from titans_ts import Checkpoint

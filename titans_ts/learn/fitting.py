@@ -150,10 +150,10 @@ class SupervisedTraining(Run):
         def losses(weights: tuple[float, float]) -> Tensor:
             return validation.losses(self.objective, weights[0] * linear + weights[1] * learned)
 
-        best = min(BALANCES, key=lambda weights: float(losses(weights).mean()))
+        best = distributed.decided(lambda: min(BALANCES, key=lambda weights: float(losses(weights).mean())))
         self.network.balance.copy_(torch.tensor(best))
         errors = torch.stack([losses((1 + share * (best[0] - 1), share * best[1])) for share in SHARES])
-        self.gain = memory_gain(errors, caution=self.config.caution, overlap=0.0)
+        self.gain = distributed.decided(lambda: memory_gain(errors, caution=self.config.caution, overlap=0.0))
         self.network.share.fill_(self.gain.share)
 
     def _data(self) -> Iterable[Any]:

@@ -221,7 +221,7 @@ def _judge(
         else:
             weights = solve_each(spec, known.together().at_steps(steps), [penalty for penalty, _ in tried])
         (total,) = distributed.summed(partial(of_some, weights, places, counted), len(rows) // channels)
-        for each, loss in zip(tried, _mean_logs(total), strict=True):
+        for each, loss in zip(tried, distributed.decided(partial(_mean_logs, total)), strict=True):
             losses[each].append(loss)
         if before is not None and len(losses[tried[0]]) == ENOUGH and _worse(losses.values(), _loss_of(before)):
             break

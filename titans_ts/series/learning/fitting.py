@@ -113,10 +113,10 @@ def fit_panel(
     first_rows = None if plan.solve_on == "all" else training_rows
     options: dict[str, Any] = {"zero": targets.are_plain, "first_rows": first_rows, "reads_on": plan.reads_on}
     solved = solve_base(list(series.values()), shape, sizes, **options)
+    base = distributed.decided(lambda: solved.base)
     clock.append(time.perf_counter())
-    network = start(replace(shape, base=solved.base.config), targets)
-    network.base = solved.base
-    distributed.agree(network)
+    network = start(replace(shape, base=base.config), targets)
+    network.base = base
     clock.append(time.perf_counter())
     training = _train(network, list(series.values()), training_rows, solved, config, watching)
     network.eval()

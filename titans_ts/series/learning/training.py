@@ -20,6 +20,7 @@ from titans_ts.backbones.stack import State
 from titans_ts.backbones.state import map_tensors
 from titans_ts.blocks.chance import seeded_generator
 from titans_ts.files.facts import fits, require
+from titans_ts.learn import distributed
 from titans_ts.learn.acceptance import SHARES, MemoryGain, memory_gain
 from titans_ts.learn.run import BestWeights, Losses, Piece, Run, mixed_precision
 from titans_ts.series.learning.objective import (
@@ -252,7 +253,7 @@ class Training(Run):
             return [found.base.lerp(found.corrected, share) for share in SHARES]
 
         errors = block_errors(self.network, self.series, self.starts, with_shares, after="memory")
-        self.gain = memory_gain(errors, caution=self.config.caution)
+        self.gain = distributed.decided(lambda: memory_gain(errors, caution=self.config.caution))
         with torch.no_grad():
             for x in self.network.head.parameters():
                 x.mul_(self.gain.share)
@@ -265,7 +266,7 @@ class Training(Run):
             return [found.corrected.lerp(found.point, share) for share in SHARES]
 
         errors = block_errors(self.network, self.series, self.starts, with_shares)
-        self.recollection_gain = memory_gain(errors, caution=self.config.caution)
+        self.recollection_gain = distributed.decided(lambda: memory_gain(errors, caution=self.config.caution))
         with torch.no_grad():
             self.network.recollection.trust.mul_(self.recollection_gain.share)
 
