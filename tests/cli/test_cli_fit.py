@@ -12,14 +12,14 @@ import pytest
 from titans_ts import load
 from titans_ts.cli import main
 
-HOURS = [dt.datetime(2024, 1, 1) + dt.timedelta(hours=k) for k in range(120)]
+HOURS = [dt.datetime(2024, 1, 1) + dt.timedelta(hours=k) for k in range(300)]
 WORDS = ["--horizon", "5", "--layers", "0", "--seed", "1", "--quiet"]
 
 
 @pytest.fixture
 def files(tmp_path):
     """Write a panel of four series as two files, and as a folder with a part an id."""
-    waves = [100 + 10 * np.sin(np.arange(120) * 2 * np.pi / 24 + k) for k in range(4)]
+    waves = [100 + 10 * np.sin(np.arange(300) * 2 * np.pi / 24 + k) for k in range(4)]
     series = [pl.DataFrame({"unique_id": f"s {k}", "ds": HOURS, "y": wave}) for k, wave in enumerate(waves)]
     pl.concat(series).write_parquet(tmp_path / "parts", partition_by="unique_id", mkdir=True)
     pl.concat(series[:2]).write_csv(tmp_path / "a.csv")

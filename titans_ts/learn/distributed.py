@@ -58,12 +58,20 @@ def is_first() -> bool:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Be in the group of the processes that torchrun started inside the block; elsewhere do nothing."""
-    if not (dist.is_available() and dist.is_torchelastic_launched()) or dist.is_initialized():
+    """Be in the group of the processes that torchrun, or whoever names them alike, started inside the block.
+
+    Elsewhere, and in a group that there is already, do nothing.
+
+    >>> with joined():
+    ...     in_group()
+    False
+    """
+    named = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    if not (named and dist.is_available()) or dist.is_initialized():
         yield
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", os.environ["RANK"])) % torch.cuda.device_count())
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     dist.barrier()  # or one that finds an error at once would be gone before others have found it
     try:

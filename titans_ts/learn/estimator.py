@@ -43,6 +43,9 @@ class BaseTitans(CallbackSupportMixin, BaseEstimator):
     Progress is shown in three ways: as bars (``verbose``); to functions in ``callbacks``, called after every step; and to
     callbacks of scikit-learn 1.9 or newer (``set_callbacks``; ``sklearn.callback.ProgressBar`` shows a fit within its
     pipeline and its search).
+
+    In an initialised ``torch.distributed`` group of 1, 2, 4 or 8 processes, all of which are given the same data, ``fit``
+    shares out its work, and all have the same model then (:mod:`titans_ts.learn.distributed`).
     """
 
     variant: str = argument(
