@@ -327,7 +327,7 @@ def test_training_reaches_all_of_it_and_keeps_it_in_full_precision(precision):
 
     def keep(run, report):
         if report.phase == "recollection":
-            states.append(run.state[-1])
+            states.extend(state[-1] for state in run.states.values())
 
     settings = {**SMALL, "recollection": 16, "precision": precision, "random_state": 0, "validation_fraction": 0}
     untrained = TitansForecaster(**settings, callbacks=[one_step]).fit(wave(400)).network_.recollection
