@@ -96,17 +96,25 @@ def disk_speed(folder, megabytes=256):
 
 def bytes_by_part(folder):
     """Return the bytes that each part of a state takes at rest, over all series."""
-    parts, count = defaultdict(int), 0
+    parts, count, packed = defaultdict(int), 0, 0
     for path in (folder / "shards").iterdir():
         with Archive(path) as archive:
             for name in archive._file.namelist():
                 if name.startswith("block-"):
                     facts, arrays = from_bytes(archive.read(name))
                     count += facts["count"]
-                    for part, x in arrays.items():
-                        words = part.split("/")[1].split(".")
-                        parts[".".join(words[: 2 if words[0] == "base" else 1])] += x.nbytes
+                    kept = [(part.split("/")[1], x.nbytes) for part, x in arrays.items()]
+                    for group in facts["groups"]:
+                        kept += [(part, 8 * int(np.prod(shape))) for part, shape in group["doubles"].items()]
+                    for part, nbytes in kept:
+                        words = part.split(".")
+                        if part not in ("high", "low"):
+                            parts[".".join(words[: 2 if words[0] == "base" else 1])] += nbytes
+                        else:
+                            packed += nbytes
     whole = sum(path.stat().st_size for path in (folder / "shards").iterdir())
+    doubles = sum(parts[part] for part in parts if part in ("rows", "scale") or part.startswith("base."))
+    parts["exponents deflated"] = packed - doubles
     parts["ids and heads"] = whole - sum(parts.values())
     return {part: total / count for part, total in parts.items() if total} | {"whole": whole / count}
 

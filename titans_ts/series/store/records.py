@@ -1,11 +1,14 @@
 """The states of many series as the arrays of a block: one array for each part, and nothing that can be made again.
 
 What is read back equals what was written, bit for bit. Left out are the rows of the base's ring that the raw rows give
-again; covariates are kept once where several series, or several rows, have the same.
+again; covariates are kept once where several series, or several rows, have the same; signs and exponents of float64, which
+say little, are deflated.
 """
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -43,9 +46,11 @@ def states_to_bytes(network: ForecastNetwork, states: Sequence[SeriesState]) -> 
                 kept[RING] = ring[..., : ring.shape[-1] - kept["rows"].shape[-1]]
             for name in SHARED:
                 kept |= _shared(name, kept.pop(name)) if name in kept else {}
+            doubles = {name: kept.pop(name) for name, x in list(kept.items()) if x.dtype == np.float64}
+            kept |= _deflated(doubles) | {"places": np.array(places, np.int32)[part]}
             arrays |= {prefix + name: x for name, x in kept.items()}
-            arrays[prefix + "places"] = np.array(places, np.int32)[part]
-            facts["groups"].append({"numbers": numbers, "ring": made})
+            shapes = {name: x.shape for name, x in doubles.items()}
+            facts["groups"].append({"numbers": numbers, "ring": made, "doubles": shapes})
     return to_bytes(facts, arrays)
 
 
@@ -57,6 +62,7 @@ def states_from_bytes(network: ForecastNetwork, form: SeriesState, data: bytes) 
         prefix = f"{number}/"
         columns = {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
         places = columns.pop("places")
+        columns |= _inflated(columns.pop("high"), columns.pop("low"), group["doubles"])
         for name in SHARED:
             if f"{name}.of" in columns:
                 columns[name] = _unshared(name, columns)
@@ -142,6 +148,35 @@ def _ring_of(network: ForecastNetwork, columns: dict[str, np.ndarray]) -> np.nda
 
 def _bits(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).view(np.int64)
+
+
+def _deflated(doubles: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return float64 columns ``(n, ...)`` as their two high bytes, deflated, and their six low ones.
+
+    Neighbours are the same number of several series, whose exponents are alike.
+    """
+    flat = np.concatenate([x.reshape(len(x), -1).T.ravel() for x in doubles.values()])
+    words = flat.astype("<f8", copy=False).view("<u2").reshape(-1, 4)
+    high = words[:, 3].copy().view(np.uint8).reshape(-1, 2).T  # a byte after the other is smaller
+    return {"high": np.frombuffer(zlib.compress(high.tobytes(), 1), np.uint8), "low": words[:, :3].copy()}
+
+
+def _inflated(high: np.ndarray, low: np.ndarray, shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
+    """Return the columns that :func:`_deflated` was given, of these shapes."""
+    words = np.empty((len(low), 4), "<u2")
+    words[:, :3] = low
+    high_bytes = np.frombuffer(zlib.decompress(high.tobytes()), np.uint8).reshape(2, -1).T
+    words[:, 3] = np.ascontiguousarray(high_bytes).view("<u2")[:, 0]
+    flat, begin, found = words.view("<f8").ravel(), 0, dict[str, np.ndarray]()
+    for name, (n, *rest) in shapes.items():
+        size = n * math.prod(rest)
+        found[name] = (
+            np.ascontiguousarray(flat[begin : begin + size].reshape(-1, n).T).reshape(n, *rest)
+            if size
+            else np.empty((n, *rest))
+        )
+        begin += size
+    return found
 
 
 def _shared(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
