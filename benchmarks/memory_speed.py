@@ -2,8 +2,9 @@
 
 Width 256, 4 heads, memory depth 2, expansion 4, float32, one sequence; forward and backward at 4,096 tokens where gradients
 follow the memory every n tokens, the two taking turns; then ours beside itself with autograd's derivatives in place of those
-written by hand; then ours without gradients at 4k, 16k and 64k tokens. Peak memory is what a fresh process holds above its
-level before the first pass (read from Linux).
+written by hand; then what share of this machine's speed at one large product ours reaches, and how long its products take alone, in
+their own shapes and with nothing in between; then ours without gradients at 4k, 16k and 64k tokens. Peak memory is what a
+fresh process holds above its level before the first pass (read from Linux).
 
     python benchmarks/memory_speed.py [--rounds 8]
 """
@@ -20,10 +21,13 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import psutil
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from titans_ts.memory.neural_memory import NeuralMemory
 from titans_ts.ops import dual_gradients
@@ -33,16 +37,36 @@ TOKENS, WIDTH, HEADS, DEPTH, EXPANSION = 4096, 256, 4, 2, 4.0
 
 def build(name: str, every: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return a pass over ``(1, t, d)`` by one of the memories."""
+    return memory_of(name, every, width=WIDTH, heads=HEADS, device=torch.device("cpu"))
+
+
+def memory_of(
+    name: str, every: int, *, width: int, heads: int, device: torch.device
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a pass over ``(b, t, d)`` by one of the memories, on a device."""
     torch.manual_seed(0)
     if name in ("ours", "autograd"):
-        ours = NeuralMemory(WIDTH, heads=HEADS, depth=DEPTH, expansion=EXPANSION, refresh_every=every)
+        ours = NeuralMemory(width, heads=heads, depth=DEPTH, expansion=EXPANSION, refresh_every=every).to(device)
         if name == "autograd":
             return lambda x: by_autograd(ours, x)
-        return lambda x: ours(x, ours.initial_state(1))[0]
+        return lambda x: ours(x, ours.initial_state(len(x)))[0]
     from titans_pytorch import NeuralMemory as Rival
 
-    rival = Rival(dim=WIDTH, dim_head=WIDTH // HEADS, heads=HEADS, chunk_size=every, batch_size=every, qk_rmsnorm=True)
+    rival = Rival(dim=width, dim_head=width // heads, heads=heads, chunk_size=every, batch_size=every, qk_rmsnorm=True)
+    rival.to(device)
     return lambda x: rival(x)[0]
+
+
+def operations(work: Callable[[], Any]) -> int:
+    """Return the operations of all matrix products that some work takes; two for every multiplication."""
+
+    def of_sum(_: Any, left: torch.Size, right: torch.Size, **more: Any) -> int:
+        return 2 * left.numel() * right[-1]
+
+    in_place = {torch.ops.aten.baddbmm_: of_sum, torch.ops.aten.addmm_: of_sum}
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        work()
+    return int(counter.get_total_flops())
 
 
 def by_autograd(memory: NeuralMemory, x: torch.Tensor) -> torch.Tensor:
@@ -106,6 +130,66 @@ def compare(rival: str, rounds: int) -> None:
         )
 
 
+def share_of_products(rounds: int) -> None:
+    """Print what part of a large product's speed ours reaches, and what the products alone would, in their own shapes."""
+    size = 2048
+    square = torch.randn(size, size)
+    best = 2 * size**3 / min(timed(lambda: square @ square) for _ in range(rounds + 1))
+    print(f"\none large product: {best / 1e9:,.0f} GFLOP/s")
+    print("\n| n | GFLOP in products | GFLOP/s | share | products alone, of the time | other operations |")
+    print("|---|---|---|---|---|---|")
+    x = torch.randn(1, TOKENS, WIDTH)
+    for every in (64, 16):
+        run = build("ours", every)
+        with Products() as products:
+            seconds(run, x)
+        work = operations(lambda: seconds(run, x))  # noqa: B023
+        whole = statistics.median(seconds(run, x) for _ in range(rounds))
+        alone = min(timed(products.again) for _ in range(max(rounds // 2, 1)))
+        print(
+            f"| {every} | {work / 1e9:.1f} | {work / whole / 1e9:.1f} | {work / whole / best:.0%} | {alone / whole:.0%} | "
+            f"{products.others:,} |",
+            flush=True,
+        )
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Return the seconds that some work takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+class Products(TorchDispatchMode):
+    """Note the shapes of the matrix products inside the block, and count the operations that are none and make numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[torch.Size, torch.Size, tuple[int, ...], tuple[int, ...]]] = []
+        self.others = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        """Note an operation."""
+        name = func._schema.name.removeprefix("aten::").rstrip("_")
+        if name in ("mm", "bmm", "baddbmm", "addmm"):
+            left, right = args[-2:]
+            self.shapes.append((left.shape, right.shape, left.stride(), right.stride()))
+        elif not func.is_view:
+            self.others += 1
+        return func(*args, **(kwargs or {}))
+
+    def again(self) -> None:
+        """Take all products once more, of other numbers, with nothing in between."""
+        made: dict[Any, torch.Tensor] = {}
+        for left, right, *strides in self.shapes:
+            pair = []
+            for shape, stride in zip((left, right), strides, strict=True):
+                if (shape, stride) not in made:
+                    made[shape, stride] = torch.empty_strided(shape, stride).fill_(0.5)
+                pair.append(made[shape, stride])
+            torch.matmul(*pair)
+
+
 def lengths(rounds: int) -> None:
     """Print what a token costs without gradients, by the length of the sequence."""
     print("\n| tokens, no gradients, n = 64 | microseconds a token |")
@@ -127,6 +211,7 @@ def main() -> None:
     print(f"{versions}, {os.cpu_count()} cores, {platform.machine()}")
     for rival in ("titans-pytorch", "autograd"):
         compare(rival, rounds)
+    share_of_products(rounds)
     lengths(rounds)
 
 

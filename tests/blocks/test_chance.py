@@ -1,4 +1,4 @@
-"""Chance from generators of one's own: the same numbers as torch's seeded global one, which stays as it is."""
+"""Chance from generators of one's own: first weights as by torch's seeded global one, which stays as it is."""
 
 import copy
 import pickle
@@ -57,23 +57,32 @@ def test_a_draw_that_takes_no_generator_is_refused():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(3,), (64, 17, 40), (0, 4)])
-def test_dropout_drops_what_torch_would_and_has_its_gradient(dtype, shape):
-    x = (
-        torch.linspace(-3, 3, torch.tensor(shape).prod()).to(dtype).reshape(shape).mT
-        if len(shape) > 1
-        else torch.ones(shape)
-    )
-    x = x.detach().requires_grad_()
-    torch.manual_seed(3)
-    wanted = nn.functional.dropout(x, 0.3)
-    (wanted_gradient,) = torch.autograd.grad(wanted.sum(), x)
+@pytest.mark.parametrize("shape", [(35,), (64, 17, 41), (0, 4)])
+def test_dropout_scales_what_it_keeps_and_has_its_gradient(dtype, shape):
+    x = torch.linspace(-3, 3, torch.tensor(shape).prod()).to(dtype).reshape(shape)
+    x = (x.mT if len(shape) > 1 else x).detach().requires_grad_()
     network, before = nn.Sequential(Dropout(0.3)), torch.get_rng_state()
-    with dropping_by(seeded_generator(3), network):
-        found = network(x)
+    found, again = [], []
+    for outputs in (found, again):
+        with dropping_by(seeded_generator(3), network):
+            outputs += [network(x), network(x)]
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(found, wanted)
-    assert torch.equal(torch.autograd.grad(found.sum(), x)[0], wanted_gradient)
+    assert all(map(torch.equal, found, again))
+    assert torch.equal(*found) == (x.numel() == 0), "every call draws anew"
+    scale = 1 / (round(0.7 * 2**16) / 2**16)
+    kept = found[0] != 0
+    torch.testing.assert_close(found[0], torch.where(kept, x * scale, 0))
+    torch.testing.assert_close(torch.autograd.grad(found[0].sum(), x)[0], torch.where(kept, scale, 0.0).to(dtype))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.8])
+def test_dropout_drops_its_share_of_every_place(share):
+    layer, n = Dropout(share), 200_000
+    with dropping_by(seeded_generator(0), layer):
+        found = layer(torch.ones(n))
+    dropped = (found == 0).double().unflatten(0, (-1, 4)).mean(0)  # one of four sixteenths of a number drawn
+    assert (dropped - share).abs().max() < 5 * (share * (1 - share) / n * 4) ** 0.5 + 2**-16
+    assert abs(found.double().mean() - 1) < 5 * (share / (1 - share) / n) ** 0.5
 
 
 def test_dropout_draws_nothing_where_nothing_is_dropped():
@@ -89,7 +98,7 @@ def test_outside_a_run_dropout_is_torchs_and_a_copy_belongs_to_no_run():
     layer, x = Dropout(0.5), torch.ones(50)
     with dropping_by(seeded_generator(3), layer):
         copies = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
-    with pytest.raises(TypeError), dropping_by(seeded_generator(3), layer):
+    with pytest.raises(AttributeError), dropping_by(seeded_generator(3), layer):
         layer(None)
     for each in (layer, *copies):
         torch.manual_seed(11)

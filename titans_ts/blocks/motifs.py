@@ -54,13 +54,14 @@ class MotifStem(nn.Module):
         """
         end = sequence.shape[-1] if end is None else min(end, sequence.shape[-1])
         begin, stop = max(first - self.margin, 0), min(end + self.margin, sequence.shape[-1])
-        inside = (torch.arange(begin, stop, device=sequence.device) < lengths[:, None])[:, None]
-        where = places(lengths, begin, stop).to(sequence.dtype)
-        seen = F.gelu(self.look(sequence[..., begin:stop]) + self.place(where))
-        seen = self.norm(seen.transpose(1, 2)).transpose(1, 2) * inside
-        seen = seen + F.gelu(self.combine(self.dropout(seen)))
+        inside = (torch.arange(begin, stop, device=sequence.device) < lengths[:, None])[..., None]
+        alike = lengths[:1] if bool((lengths == lengths[0]).all()) else lengths  # places are made once for all
+        where = F.linear(places(alike, begin, stop).to(sequence.dtype).mT, self.place.weight[..., 0])
+        seen = F.gelu(_along_steps(self.look, sequence[..., begin:stop].mT.contiguous()) + where)
+        seen = self.norm(seen) * inside
+        seen = seen + F.gelu(_along_steps(self.combine, self.dropout(seen)))
         part = slice(first - begin, end - begin)
-        pooled = strongest(seen[..., part], inside[..., part], self.patch_length)
+        pooled = strongest(seen[:, part], inside[:, part], self.patch_length)
         counts = -(-(lengths - first).clamp(0, end - first) // self.patch_length)
         return self.dropout(pooled), counts, None
 
@@ -69,7 +70,14 @@ class MotifStem(nn.Module):
 
 
 def strongest(seen: Tensor, inside: Tensor, patch_length: int) -> Tensor:
-    """Return each channel's greatest of every patch's steps that lie inside: ``(b, d, t)`` to ``(b, n, d)``."""
-    size = max(min(patch_length, seen.shape[-1]), 1)  # torch looks at every step of a patch, also past the end
-    pooled = F.max_pool1d(seen.masked_fill(~inside, -torch.inf), size, ceil_mode=True)
-    return torch.where(pooled.isneginf(), 0, pooled).transpose(1, 2)
+    """Return each channel's greatest of every patch's steps that lie inside: ``(b, t, d)`` to ``(b, n, d)``."""
+    size = max(min(patch_length, seen.shape[1]), 1)
+    here = F.pad(seen.masked_fill(~inside, -torch.inf), (0, 0, 0, -seen.shape[1] % size), value=-torch.inf)
+    pooled = here.unflatten(1, (-1, size)).amax(2)
+    return torch.where(pooled.isneginf(), 0, pooled)
+
+
+def _along_steps(convolution: nn.Conv1d, x: Tensor) -> Tensor:
+    """Convolve ``(b, t, c)`` along its steps; as an image whose channels are last in memory, so that nothing is turned."""
+    weight, kernel = convolution.weight[:, :, None], convolution.kernel_size[0]
+    return F.conv2d(x.mT[:, :, None], weight, convolution.bias, padding=(0, kernel // 2))[:, :, 0].mT

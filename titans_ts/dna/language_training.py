@@ -109,7 +109,7 @@ class LanguageTraining(Run):
 
     def _losses(self, segment: Tensor, piece: Piece) -> Losses:
         """Return the nats of the bases of some streams of a segment; their state goes on, its gradient does not."""
-        network, codes = self.network.train(), segment[piece.places]
+        network, codes = self.training_network(), segment[piece.places]
         state = self.states[piece.number] if piece.number in self.states else network.initial_state(len(codes))
         with mixed_precision(self.config.precision, network.device):
             logits, state = self._read(codes, state)

@@ -75,8 +75,8 @@ class LanguageStem(nn.Module):
         part = strand[..., first:end]
         codes = torch.where(part.detach().sum(1) > 0, part.detach().argmax(1), N).to(torch.uint8)
         _, hidden, state = self.language.read(codes, self.language.follow(state, codes[:, :1]), strand=part)
-        inside = (torch.arange(part.shape[-1], device=part.device) < (lengths - first)[:, None])[:, None]
-        pooled = strongest(hidden.transpose(1, 2), inside, self.patch_length)
+        inside = (torch.arange(part.shape[-1], device=part.device) < (lengths - first)[:, None])[..., None]
+        pooled = strongest(hidden, inside, self.patch_length)
         counts = -(-(lengths - first).clamp(0, part.shape[-1]) // self.patch_length)
         return self.dropout(self.project(pooled)), counts, state
 

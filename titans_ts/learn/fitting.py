@@ -122,7 +122,7 @@ class SupervisedTraining(Run):
             self._judge(self.validation)
 
     def _losses(self, places: list[int], piece: Piece) -> Losses:
-        network, batch = self.network.train(), self.examples.part(places[piece.places])
+        network, batch = self.training_network(), self.examples.part(places[piece.places])
         inputs, lengths = network.batch(batch.items)
         if self.augment is not None:
             inputs = self.augment(inputs, lengths, piece.chance)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, check_array, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -140,6 +139,8 @@ class SupervisedTitans(BaseTitans):
                 f"than the {len(counts)} classes; make it smaller"
             )
         if objective == "numbers" or counts.min() >= 2:
+            from sklearn.model_selection import train_test_split
+
             stratify = None if objective == "numbers" else known.targets
             training, validation = train_test_split(np.arange(n), test_size=held_out, random_state=seed, stratify=stratify)
             return Split(known.part(np.sort(training)), known.part(np.sort(validation)))

@@ -221,7 +221,7 @@ def state_after_writes(writes: Writes, decays: Decays, parts: Sequence[Tensor]) 
 
 def spread(x: Tensor, shares: Tensor) -> Tensor:
     """Return ``x`` once for each of m shares, side by side: ``(b h, n, m w)``."""
-    return (x[:, :, None] * shares[..., None]).flatten(2)
+    return torch.cat([x * share for share in shares.split(1, dim=2)], dim=2)
 
 
 def add_gathered(total: Tensor, found: Tensor, shares: Tensor) -> None:

@@ -395,4 +395,5 @@ def _gathered(found: Tensor, shares: Tensor) -> Tensor:
 
 def _products(found: Tensor, x: Tensor) -> Tensor:
     """Return the inner product of each of the m parts of ``(b h, n, m w)`` with ``(b h, n, w)``: ``(b h, n, m)``."""
-    return torch.linalg.vecdot(found.unflatten(2, (-1, x.shape[2])), x[:, :, None])
+    parts = found.reshape(-1, found.shape[2] // x.shape[2], x.shape[2])
+    return torch.bmm(parts, x.reshape(len(parts), -1, 1)).view(*x.shape[:2], -1)

@@ -289,10 +289,10 @@ def batch_of_windows(
     """
     scale = Scale(scale.level.double().cpu(), scale.spread.double().cpu())
     lengths = torch.tensor([len(one) for one in windows])
-    padded = torch.zeros(len(windows), windows[0].shape[1], int(lengths.max()), dtype=torch.float64)
-    padded += scale.level[..., None]
+    steps = int(lengths.max())
+    padded = scale.level[..., None].expand(len(windows), -1, steps).numpy().copy()
     for row, one in zip(padded, windows, strict=True):
-        row[:, : len(one)] = torch.from_numpy(one.T.copy())
-    near = on_long_run_scale(padded, scale)
+        row[:, : len(one)] = one.T
+    near = on_long_run_scale(torch.from_numpy(padded), scale)
     inputs = torch.cat([near.nan_to_num(0.0), near.isnan().double()], dim=1)
     return inputs.to(device=device, dtype=dtype), lengths.to(device)

@@ -76,7 +76,7 @@ class Foretelling(Run):
         return one[first : first + most]
 
     def _losses(self, crops: list[Window], piece: Piece) -> Losses:
-        network = self.network.train()
+        network = self.training_network()
         with mixed_precision(self.config.precision, network.device):
             losses: Tensor = network.losses(*network.batch(crops[piece.places]))
         return Losses(losses.sum(), torch.tensor(len(losses)))

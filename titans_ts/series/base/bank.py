@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 import torch
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 from torch import Tensor
 
 from titans_ts.blocks.scale import Scale
@@ -332,7 +332,7 @@ class _Piece:
         keep, start = 0.5 ** (1 / max(SIZE_SEASONS * m, SIZE_ROWS)), self.carry["steps"][..., None]
         if not now.shape[1]:
             return start
-        return np.concatenate([start, lfilter([1], [1, -keep], np.stack(parts, 1), zi=keep * start)[0]], -1)
+        return np.concatenate([start, scipy.signal.lfilter([1], [1, -keep], np.stack(parts, 1), zi=keep * start)[0]], -1)
 
     def _decompose(self, x: Array) -> None:
         """Sum rows less their centred mean by phase; they are known half a season late."""
@@ -347,7 +347,9 @@ class _Piece:
         self.profile = sums_by_phase(self.carry["profile"], detrended, self.bank.forgetting)
         keep = self.bank.forgetting ** (1 / m)
         squares, _ = (
-            lfilter([1], [1, -keep], detrended**2, zi=keep * self.carry["squares"][..., None]) if t else (detrended, 0)
+            scipy.signal.lfilter([1], [1, -keep], detrended**2, zi=keep * self.carry["squares"][..., None])
+            if t
+            else (detrended, 0)
         )
         self.squares = np.concatenate([self.carry["squares"][..., None], squares], -1)
 
@@ -372,13 +374,15 @@ class _Piece:
             for i, (a, b, k) in enumerate(zip(gain, lift, keep, strict=True)):
                 level, trend = state[..., i, 0], state[..., i, 1]
                 if b == 0:
-                    errors[..., i, :], _ = lfilter([1, -1], [1, a - 1], x, zi=-level[..., None])
+                    errors[..., i, :], _ = scipy.signal.lfilter([1, -1], [1, a - 1], x, zi=-level[..., None])
                     continue
                 p, q = a + k * b - 1 - k, k * (1 - a)
                 zi0 = -(level + k * trend)
                 ahead = (1 - a) * (level + k * trend) + k * (k * trend - b * (level + k * trend))
-                errors[..., i, :], _ = lfilter([1, -1 - k, k], [1, p, q], x, zi=np.stack([zi0, p * zi0 - ahead], -1))
-                trends[..., i, :], _ = lfilter([b], [1, -k], errors[..., i, :], zi=(k * trend)[..., None])
+                errors[..., i, :], _ = scipy.signal.lfilter(
+                    [1, -1 - k, k], [1, p, q], x, zi=np.stack([zi0, p * zi0 - ahead], -1)
+                )
+                trends[..., i, :], _ = scipy.signal.lfilter([b], [1, -k], errors[..., i, :], zi=(k * trend)[..., None])
         levels = x[..., None, :] - (1 - gain[:, None]) * errors
         self.smoothers = np.concatenate([state[..., None], np.stack([levels, trends], -2)], -1)  # s d a 2 1+t
         errors = np.where((self.since > 0)[:, None, None], errors, 0) if bank.judged else errors[..., :0, :]

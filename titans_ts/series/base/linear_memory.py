@@ -7,8 +7,8 @@ from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 import torch
-from scipy.signal import lfilter
 from torch import Tensor, nn
 
 MOST_BLOCKS = 3
@@ -363,5 +363,5 @@ def running(terms: Tensor, start: Tensor, decay: float) -> Tensor:
         for t in range(terms.shape[1]):
             last = torch.add(terms[:, t], last, alpha=decay, out=out[:, t])
         return out
-    found, _ = lfilter([1.0], [1.0, -decay], terms.numpy(), axis=1, zi=(decay * start)[:, None].numpy())
+    found, _ = scipy.signal.lfilter([1.0], [1.0, -decay], terms.numpy(), axis=1, zi=(decay * start)[:, None].numpy())
     return torch.from_numpy(found)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 Array = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def sums_by_phase(start: Array, parts: Array, keep: float) -> Array:
     if keep == 1:
         sums = np.cumsum(np.concatenate([start, table], -2), -2)
     elif t:
-        sums = np.concatenate([start, lfilter([1], [1, -keep], table, axis=-2, zi=keep * start)[0]], -2)
+        sums = np.concatenate([start, scipy.signal.lfilter([1], [1, -keep], table, axis=-2, zi=keep * start)[0]], -2)
     else:
         sums = start
     return sums.reshape(*sums.shape[:-2], sums.shape[-2] * m)[..., : m + t]

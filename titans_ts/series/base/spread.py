@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # whose parts are imported when they are first used
 import torch
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 from torch import Tensor
 
 Array = NDArray[np.float64]
@@ -305,7 +305,7 @@ def _fading(new: Array, start: Array, fade: float) -> Array:
     """Return fading sums along the second axis, before the first new value and after each: ``(s, n + 1, ...)``."""
     if not new.shape[1]:
         return start[:, None].copy()
-    after, _ = lfilter([1.0], [1.0, -fade], new, axis=1, zi=fade * start[:, None])
+    after, _ = scipy.signal.lfilter([1.0], [1.0, -fade], new, axis=1, zi=fade * start[:, None])
     return np.concatenate([start[:, None], after], 1)
 
 
