@@ -2,7 +2,7 @@
 
 Width 256, 4 heads, memory depth 2, expansion 4, float32, one sequence; forward and backward at 4,096 tokens where gradients
 follow the memory every n tokens, the two taking turns; then ours beside itself with autograd's derivatives in place of those
-written by hand; then what share of this machine's speed at one large product ours reaches, and how long its products take alone, in
+written by hand; then what share of one large product's speed ours reaches, and how long its products take alone, in
 their own shapes and with nothing in between; then ours without gradients at 4k, 16k and 64k tokens. Peak memory is what a
 fresh process holds above its level before the first pass (read from Linux).
 
