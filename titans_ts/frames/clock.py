@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,11 @@ def parse_frequency(freq: Any, integer_times: bool) -> str | int:
         raise ValueError(f"freq={freq!r}: the time stamps are integers, so freq must be a positive integer or None")
     if isinstance(freq, (int, np.integer)):
         raise ValueError(f"freq={freq!r}: the time stamps are dates, so freq must be an alias such as 'h', 'D' or 'MS'")
+    return _alias_of_text(freq) if isinstance(freq, str) else _alias(freq)
+
+
+def _alias(freq: Any) -> str:
+    """Return a frequency of dates as a pandas alias that makes it again, or refuse it."""
     from pandas.tseries import frequencies, offsets
 
     try:
@@ -46,6 +51,17 @@ def parse_frequency(freq: Any, integer_times: bool) -> str | int:
     return alias
 
 
+_alias_of_text = lru_cache(_alias)  # the same one at every row
+
+
+@lru_cache
+def _offset_of(alias: str) -> Any:
+    """Return what pandas moves by, of an alias."""
+    from pandas.tseries.frequencies import to_offset
+
+    return to_offset(alias)
+
+
 @dataclass(frozen=True)
 class Clock:
     """Counts steps of one frequency along the time axis."""
@@ -55,9 +71,7 @@ class Clock:
 
     @cached_property
     def _offset(self) -> Any:
-        from pandas.tseries.frequencies import to_offset
-
-        return None if isinstance(self.frequency, int) else to_offset(self.frequency)
+        return None if isinstance(self.frequency, int) else _offset_of(self.frequency)
 
     @cached_property
     def _span(self) -> int | None:

@@ -6,6 +6,7 @@ import importlib
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -63,6 +64,10 @@ def index_stamps(index: Any) -> Stamps:
     import pandas as pd
 
     name = "the index" if index.name is None else f"the index {index.name!r}"
+    if (
+        isinstance(index, pd.DatetimeIndex) and index.tz is None and not index.hasnans
+    ):  # most are, and narwhals takes its time
+        return Stamps(_nanoseconds(index.to_numpy(), name), str(index.dtype), None, index.freqstr)
     stamps = read_stamps(nw.from_native(pd.Series(index), series_only=True), name)
     frequency = getattr(index, "freqstr", None) if isinstance(index, pd.DatetimeIndex) else stamps.frequency
     return Stamps(stamps.times, stamps.dtype, stamps.zone, frequency)
@@ -92,6 +97,7 @@ def zone_name(zone: Any) -> str | None:
     return f"UTC{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}" if minutes else "UTC"
 
 
+@lru_cache
 def zoned_dtype(spelled: str) -> Any:
     """Return the pandas dtype that `Stamps.dtype` spells, its time zone made by the package that made it."""
     import pandas as pd

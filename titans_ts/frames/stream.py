@@ -32,7 +32,7 @@ def is_stream(X: Any) -> bool:
     """Say whether X is read piece by piece: a path, a lazy frame, or an iterator; a list holds many series and is none."""
     if isinstance(X, (np.ndarray, list, tuple)):
         return False
-    return isinstance(X, (str, os.PathLike)) or hasattr(X, "__next__") or _is_lazy(X)
+    return isinstance(X, (str, os.PathLike)) or hasattr(type(X), "__next__") or _is_lazy(X)
 
 
 def read_pieces(

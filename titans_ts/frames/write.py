@@ -24,6 +24,8 @@ def build_frame(layout: Layout, columns: Mapping[Column, Any], index: Any = None
 
         if index is not None and not columns:
             return pd.DataFrame(index=index)
+        if all(isinstance(values, np.ndarray) for values in columns.values()):
+            return pd.DataFrame(dict(columns), index=index)
         frame = pd.DataFrame(dict(columns))
         return frame if index is None else frame.set_axis(index, axis=0)
     import narwhals as nw

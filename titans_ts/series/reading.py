@@ -34,6 +34,8 @@ TOKENS_AT_ONCE = 1024
 """Tokens read in one call; bounds what a long history holds and never changes an answer."""
 NUMBERS_AT_ONCE = 2**25
 """Numbers in the look-backs of one call, of all its channels: the same bound for a wide history."""
+NEAR = 1e-6
+"""Distance from a bound, in long-run spreads, beyond which no rounding can pass it."""
 STREAMS_AT_ONCE = 512
 """Streams of one batch; bounds what a call holds and never changes an answer."""
 
@@ -152,12 +154,13 @@ def forecast_together(
     asked = network.config.quantiles if levels is None else levels
     waiting = [_waiting_forecast(network, state, future) for state, future in zip(states, futures, strict=True)]
     found: list[Any] = [None] * len(states)
-    at, streams = torch.tensor([network.config.lookback]), network.config.streams
+    streams = network.config.streams
     turn = 1 if network.base is None else network.base.turn
     keys = [(state.n_seen % turn, *form_of(parts[1])) for state, parts in zip(states, waiting, strict=True)]
     for group in _groups(keys, streams):
         some, seen = [waiting[i] for i in group], [states[i].n_seen for i in group]
         if network.listens or network.base is None or network.config.future:
+            at = torch.tensor([network.config.lookback])
             lookback, covariates = join([seen_at(network, known, at) for known, _, _ in some])
             ahead = _rows_ahead(network, seen).repeat_interleave(streams)
         if network.base is None:
@@ -170,7 +173,7 @@ def forecast_together(
                 scale,
                 [base for _, _, base in some],
                 firsts=seen,
-                ends=torch.tensor([0]),
+                ends=_NOW,
                 levels=_levels_of(network, asked, group),
                 keep=False,
             )
@@ -285,6 +288,8 @@ def _waiting_patches(network: ForecastNetwork, state: SeriesState, series: Serie
     if len(ends) and _is_unknown(state.scale):
         scale = long_run_scale(known.rows[None, :, lookback - state.n_seen : 2 * lookback - state.n_seen])
         known = replace(known, scale=scale)
+    if not len(ends):
+        return known, _NEVER
     return known, torch.arange(ends.start, ends.stop, ends.step) + (lookback - state.n_seen)
 
 
@@ -297,11 +302,19 @@ def _unread_ends(network: ForecastNetwork, state: SeriesState, rows: int) -> ran
     return range(begin, max(seen, begin), patch)
 
 
+_NOW, _NEVER = torch.zeros(1, dtype=torch.long), torch.zeros(0, dtype=torch.long)
+"""Rows of a call before its forecasts: none was read before one that is asked for alone."""
+
+
 def _waiting_forecast(network: ForecastNetwork, state: SeriesState, future: Tensor) -> tuple[SeriesTensors, State, Any]:
     """Return what is known at the end of a state, the backbone that reads the last patch provisionally, the base's carry."""
+    unknown = _is_unknown(state.scale)
+    if not (unknown or network.listens or network.config.future or network.base is None):
+        alone = SeriesTensors(state.rows, state.calendar, state.past, future, state.static, state.scale)
+        return alone, state.backbone, state.base
     nothing = SeriesTensors(state.rows[:, :0], state.calendar[:0], state.past[:0], future, state.static, state.scale)
     known, backbone, base = _with_context(state, nothing), state.backbone, state.base
-    if _is_unknown(state.scale):
+    if unknown:
         patch, lookback = network.config.patch_length, network.config.lookback
         known = replace(known, scale=long_run_scale(state.rows[None]))
         ends = torch.arange(patch, max(state.n_seen, patch), patch) + (lookback - state.n_seen)
@@ -394,7 +407,7 @@ def _read_bases(
     for group in _groups(keys, network.config.streams):
         length = lengths[group[0]]
         rows, actual, scale = _rows_of_base(network, [waiting[i][0] for i in group], length)
-        asked = torch.zeros(0, dtype=torch.long)
+        asked = _NEVER
         if network.recollection is not None:
             known, ends = waiting[group[0]]
             asked = ends - (known.length - length)
@@ -487,13 +500,15 @@ def _rows_of_base(network: ForecastNetwork, series: Sequence[SeriesTensors], len
     end = series[0].length
     raw = torch.stack([one.rows[:, one.length - length :] for one in series])
     scale = join([one.scale for one in series])
-    rows = actual = on_long_run_scale(raw, scale)
+    rows = actual = on_long_run_scale(raw, scale) if length else raw
     if network.config.future:
         future = torch.stack([one.future[end - length : end] for one in series]).double()
         rows = actual - torch.einsum("cx,gtx->gct", network.base.effect, future)
     if network.config.mixed:
         return rows, actual, scale
-    return *(x.flatten(0, 1)[:, None] for x in (rows, actual)), Scale(*(x.reshape(-1, 1) for x in scale))  # type: ignore[return-value]
+    alone = (scale.level.numel(), 1, length)
+    actual = actual.reshape(alone)
+    return rows.reshape(alone) if network.config.future else actual, actual, Scale(*(x.reshape(-1, 1) for x in scale))
 
 
 def _is_unknown(scale: Scale) -> bool:
@@ -524,9 +539,10 @@ def _in_units(found: BaseForecast, scale: Scale) -> list[Forecasts]:
     values = values.reshape(*scale.level.shape, *values.shape[2:])  # g channels n f (1 + q)
     raw = values * spread[..., None] + level[..., None]
     bounds = found.bounds.numpy().reshape(*scale.level.shape, *found.bounds.shape[2:])  # g channels n 2
-    if np.isfinite(bounds).any():
+    low, high = bounds[..., 0, None, None], bounds[..., 1, None, None]
+    if (values < low + NEAR).any() or (values > high - NEAR).any():
         exact = _to_digits(bounds * spread + level, np.maximum(np.abs(level), spread))
-        low, high, least, most = (x[..., i, None, None] for x in (bounds, exact) for i in (0, 1))
+        least, most = exact[..., 0, None, None], exact[..., 1, None, None]
         raw = np.where(values <= low, least, np.maximum(raw, least))
         raw = np.where(values >= high, most, np.minimum(raw, most))
     answers = torch.from_numpy(raw).movedim(1, -2)  # g n f channels (1 + q)

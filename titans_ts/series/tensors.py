@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ TIMES_SEEN = 1.99
 little less than two of the sun's."""
 CYCLES = {"day": 86_400.0, "week": 604_800.0, "month": 2_629_746.0, "year": 31_556_952.0}
 """Length of each cycle in seconds, of a month on average."""
+FEW_ROWS = 8
+"""Rows whose calendar features are kept: every series of a panel has the same, a row a round."""
 NO_EFFECT = 1e300
 """Spread of a holiday that training never saw: in float32 nothing is left of it."""
 AUTOMATIC = ("day", "week", "year")
@@ -140,15 +143,22 @@ class Preparation:
 
     def tensors(self, series: Series, scale: Scale) -> SeriesTensors:
         """Return a series as a network reads it."""
-        times = None if not self.cycles or series.times is None else to_wall(series.times, self.time_zone)
         return SeriesTensors(
             rows=torch.from_numpy(self.targets.forward(series.values).T.copy()),
-            calendar=torch.from_numpy(calendar_features(times, self.cycles, len(series))),
+            calendar=self._calendar_of(series.times, len(series)),
             past=_standardised(series.past, self.past),
             future=self.future_tensor(series.future),
             static=self.static_tensor(series.static),
             scale=scale,
         )
+
+    def _calendar_of(self, times: np.ndarray | None, rows: int) -> Tensor:
+        """Return the calendar features of rows ``(t, k)``, of a few rows once for all series that have them together."""
+        if times is None or not self.cycles:
+            return torch.zeros(rows, self.calendar)
+        if rows <= FEW_ROWS and times.dtype == "M8[ns]":
+            return _calendar_of_few(times.tobytes(), self.cycles, self.time_zone)
+        return torch.from_numpy(calendar_features(to_wall(times, self.time_zone), self.cycles, rows))
 
     def future_tensor(self, future: np.ndarray) -> Tensor:
         """Return covariates known in advance, standardised, ``(t, q)``."""
@@ -191,6 +201,13 @@ def calendar_cycles(step_seconds: float | None) -> tuple[str, ...]:
     if step_seconds is None:
         return ()
     return tuple(name for name in AUTOMATIC if CYCLES[name] >= 2 * step_seconds)
+
+
+@lru_cache(maxsize=64)
+def _calendar_of_few(times: bytes, cycles: tuple[str, ...], zone: str | None) -> Tensor:
+    """Return the calendar features of a few time stamps."""
+    stamps = np.frombuffer(times, "M8[ns]")
+    return torch.from_numpy(calendar_features(to_wall(stamps, zone), cycles, len(stamps)))
 
 
 def calendar_features(times: np.ndarray | None, cycles: tuple[str, ...], rows: int) -> np.ndarray:

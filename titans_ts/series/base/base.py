@@ -215,33 +215,34 @@ class Base(nn.Module):
             both = self.read(rows, scale, join(carries), first=firsts[0], ends=ends, levels=levels, actual=actual)
             return both[0], list(islice(parted(both[1], len(rows) // len(carries)), len(carries)))
         code, facts = ready
-        level, long_run = (x.double().flatten() for x in scale)
-        zero, asked = level.nan_to_num(1.0) / long_run.nan_to_num(1.0), ends.tolist()
+        streams, flat = rows.shape[:2], rows.double().flatten(0, 1)
         found, after = compiled.read(
             code,
             facts,
             carries,
-            rows.flatten(0, 1).double(),
-            actual=(rows if actual is None else actual).flatten(0, 1).double(),
-            zero=zero,
-            least=-level / long_run if self.config.zero else torch.full_like(level, math.nan),
+            flat,
+            actual=flat if actual is None or actual is rows else actual.double().flatten(0, 1),
+            level=scale.level.double().flatten(),
+            spread=scale.spread.double().flatten(),
             firsts=firsts,
-            ends=asked,
+            ends=ends.tolist(),
+            heard=len(levels) > 0,
             keep=keep,
         )
-        quantiles, streams = None, rows.shape[:2]
+        quantiles = None
         if len(levels):
-            origins = torch.tensor(firsts).repeat_interleave(len(level) // len(carries))[:, None] + ends
+            origins = torch.tensor(firsts).repeat_interleave(len(flat) // len(carries))[:, None] + ends
             quantiles = self._quantiles(found, origins, levels).unflatten(0, streams)
         point, bounds = (x.view(*streams, *x.shape[1:]) for x in (found.point, found.limits))
         return BaseForecast(point, quantiles, bounds), after
 
     def _quantiles(self, found: compiled.Found, origins: Tensor, levels: Sequence[float] | Tensor) -> Tensor:
         """Return quantiles ``(s, n, f, q)`` of what was found after ``origins`` ``(s, n)`` rows."""
-        known = spread.SpreadSeen(found.level, found.profile, found.factors)
-        size = spread.sizes(self.spread, known, found.features, origins=origins, age=found.age)
+        level, profile, factors, features, age = (x for x in found[2:] if x is not None)
+        known = spread.SpreadSeen(level, profile, factors)
+        size = spread.sizes(self.spread, known, features, origins=origins, age=age)
         each = levels.flatten(0, 1)[:, None].numpy() if isinstance(levels, Tensor) else levels
-        return spread.quantiles(self.spread, known, found.point, size, each, age=found.age)
+        return spread.quantiles(self.spread, known, found.point, size, each, age=age)
 
     @property
     def turn(self) -> int:

@@ -22,7 +22,7 @@
 #define EXPORTED __attribute__((visibility("default")))
 #endif
 
-enum { PARTS = 31, SPEC = 8, BLOCK = 5, VERSION = 1 };
+enum { PARTS = 31, SPEC = 8, BLOCK = 5, VERSION = 2 };
 enum { RENEWED = 64 }; /* rows after which running sums of a season are summed anew, so that rounding does not add up */
 
 /* What a base is; facts.py lists the same fields in the same order. */
@@ -30,7 +30,7 @@ typedef struct {
     int64_t season, forms, judged, thetas, smoothers, kept_levels, names, long_level, level_count;
     int64_t ridges, specs, candidates, prefers, heard_steps, waits;
     int64_t features, lookback, blocks, answers, directions, memory_waits;
-    int64_t patch, horizon, blocks_heard, tracked_each, spread_waits, phases, ages, misses;
+    int64_t patch, horizon, blocks_heard, tracked_each, spread_waits, phases, ages, misses, bounded;
     double forgetting, faith, keep_size, alike, flattest, smallest, no_season, full_season;
     double constant, farthest_log, spread_floor;
     double pace, largest, preference_fade;
@@ -792,14 +792,15 @@ static void copy_state(const Facts *f, double *state, const uintptr_t *parts, in
 }
 
 /* Read rows (s, t) of streams, ``channels`` of them a series, on from the parts of states at ``before`` (series, PARTS);
- * what each series has read so far is ``firsts`` (series,). States are written to ``after``, unless it is NULL. At each of
- * the ends (n,) stand points (s, n, f), limits (s, n, 2), and what was heard of errors: level (s, n, b), profile
- * (s, n, p), factors (s, n, b, 2), features (s, n, 2), age (s, n). Returns 0, or 1 where memory is short.
+ * what each series has read so far is ``firsts`` (series,), the long-run scale of a stream its level and spread (s,).
+ * States are written to ``after``, unless it is NULL. At each of the ends (n,) stand points (s, n, f), limits (s, n, 2),
+ * and, unless ``heard`` is NULL, what was heard of errors: level (s, n, b), profile (s, n, p), factors (s, n, b, 2),
+ * features (s, n, 2), age (s, n). Returns 0, or 1 where memory is short.
  */
 EXPORTED int titans_base_read(
     const Facts *f, int64_t streams, int64_t channels, int64_t t, int64_t n, const int64_t *firsts, const double *rows,
-    const double *actual, const double *zero, const double *least, const uintptr_t *before, const uintptr_t *after,
-    const int64_t *ends, double *point, double *limits, double *level, double *profile, double *factors, double *features,
+    const double *actual, const double *level, const double *spread, const uintptr_t *before, const uintptr_t *after,
+    const int64_t *ends, double *point, double *limits, double *heard, double *profile, double *factors, double *features,
     double *age
 ) {
     int64_t m = f->season, horizon = f->horizon, context = f->places[1], widest = f->lookback + 2 * m;
@@ -824,7 +825,9 @@ EXPORTED int titans_base_read(
     for (int64_t s = 0; s < streams; s++) {
         int64_t series = s / channels, channel = s % channels, first = firsts[series];
         copy_state(f, state, before + series * PARTS, channel, 0);
-        x.rows = rows + s * t, x.actual = actual + s * t, x.zero = zero[s], x.least = least[s];
+        x.rows = rows + s * t, x.actual = actual + s * t;
+        x.zero = (isnan(level[s]) ? 1.0 : level[s]) / (isnan(spread[s]) ? 1.0 : spread[s]);
+        x.least = f->bounded ? -level[s] / spread[s] : NAN;
         memcpy(x.known, state, sizeof(double) * context);
         memcpy(x.known + context, x.rows, sizeof(double) * t);
         memset(x.filled, 0, sizeof(double) * f->forms * (m + t));
@@ -853,7 +856,8 @@ EXPORTED int titans_base_read(
                     int64_t at = s * n + asked;
                     memcpy(point + at * horizon, said, sizeof(double) * horizon);
                     limits_of(f, &x, limits + at * 2);
-                    for (int64_t b = 0; b < f->blocks_heard; b++) level[at * f->blocks_heard + b] = level_of(f, &x, b);
+                    if (!heard) continue;
+                    for (int64_t b = 0; b < f->blocks_heard; b++) heard[at * f->blocks_heard + b] = level_of(f, &x, b);
                     for (int64_t p = 0; p < f->phases; p++) profile[at * f->phases + p] = profile_of(f, &x, p);
                     memcpy(factors + at * 2 * f->blocks_heard, x.factors, sizeof(double) * 2 * f->blocks_heard);
                     memcpy(features + at * 2, both, sizeof(double) * 2);

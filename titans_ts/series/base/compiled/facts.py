@@ -27,6 +27,7 @@ _WHOLE = (
     "season", "forms", "judged", "thetas", "smoothers", "kept_levels", "names", "long_level", "level_count", "ridges",
     "specs", "candidates", "prefers", "heard_steps", "waits", "features", "lookback", "blocks", "answers", "directions",
     "memory_waits", "patch", "horizon", "blocks_heard", "tracked_each", "spread_waits", "phases", "ages", "misses",
+    "bounded",
 )
 _NUMBERS = (
     "forgetting", "faith", "keep_size", "alike", "flattest", "smallest", "no_season", "full_season", "constant",
@@ -83,6 +84,7 @@ def facts_of(base: Any) -> Facts:
         steps=steps.numpy(),
         heard_steps=len(steps),
         waits=base.waits,
+        bounded=config.zero,
         often=bounds.OFTEN,
         fewest=bounds.FEWEST,
         **_of_bank(base.bank),

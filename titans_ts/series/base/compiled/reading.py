@@ -17,20 +17,20 @@ from titans_ts.series.base.compiled.facts import PARTS, Facts
 
 SWITCH = "TITANS_TS_COMPILED"
 """Variable of the environment that switches the library off where it is 0."""
-VERSION = 1
+VERSION = 2
 """Of the library that this module can call."""
 
 
 class Found(NamedTuple):
-    """What is known at ``n`` origins of ``s`` streams, float64."""
+    """What is known at ``n`` origins of ``s`` streams, float64; the last ones are None unless they are asked for."""
 
     point: Tensor  # s n f
     limits: Tensor  # s n 2
-    level: Tensor  # s n b, logarithm, as the others of titans_ts.series.base.spread.SpreadSeen
-    profile: Tensor  # s n p
-    factors: Tensor  # s n b 2
-    features: Tensor  # s n 2
-    age: Tensor  # s n
+    level: Tensor | None  # s n b, logarithm, as the others of titans_ts.series.base.spread.SpreadSeen
+    profile: Tensor | None  # s n p
+    factors: Tensor | None  # s n b 2
+    features: Tensor | None  # s n 2
+    age: Tensor | None  # s n
 
 
 @cache
@@ -62,24 +62,25 @@ def read(
     rows: Tensor,
     *,
     actual: Tensor,
-    zero: Tensor,
-    least: Tensor,
+    level: Tensor,
+    spread: Tensor,
     firsts: Sequence[int],
     ends: Sequence[int],
+    heard: bool = True,
     keep: bool = True,
 ) -> tuple[Found, list[Any]]:
     """Read rows ``(s, t)`` of the streams of some series on, and forecast after ``ends`` ``(n,)`` of them.
 
-    ``zero`` ``(s,)`` makes raw values of the rows; the user's zero lies at ``least``, NaN where it is no bound. ``firsts``
-    says what each series has read before. Without ``keep`` the carries are not made. All tensors are float64.
+    ``level`` and ``spread`` ``(s,)`` are their long-run scale; ``firsts`` says what each series has read before. Without
+    ``heard`` nothing is told of errors, without ``keep`` the carries are not made. All tensors are float64.
     """
-    (s, t), n = rows.shape, len(ends)
-    blocks = facts.blocks_heard
-    shapes = ((facts.horizon,), (2,), (blocks,), (facts.phases,), (blocks, 2), (2,), ())
-    found = Found(*(rows.new_empty(s, n, *shape) for shape in shapes))
+    (s, t), n, blocks = rows.shape, len(ends), facts.blocks_heard
+    shapes = ((blocks,), (facts.phases,), (blocks, 2), (2,), ())
+    told = [rows.new_empty(s, n, *shape) for shape in shapes] if heard else [None] * len(shapes)
+    found = Found(rows.new_empty(s, n, facts.horizon), rows.new_empty(s, n, 2), *told)
     before = [_parts(carry) for carry in carries]
     after = [[None if x is None else torch.empty_like(x) for x in parts] for parts in before] if keep else []
-    given = [x.contiguous() for x in (rows, actual, zero, least)]
+    given = [x.contiguous() for x in (rows, actual, level, spread)]
     at, to, begun, asked = _places(before), _places(after), array("q", firsts), array("q", ends)
     short = code.titans_base_read(
         facts.place,
@@ -88,11 +89,11 @@ def read(
         t,
         n,
         begun.buffer_info()[0],
-        *(x.data_ptr() for x in given),
+        *[x.data_ptr() for x in given],
         at.buffer_info()[0],
         to.buffer_info()[0] if keep else None,
         asked.buffer_info()[0],
-        *(x.data_ptr() for x in found),
+        *[None if x is None else x.data_ptr() for x in found],
     )
     if short:
         raise MemoryError(f"there is no room for {t} rows of a stream; read fewer at once")
@@ -101,10 +102,10 @@ def read(
 
 def _parts(carry: Any) -> list[Tensor | None]:
     """Return the tensors of a carry in the order of :data:`PARTS`, None where there is none."""
-    found: list[Tensor | None] = [carry.rows.contiguous()]
+    found: list[Tensor | None] = [carry[0]]
     for part, width in zip(carry[1:], _WIDTHS, strict=True):
-        found += [x.contiguous() for x in part] if part else [None] * width
-    return found
+        found += part or [None] * width
+    return [x if x is None or x.is_contiguous() else x.contiguous() for x in found]
 
 
 def _joined(like: Any, parts: list[Tensor | None]) -> Any:
