@@ -49,6 +49,7 @@ def lines():
     return [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_shell_run(folder):
     for line in lines():
         fast = ["--lookback", "48", "--layers", "0"] if line[0] == "fit" else []
