@@ -6,7 +6,7 @@ from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["titans_ts.series.forecaster", "titans_ts.windows.classify"])
-SECONDS = 60
+SECONDS = 300
 """After which a process that does not end is killed."""
 
 

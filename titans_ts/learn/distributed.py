@@ -133,7 +133,6 @@ def shared(work: Callable[[slice], T], count: int) -> list[T]:
     """
     if not in_group():
         return [work(slice(0, count))]
-
     own = mine(count)
     found = _of_all(_tried(lambda: [work(places) for _, places in own]))
     return list(chain.from_iterable(map(_raised, found)))

@@ -235,8 +235,9 @@ class Run:
             found.total.backward()
             parts.append((number, self._gradient(found, like)))
         *columns, total, counted = distributed.added(parts, like).split(sizes)
-        for x, slope, pieces in zip(self.trained, columns[::2], columns[1::2], strict=True):
-            x.grad = (slope / counted.clamp_min(1)).view_as(x).to(x.dtype) if pieces > 0 else None
+        pieces = torch.cat(columns[1::2]).tolist()  # that have a gradient, of each parameter
+        for x, slope, some in zip(self.trained, columns[::2], pieces, strict=True):
+            x.grad = (slope / counted.clamp_min(1)).view_as(x).to(x.dtype) if some else None
         return (total / counted.clamp_min(1))[0]
 
     def _gradient(self, found: Losses, like: Tensor) -> Tensor:
