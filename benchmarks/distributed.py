@@ -33,7 +33,7 @@ def panel(series: int, rows: int) -> list[np.ndarray]:
 
 
 def fit(rank: int, size: int, folder: str, X: list[np.ndarray], arguments: dict[str, Any], told: Any) -> None:
-    """Fit, in a group if ``size`` is not 0, and tell the seconds, by part too, and a digest of the weights."""
+    """Fit, in a group if ``size`` is not 0; tell the seconds, by part too, and a digest of the weights and of the errors."""
     torch.set_num_threads(1)
     fitting.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     TitansForecaster(4, lookback=8, max_steps=2, verbose=0).fit(X[0][:200])  # what a first fit imports
@@ -43,7 +43,9 @@ def fit(rank: int, size: int, folder: str, X: list[np.ndarray], arguments: dict[
     wall, cpu = time.perf_counter(), time.process_time()
     model = TitansForecaster(24, random_state=0, verbose=0, **arguments).fit(X)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    weights = hashlib.sha256(b"".join(x.numpy().tobytes() for x in model.network_.state_dict().values())).hexdigest()[:8]
+    found = hashlib.sha256(b"".join(x.numpy().tobytes() for x in model.network_.state_dict().values()))
+    found.update(repr(model.training_history_).encode())
+    weights = found.hexdigest()[:8]
     told.put((wall, cpu, model.fit_seconds_, weights))
     if size:
         dist.destroy_process_group()
