@@ -9,7 +9,7 @@ help:  ## list the targets
 
 setup: .venv/.stamp  ## make .venv with everything a developer needs, at pinned versions
 
-.venv/.stamp: pyproject.toml constraints.txt
+.venv/.stamp: pyproject.toml constraints.txt hatch_build.py titans_ts/series/base/compiled/base.c
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
