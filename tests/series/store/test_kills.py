@@ -47,7 +47,7 @@ if done == len(hours):  # it was done before it could be killed: begin anew
 
 
 @KILLS
-@pytest.mark.parametrize(("workers", "shards"), [(1, None), (2, None), (2, 3)])
+@pytest.mark.parametrize(("workers", "shards"), [pytest.param(1, None, marks=pytest.mark.slow), (2, None), (2, 3)])
 def test_killed_writers_of_a_store_lose_nothing_and_absorb_nothing_twice(workers, shards, kills, tmp_path):
     (tmp_path / "store").mkdir()
     paths = [tmp_path / "model.titans", tmp_path / "store" / "wells.memory", tmp_path / "store" / "told"]
