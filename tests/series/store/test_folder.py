@@ -220,7 +220,7 @@ def test_whoever_works_finds_the_same_numbers(backend, tmp_path, deep):
 
 @pytest.mark.extras
 def test_ray_finds_the_same_numbers(tmp_path, deep):
-    ray = pytest.importorskip("ray")
+    import ray
     from ray.util.joblib import register_ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -233,7 +233,8 @@ def test_ray_finds_the_same_numbers(tmp_path, deep):
 
 @pytest.mark.extras
 def test_dask_finds_the_same_numbers(tmp_path, deep):
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster),

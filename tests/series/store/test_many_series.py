@@ -86,14 +86,12 @@ def test_the_block_for_this_machine_runs(folder):
 @pytest.mark.extras
 @pytest.mark.parametrize("section", ["Ray", "Dask"])
 def test_the_blocks_of_other_engines_run(section, folder):
-    pytest.importorskip({"Ray": "ray", "Dask": "distributed"}[section])
     assert_same_as_here(section, folder)
 
 
 @pytest.mark.extras
 @pytest.mark.parametrize("backend", ["ray", "dask"])
 def test_the_shell_starts_other_engines(backend, folder):
-    pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
     true = prepare(folder)
     words = f"predict wells --model wells.titans --out found.parquet --level 80 --jobs 2 --backend {backend} --quiet"
     assert main(words.split()) == 0
